@@ -1,0 +1,113 @@
+"""What one example of every data set looks like on disk: one animal, one square crop.
+
+A data set is a TFDS data set in ArrayRecord format. Its builder declares `example_features(...)`
+and yields dictionaries of that form, images as encoded bytes (`encode_png`, `encode_jpeg`), which
+keeps TensorFlow out of writing and reading. `pony_jax.data.pipeline` reads every such data set.
+
+| key         | type and shape  | meaning |
+|-------------|-----------------|---|
+| `id`        | text            | sequence and frame, the same in every run |
+| `image`     | uint8 [S,S,3]   | the crop, RGB, row 0 at the top |
+| `mask`      | uint8 [S,S,1]   | 255 = animal, 0 = not |
+| `box`       | float32 [8]     | see `BOX_FIELDS`; lengths in pixels of the full photograph |
+| `feature`   | uint8 [P,P,16]  | PCA features of the pixels, 0..255 stands for 0..1; 0 off the animal |
+| `patch_key` | float16 [T,T,d] | tokens that tell parts apart (viewpoint, articulation, deformation) |
+| `patch_out` | float16 [T,T,d] | tokens that tell looks apart (texture, light) |
+| `flip/...`  | as above        | the three feature arrays of the mirrored crop |
+| `truth/...` | builder's own   | optional, synthetic data only; training never reads it |
+"""
+
+import io
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import tensorflow_datasets as tfds
+from jaxtyping import UInt8
+from PIL import Image
+
+FEATURE_DIM = 16
+"""Channels of the pixel features, the target of the feature loss."""
+
+BOX_FIELDS = ("frame", "x0", "y0", "width", "height", "full_width", "full_height", "sharpness")
+"""The eight numbers of `box`: the crop's square in the full photograph (it may reach beyond it).
+`sharpness` is 0 where nobody measured it. The original's `*_box.txt` has the same order."""
+
+FEATURE_KEYS = ("feature", "patch_key", "patch_out")
+"""Arrays stored a second time under `flip/`, computed from the mirrored crop: the features of a
+mirrored image are not the mirrored features."""
+
+
+def example_features(
+    *,
+    image_size: int,
+    feature_size: int,
+    token_grid: int,
+    token_dim: int,
+    truth: Mapping[str, Any] | None = None,
+) -> tfds.features.FeaturesDict:
+    """The TFDS features of a data set with crops of S = `image_size`, P = `feature_size` pixels,
+    T x T = `token_grid`^2 tokens of d = `token_dim`.
+
+    `truth` maps names to `tfds.features` of the builder's own choice. Raises `ValueError` on a size
+    below 1.
+    """
+    sizes = {
+        "image_size": image_size,
+        "feature_size": feature_size,
+        "token_grid": token_grid,
+        "token_dim": token_dim,
+    }
+    for name, size in sizes.items():
+        if size < 1:
+            raise ValueError(f"expected {name} of at least 1, got {size}; choose a positive size")
+
+    def feature_arrays() -> dict[str, tfds.features.FeatureConnector]:
+        tokens = (token_grid, token_grid, token_dim)
+        return {
+            "feature": tfds.features.Tensor(
+                shape=(feature_size, feature_size, FEATURE_DIM),
+                dtype=np.uint8,
+                encoding=tfds.features.Encoding.ZLIB,
+            ),
+            "patch_key": tfds.features.Tensor(
+                shape=tokens, dtype=np.float16, encoding=tfds.features.Encoding.BYTES
+            ),
+            "patch_out": tfds.features.Tensor(
+                shape=tokens, dtype=np.float16, encoding=tfds.features.Encoding.BYTES
+            ),
+        }
+
+    features: dict[str, Any] = {
+        "id": tfds.features.Text(),
+        "image": tfds.features.Image(shape=(image_size, image_size, 3)),
+        "mask": tfds.features.Image(shape=(image_size, image_size, 1), encoding_format="png"),
+        "box": tfds.features.Tensor(shape=(len(BOX_FIELDS),), dtype=np.float32),
+        **feature_arrays(),
+        "flip": feature_arrays(),
+    }
+    if truth:
+        features["truth"] = dict(truth)
+    return tfds.features.FeaturesDict(features)
+
+
+def encode_png(pixels: UInt8[np.ndarray, "h w c"]) -> bytes:
+    """PNG file of an image of 1 (grey) or 3 (RGB) channels."""
+    return _encode(pixels, format="PNG", compress_level=3)
+
+
+def encode_jpeg(pixels: UInt8[np.ndarray, "h w c"], quality: int = 95) -> bytes:
+    """JPEG file of an image of 1 (grey) or 3 (RGB) channels, `quality` 1..100."""
+    return _encode(pixels, format="JPEG", quality=quality)
+
+
+def _encode(pixels: np.ndarray, **options: Any) -> bytes:
+    if pixels.ndim != 3 or pixels.shape[-1] not in (1, 3) or pixels.dtype != np.uint8:
+        raise ValueError(
+            f"expected uint8 pixels of shape [h, w, 1] or [h, w, 3], got {pixels.dtype} of shape "
+            f"{list(pixels.shape)}; add the channel axis, scale to 0..255 and convert"
+        )
+    buffer = io.BytesIO()
+    image = Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels)
+    image.save(buffer, **options)
+    return buffer.getvalue()
