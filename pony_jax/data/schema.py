@@ -10,8 +10,8 @@ keeps TensorFlow out of writing and reading. `pony_jax.data.pipeline` reads ever
 | `image`     | uint8 [S,S,3]   | the crop, RGB, row 0 at the top |
 | `mask`      | uint8 [S,S,1]   | 255 = animal, 0 = not |
 | `box`       | float32 [8]     | see `BOX_FIELDS`; lengths in pixels of the full photograph |
-| `feature`   | uint8 [P,P,16]  | PCA features of the pixels, 0..255 stands for 0..1; 0 off the animal |
-| `patch_key` | float16 [T,T,d] | tokens that tell parts apart (viewpoint, articulation, deformation) |
+| `feature`   | uint8 [P,P,16]  | PCA features of the pixels, 0..255 is 0..1; 0 off the animal |
+| `patch_key` | float16 [T,T,d] | tokens that tell parts apart (viewpoint, pose, deformation) |
 | `patch_out` | float16 [T,T,d] | tokens that tell looks apart (texture, light) |
 | `flip/...`  | as above        | the three feature arrays of the mirrored crop |
 | `truth/...` | builder's own   | optional, synthetic data only; training never reads it |
