@@ -1,0 +1,39 @@
+# make train: set up and learn a horse.  make test: set up and run every test.
+PYTHON ?= python3
+VENV := .venv
+RUN := $(VENV)/bin/python
+WORKDIR ?= runs/horse
+
+.PHONY: train test test-fast lint sanitize clean
+
+train: $(VENV)/.train
+	$(RUN) -m pony_jax.train --config=configs/horse.py --workdir=$(WORKDIR)
+
+test: $(VENV)/.test
+	$(RUN) -m ruff check .
+	$(RUN) -m pytest
+
+test-fast: $(VENV)/.test
+	$(RUN) -m pytest -m "not slow"
+
+lint: $(VENV)/.test
+	$(RUN) -m ruff check .
+
+# One stamp a set of dependencies, made anew when the project's requirements or sources of the
+# compiled library change.
+NATIVE := CMakeLists.txt $(shell find rasterizer_ffi -name '*.cc' -o -name '*.h' -o -name '*.cu')
+
+$(VENV)/bin/python:
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "pony_jax needs Python 3.11 or newer, found " + sys.version.split()[0] + "; run make PYTHON=python3.11")'
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.train: pyproject.toml $(NATIVE) | $(VENV)/bin/python
+	$(RUN) -m pip install --quiet --disable-pip-version-check -e .
+	touch $@
+
+$(VENV)/.test: pyproject.toml $(NATIVE) | $(VENV)/bin/python
+	$(RUN) -m pip install --quiet --disable-pip-version-check -e '.[extract,export,demo,test]'
+	touch $@ $(VENV)/.train
+
+clean:
+	rm -rf $(VENV) build

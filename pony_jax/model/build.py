@@ -1,0 +1,92 @@
+"""The one place where the model's configuration is unpacked."""
+
+import numpy as np
+from ml_collections import ConfigDict
+
+from pony_jax.model.instance import Instance
+from pony_jax.model.objective import LossWeights
+from pony_jax.model.pony import CameraModel, Pony, Schedule
+from pony_jax.model.prior import Prior
+from pony_jax.ops.bones import Skeleton
+from pony_jax.ops.viewpoint import hypothesis_signs
+
+
+def build_model(config: ConfigDict, token_shape: tuple[int, int]) -> Pony:
+    """The model of a configuration (`configs/base.py` documents every key).
+
+    Args:
+      config: the whole resolved configuration.
+      token_shape: side and channels of the data set's token maps.
+    """
+    model = config.model
+    half_view = model.camera_distance * np.tan(np.deg2rad(model.fov_y_deg / 2))
+    return Pony(
+        prior=Prior(
+            grid_scale=model.grid_scale,
+            grid_extent=tuple(model.grid_extent),
+            sdf_hidden=model.hidden,
+            sdf_layers=model.sdf_layers,
+            sdf_frequencies=model.sdf_frequencies,
+            feature_dim=model.feature_dim,
+            feature_hidden=model.hidden,
+            feature_layers=model.feature_layers,
+            feature_frequencies=model.feature_frequencies,
+            feature_mirror=model.feature_mirror,
+        ),
+        instance=Instance(
+            skeleton=Skeleton(
+                num_body_bones=model.num_body_bones,
+                num_legs=model.num_legs,
+                num_leg_bones=model.num_leg_bones,
+                body_from=model.body_bones_from,
+            ),
+            hidden=model.hidden,
+            latent=model.latent,
+            encoder_hidden=model.encoder_hidden,
+            num_hypotheses=len(hypothesis_signs(model.hypotheses)),
+            grid_scale=model.grid_scale,
+            camera_distance=model.camera_distance,
+            texture_layers=model.texture_layers,
+            texture_frequencies=model.texture_frequencies,
+            deformation_layers=model.deformation_layers,
+            deformation_frequencies=model.deformation_frequencies,
+            light_layers=model.light_layers,
+            articulation_blocks=model.articulation_blocks,
+            articulation_heads=model.articulation_heads,
+            articulation_frequencies=model.articulation_frequencies,
+            articulation_multiplier=model.articulation_multiplier,
+            max_angle_deg=model.max_angle_deg,
+            constrain_legs=model.constrain_legs,
+        ),
+        camera=CameraModel(
+            distance=model.camera_distance,
+            fov_y_deg=model.fov_y_deg,
+            max_shift_xy=model.max_shift_xy * half_view,
+            max_shift_z=model.max_shift_z * half_view,
+            hypotheses=model.hypotheses,
+            level_horizon=model.level_horizon,
+        ),
+        weights=LossWeights(**config.loss),
+        schedule=_schedule(config.schedule, config.num_steps),
+        coarse_resolution=model.coarse_resolution,
+        fine_resolution=model.fine_resolution,
+        image_size=config.data.image_size,
+        batch_size=config.data.batch_size,
+        samples=model.samples,
+        jitter=model.jitter,
+        eikonal_points=model.eikonal_points,
+        skinning_temperature=model.skinning_temperature,
+        leg_attachments=tuple(model.leg_attachments) or None,
+        token_shape=token_shape,
+    )
+
+
+def _schedule(schedule: ConfigDict, num_steps: int) -> Schedule:
+    """Shares of the run become steps; the two plain numbers stay."""
+    plain = {"best_share", "max_gain"}
+    return Schedule(
+        **{
+            name: value if name in plain else round(value * num_steps)
+            for name, value in schedule.items()
+        }
+    )

@@ -1,0 +1,123 @@
+"""The instance: everything that is read off one image."""
+
+import flax.linen as nn
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+from jaxtyping import Array, Float, Int
+
+from pony_jax.modules.articulation import ArticulationNetwork
+from pony_jax.modules.fields import DeformationField, TextureField
+from pony_jax.modules.heads import LightHead, TokenEncoder
+from pony_jax.ops.bones import Skeleton
+from pony_jax.ops.cameras import Camera, transform_points
+from pony_jax.ops.sampling import bilinear_sample
+
+
+class Instance(nn.Module):
+    """Heads and fields that depend on the image.
+
+    Attributes:
+      hidden: width of the fields.
+      latent: length of an image's shape and appearance vectors.
+      encoder_hidden: width of the token encoders.
+      num_hypotheses: viewpoint hypotheses.
+      camera_distance: distance of the object's origin, world units.
+    """
+
+    skeleton: Skeleton
+    hidden: int
+    latent: int
+    encoder_hidden: int
+    num_hypotheses: int
+    grid_scale: float
+    camera_distance: float
+    texture_layers: int
+    texture_frequencies: int
+    deformation_layers: int
+    deformation_frequencies: int
+    light_layers: int
+    articulation_blocks: int
+    articulation_heads: int
+    articulation_frequencies: int
+    articulation_multiplier: float
+    max_angle_deg: float
+    constrain_legs: bool
+
+    def setup(self) -> None:
+        self.key_encoder = TokenEncoder(self.latent, self.encoder_hidden)
+        self.out_encoder = TokenEncoder(self.latent, self.encoder_hidden)
+        self.viewpoint_head = TokenEncoder(4 * self.num_hypotheses + 3, self.encoder_hidden)
+        self.light_head = LightHead(self.hidden, self.light_layers)
+        self.texture_field = TextureField(
+            self.hidden, self.texture_layers, self.texture_frequencies, self.grid_scale
+        )
+        self.deformation_field = DeformationField(
+            self.hidden, self.deformation_layers, self.deformation_frequencies, self.grid_scale
+        )
+        self.articulation_network = ArticulationNetwork(
+            self.hidden,
+            self.articulation_blocks,
+            self.articulation_heads,
+            self.articulation_frequencies,
+        )
+
+    def shape_feature(self, patch_key: Float[Array, "b t t c"]) -> Float[Array, "b d"]:
+        """The vector that deformation and articulation read."""
+        return self.key_encoder(patch_key)
+
+    def appearance(self, patch_out: Float[Array, "b t t c"]) -> Float[Array, "b d"]:
+        """The vector that texture and light read."""
+        return self.out_encoder(patch_out)
+
+    def viewpoint(self, patch_key: Float[Array, "b t t c"]) -> Float[Array, "b p"]:
+        """Raw viewpoint hypotheses, for `ops.viewpoint.decode_hypotheses`."""
+        return self.viewpoint_head(patch_key)
+
+    def light(self, appearance: Float[Array, "b d"]) -> tuple[Array, Array, Array]:
+        """Direction, ambient and diffuse strength; camera frame."""
+        return self.light_head(appearance)
+
+    def albedo(
+        self,
+        points: Float[Array, "n 3"],
+        appearance: Float[Array, "b d"],
+        image: Int[Array, " n"],
+    ) -> Float[Array, "n 3"]:
+        """Albedo at rest positions; point i belongs to image `image[i]`."""
+        return self.texture_field(points, appearance, image)
+
+    def deformation(
+        self, verts: Float[Array, "v 3"], shape_feature: Float[Array, "b d"]
+    ) -> Float[Array, "b v 3"]:
+        """Offsets of the prior's vertices, world units."""
+        return self.deformation_field(verts, shape_feature)
+
+    def joint_angles(
+        self,
+        patch_key: Float[Array, "b t t c"],
+        shape_feature: Float[Array, "b d"],
+        bones: Float[Array, "b k 2 3"],
+        camera: Camera,
+    ) -> Float[Array, "b k 3"]:
+        """Euler angles of all bones in their rest frames, radians.
+
+        Each bone reads the image's vector and the tokens under the middle of its rest position.
+        Bones and camera are inputs only: no gradient reaches them (as in the original).
+        """
+        bones, camera = lax.stop_gradient((bones, camera))
+        b, k = bones.shape[:2]
+        middle_clip = transform_points(camera.clip_from_world, bones.mean(axis=2))
+        middle_ndc = middle_clip[..., :2] / middle_clip[..., 3:]
+        ends_cam = transform_points(camera.cam_from_world, bones.reshape(b, 2 * k, 3))[..., :3]
+        ends_cam = (ends_cam + jnp.array([0.0, 0.0, self.camera_distance])) / (self.grid_scale / 2)
+        index = jnp.broadcast_to((jnp.arange(k) + 0.5) / k * 2 - 1, (b, k))[..., None]
+        position = jnp.concatenate([middle_ndc, ends_cam.reshape(b, k, 6), index], axis=-1)
+        shared = jnp.broadcast_to(shape_feature[:, None], (b, k, shape_feature.shape[-1]))
+        features = jnp.concatenate([shared, bilinear_sample(patch_key, middle_ndc)], axis=-1)
+        raw = self.articulation_network(features, position)
+        angles = jnp.tanh(self.articulation_multiplier * raw) * np.deg2rad(self.max_angle_deg)
+        if self.constrain_legs:
+            is_leg = np.arange(k) >= self.skeleton.num_body_bones
+            angles = angles * np.where(is_leg[:, None], [1.0, 0.3, 0.3], 1.0).astype(np.float32)
+        return angles

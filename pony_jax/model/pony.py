@@ -1,0 +1,436 @@
+"""The forward pass, in the order of the paper: prior, image, viewpoint, pose, render, losses."""
+
+import dataclasses
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+from jaxtyping import Array, Float, Int
+
+from pony_jax.model.instance import Instance
+from pony_jax.model.objective import LossWeights, Rendered, image_losses, total_loss
+from pony_jax.model.prior import Prior
+from pony_jax.model.render import Visible, composite, find_surface
+from pony_jax.model.stage import Capacities, Stage
+from pony_jax.ops import losses
+from pony_jax.ops.bones import estimate_bones
+from pony_jax.ops.cameras import Camera, camera_from_pose, transform_points
+from pony_jax.ops.kinematics import posed_bone_transforms
+from pony_jax.ops.mesh import Mesh
+from pony_jax.ops.rotations import look_at_rotation
+from pony_jax.ops.schedules import linear_ramp
+from pony_jax.ops.shading import directional_shading
+from pony_jax.ops.skinning import pose_bones, skin, skinning_weights
+from pony_jax.ops.viewpoint import (
+    Hypotheses,
+    choose_hypothesis,
+    decode_hypotheses,
+    hypothesis_probabilities,
+)
+
+Params = dict[str, Any]
+Batch = dict[str, Array]
+
+
+@dataclasses.dataclass(frozen=True)
+class Schedule:
+    """When things happen, in steps.
+
+    Hypothesis probabilities are uniform until `uniform_until`, then blend into the softmax until
+    `softmax_from`; from `best_from` on the best hypothesis is drawn more and more often, up to
+    `best_share` of a batch at `best_full`. The softmax sharpens linearly from gain 1 to `max_gain`
+    at `max_gain_at`.
+    """
+
+    uniform_until: int
+    softmax_from: int
+    best_from: int
+    best_full: int
+    best_share: float
+    max_gain: float
+    max_gain_at: int
+    articulation_from: int
+    attach_legs_from: int
+    articulation_loss_from: int
+    deformation_from: int
+    fine_grid_from: int
+
+
+@dataclasses.dataclass(frozen=True)
+class CameraModel:
+    """Where cameras may stand: distance and shifts in world units, field of view in degrees."""
+
+    distance: float
+    fov_y_deg: float
+    max_shift_xy: float
+    max_shift_z: float
+    hypotheses: str
+    level_horizon: bool
+
+
+class Posed(NamedTuple):
+    """The animals of a batch, posed and seen."""
+
+    rest: Mesh
+    deformation: Float[Array, "b v 3"] | None
+    bones: Float[Array, "b k 2 3"]
+    angles_rad: Float[Array, "b k 3"] | None
+    verts: Float[Array, "b v 3"]
+    bones_posed: Float[Array, "b k 2 3"]
+    camera: Camera
+    visible: Visible
+
+
+class Prediction(NamedTuple):
+    """What the model sees in a batch, from the best viewpoint hypothesis, without randomness.
+
+    Images are `[b, h, w, c]` in 0..1 (the render may exceed 1 in bright light), black where nothing
+    is; `normal` maps -1..1 of the camera frame to 0..1. `bones_px` has x right, y down.
+    """
+
+    image: Array
+    mask: Array
+    feature: Array
+    normal: Array
+    albedo: Array
+    shading: Array
+    posed_verts: Array
+    posed_bones: Array
+    bones_px: Array
+    camera: Camera
+    rotation: Array
+    probabilities: Array
+    angles_rad: Array
+    rest: Mesh
+    counts: Capacities
+
+
+@dataclasses.dataclass(frozen=True)
+class Pony:
+    """The whole model; pure functions of parameters.
+
+    Attributes:
+      samples: subsamples of a pixel along each axis.
+      jitter: largest shift of the grid in training, as a share of `prior.grid_scale`.
+      eikonal_points: points of the Eikonal loss, half of them uniform in the grid's box and half
+        near the surface.
+    """
+
+    prior: Prior
+    instance: Instance
+    camera: CameraModel
+    weights: LossWeights
+    schedule: Schedule
+    coarse_resolution: int
+    fine_resolution: int
+    image_size: int
+    batch_size: int
+    samples: int
+    jitter: float
+    eikonal_points: int
+    skinning_temperature: float
+    leg_attachments: tuple[int, ...] | None
+    token_shape: tuple[int, int]
+
+    # Parameters and stages
+
+    def init(self, key: Array) -> Params:
+        """Fresh parameters: `prior` (the category) and `instance` (what is read off an image)."""
+        prior_key, instance_key = jax.random.split(key)
+        side, dim = self.token_shape
+        tokens = jnp.zeros((1, side, side, dim))
+        bones = jnp.zeros((1, self.instance.skeleton.num_bones, 2, 3))
+        camera = self._camera(jnp.eye(3)[None], jnp.zeros((1, 3)))
+
+        def touch_all(instance: Instance) -> None:
+            shape_feature = instance.shape_feature(tokens)
+            appearance = instance.appearance(tokens)
+            instance.viewpoint(tokens)
+            instance.light(appearance)
+            instance.albedo(jnp.zeros((1, 3)), appearance, jnp.zeros(1, jnp.int32))
+            instance.deformation(jnp.zeros((1, 3)), shape_feature)
+            instance.joint_angles(tokens, shape_feature, bones, camera)
+
+        prior = self.prior.init(prior_key, jnp.zeros((1, 3)))["params"]
+        instance = self.instance.init(instance_key, method=touch_all)["params"]
+        return {"prior": prior, "instance": instance}
+
+    def stage_at(self, step: int, capacities: Capacities) -> Stage:
+        """The stage that training step `step` runs in."""
+        schedule = self.schedule
+        fine = step >= schedule.fine_grid_from
+        return Stage(
+            grid_resolution=self.fine_resolution if fine else self.coarse_resolution,
+            articulation=step >= schedule.articulation_from,
+            deformation=step >= schedule.deformation_from,
+            attach_legs=step >= schedule.attach_legs_from,
+            capacities=capacities,
+        )
+
+    def initial_capacities(self, step: int) -> Capacities:
+        """Buffers for a surface that meets as many lattice cells as the starting ellipsoid twice.
+
+        Whatever they are, a buffer that turns out too small is grown by the training loop.
+        """
+        resolution = self.stage_at(step, Capacities(0, 0, 0)).grid_resolution
+        cell = 2 * max(self.prior.grid_extent) / resolution
+        area = 2 * np.pi * (0.15 * self.prior.grid_scale) ** 2 * 2.7
+        verts = 2.5 * 2 * area / cell**2
+        pixels = 0.3 * self.batch_size * self.image_size**2
+        return Capacities(0, 0, 0).grown_to(Capacities(int(verts), int(2 * verts), int(pixels)))
+
+    # The forward pass
+
+    def _apply(self, params: Params, method: str, *args: Any) -> Any:
+        return self.instance.apply({"params": params["instance"]}, *args, method=method)
+
+    def _camera(self, rotation: Float[Array, "b 3 3"], translation: Float[Array, "b 3"]) -> Camera:
+        return camera_from_pose(
+            rotation, translation, distance=self.camera.distance, fov_y_deg=self.camera.fov_y_deg
+        )
+
+    def _prior_shape(self, params: Params, stage: Stage, shift_yz: Array | float = 0.0) -> Mesh:
+        return self.prior.apply(
+            {"params": params["prior"]},
+            stage.grid_resolution,
+            stage.capacities.verts,
+            stage.capacities.faces,
+            shift_yz,
+            method="shape",
+        )
+
+    def _hypotheses(self, params: Params, batch: Batch) -> Hypotheses:
+        return decode_hypotheses(
+            self._apply(params, "viewpoint", batch["patch_key"]),
+            kind=self.camera.hypotheses,
+            zero_y=self.camera.level_horizon,
+            max_trans_xy=self.camera.max_shift_xy,
+            max_trans_z=self.camera.max_shift_z,
+        )
+
+    def _probabilities(
+        self, hypotheses: Hypotheses, step: Int[Array, ""] | int
+    ) -> Float[Array, "b m"]:
+        schedule = self.schedule
+        return hypothesis_probabilities(
+            hypotheses.logits,
+            temperature_gain=linear_ramp(step, 0, schedule.max_gain_at, 1.0, schedule.max_gain),
+            uniform_mix=linear_ramp(step, schedule.uniform_until, schedule.softmax_from, 1.0, 0.0),
+        )
+
+    def _pose(
+        self,
+        params: Params,
+        batch: Batch,
+        rest: Mesh,
+        camera: Camera,
+        stage: Stage,
+    ) -> Posed:
+        """Deforms and articulates the prior for each image, and rasterises it."""
+        b = len(batch["patch_key"])
+        skeleton = self.instance.skeleton
+        valid = jnp.arange(len(rest.verts)) < rest.vert_count
+        shape_feature = None
+        if stage.deformation or stage.articulation:
+            shape_feature = self._apply(params, "shape_feature", batch["patch_key"])
+
+        deformation = None
+        verts = rest.verts[None]
+        if stage.deformation:
+            deformation = self._apply(params, "deformation", rest.verts, shape_feature)
+            deformation = jnp.where(valid[:, None], deformation, 0.0)
+            verts = verts + deformation
+        bones, attachments = estimate_bones(verts, valid, skeleton, self.leg_attachments)
+        bones_b = jnp.broadcast_to(bones, (b, *bones.shape[1:]))
+
+        angles = None
+        posed, bones_posed = jnp.broadcast_to(verts, (b, *verts.shape[1:])), bones_b
+        if stage.articulation:
+            angles = self._apply(
+                params, "joint_angles", batch["patch_key"], shape_feature, bones_b, camera
+            )
+            transforms = posed_bone_transforms(
+                bones_b, angles, skeleton, attachments, stage.attach_legs
+            )
+            weights = skinning_weights(verts, bones, self.skinning_temperature)
+            weights = jnp.broadcast_to(weights, (b, *weights.shape[1:]))
+            posed = skin(posed, weights, transforms)
+            bones_posed = pose_bones(bones_b, transforms)
+
+        visible = find_surface(
+            posed,
+            rest.verts,
+            rest.faces,
+            camera,
+            image_size=self.image_size,
+            samples=self.samples,
+            max_pixels=stage.capacities.pixels,
+        )
+        return Posed(rest, deformation, bones_b, angles, posed, bones_posed, camera, visible)
+
+    def _shade(self, params: Params, batch: Batch, visible: Visible) -> dict[str, Array]:
+        """Albedo, shading and feature of the visible surface, `[n, c]` each."""
+        surface = visible.surface
+        appearance = self._apply(params, "appearance", batch["patch_out"])
+        direction, ambient, diffuse = self._apply(params, "light", appearance)
+        albedo = self._apply(params, "albedo", surface.point_rest, appearance, surface.image)
+        shading = directional_shading(
+            surface.normal_cam,
+            direction[surface.image],
+            ambient[surface.image],
+            diffuse[surface.image],
+        )
+        feature = self.prior.apply(
+            {"params": params["prior"]},
+            surface.point_rest,
+            method=lambda prior, points: prior.feature(points),
+        )
+        return {"albedo": albedo, "shading": shading, "feature": feature}
+
+    def _counts(self, rest: Mesh, visible: Visible) -> Capacities:
+        return Capacities(rest.vert_count, rest.face_count, visible.surface.pixel_count)
+
+    def loss(
+        self, params: Params, batch: Batch, step: Int[Array, ""], key: Array, stage: Stage
+    ) -> tuple[Float[Array, ""], dict[str, Any]]:
+        """The training objective of one batch.
+
+        Returns:
+          The scalar loss, and `{'metrics': every term, 'counts': sizes wanted of the buffers}`.
+          Where a count exceeds its capacity the loss is of a truncated mesh and must not be used.
+        """
+        jitter_key, pose_key, eikonal_key = jax.random.split(key, 3)
+        largest = self.jitter * self.prior.grid_scale
+        shift = jax.random.uniform(jitter_key, minval=-largest, maxval=largest)
+        rest = self._prior_shape(params, stage, shift)
+
+        hypotheses = self._hypotheses(params, batch)
+        probabilities = self._probabilities(hypotheses, step)
+        schedule = self.schedule
+        chosen = choose_hypothesis(
+            pose_key,
+            probabilities,
+            best_share=linear_ramp(
+                step, schedule.best_from, schedule.best_full, 0.0, schedule.best_share
+            ),
+            training=True,
+        )
+        camera = self._chosen_camera(hypotheses, chosen)
+        posed = self._pose(params, batch, rest, camera, stage)
+        shaded = self._shade(params, batch, posed.visible)
+        rgb = shaded["albedo"] * shaded["shading"]
+        values = jnp.concatenate([rgb, jnp.ones_like(rgb[:, :1]), shaded["feature"]], axis=-1)
+        image = composite(posed.visible, values, samples=self.samples)
+        rendered = Rendered(image[..., :3], image[..., 3:4], image[..., 4:])
+
+        pick = jnp.arange(len(chosen)), chosen
+        loss, metrics = total_loss(
+            image_losses(rendered, batch),
+            self._regularisers(params, posed, step, eikonal_key, stage),
+            score=hypotheses.logits[pick],
+            probability=probabilities[pick],
+            num_hypotheses=probabilities.shape[1],
+            weights=self.weights,
+        )
+        metrics["best_probability"] = jnp.mean(jnp.max(probabilities, axis=-1))
+        return loss, {"metrics": metrics, "counts": self._counts(rest, posed.visible)}
+
+    def _chosen_camera(self, hypotheses: Hypotheses, chosen: Int[Array, " b"]) -> Camera:
+        forward = hypotheses.forward[jnp.arange(len(chosen)), chosen]
+        return self._camera(look_at_rotation(forward), hypotheses.translation_cam)
+
+    def _regularisers(
+        self, params: Params, posed: Posed, step: Int[Array, ""], key: Array, stage: Stage
+    ) -> dict[str, Float[Array, ""]]:
+        terms = {"eikonal": self._eikonal(params, posed.rest, key)}
+        if stage.deformation:
+            terms["deformation"] = losses.deformation_loss(posed.deformation, posed.rest.vert_count)
+        if stage.articulation:
+            on = step >= self.schedule.articulation_loss_from
+            terms["articulation"] = jnp.where(on, losses.articulation_loss(posed.angles_rad), 0.0)
+        return terms
+
+    def _eikonal(self, params: Params, rest: Mesh, key: Array) -> Float[Array, ""]:
+        """Unit gradients in the box and near the surface (the origin stands in for padding)."""
+        box_key, row_key, noise_key = jax.random.split(key, 3)
+        n = self.eikonal_points // 2
+        extent = jnp.array(self.prior.grid_extent)
+        in_box = (jax.random.uniform(box_key, (n, 3)) - 0.5) * extent
+        row = jax.random.randint(row_key, (n,), 0, jnp.maximum(rest.vert_count, 1))
+        noise = (jax.random.uniform(noise_key, (n, 3)) - 0.5) * 0.1 * self.prior.grid_scale
+        near = lax.stop_gradient(rest.verts)[row] + noise
+        gradients = self.prior.apply(
+            {"params": params["prior"]}, jnp.concatenate([in_box, near]), method="sdf_gradients"
+        )
+        return losses.eikonal_loss(gradients)
+
+    # Use
+
+    def predict(
+        self, params: Params, batch: Batch, step: Int[Array, ""] | int, stage: Stage
+    ) -> Prediction:
+        """Everything that the model sees in a batch; see `Prediction`."""
+        hypotheses = self._hypotheses(params, batch)
+        probabilities = self._probabilities(hypotheses, step)
+        chosen = jnp.argmax(probabilities, axis=-1)
+        camera = self._chosen_camera(hypotheses, chosen)
+        posed = self._pose(params, batch, self._prior_shape(params, stage), camera, stage)
+        shaded = self._shade(params, batch, posed.visible)
+        parts = {
+            "image": shaded["albedo"] * shaded["shading"],
+            "mask": jnp.ones_like(shaded["shading"]),
+            "feature": shaded["feature"],
+            "normal": (posed.visible.surface.normal_cam + 1) / 2,
+            "albedo": shaded["albedo"],
+            "shading": shaded["shading"],
+        }
+        values = composite(
+            posed.visible, jnp.concatenate(list(parts.values()), axis=-1), samples=self.samples
+        )
+        ends = np.cumsum([part.shape[-1] for part in parts.values()])[:-1]
+        images = dict(zip(parts, jnp.split(values, ends, axis=-1), strict=True))
+        b, k = posed.bones_posed.shape[:2]
+        clip = transform_points(
+            posed.camera.clip_from_world, posed.bones_posed.reshape(b, 2 * k, 3)
+        )
+        bones_px = (clip[..., :2] / clip[..., 3:] + 1) * self.image_size / 2
+        angles = posed.angles_rad
+        return Prediction(
+            **images,
+            posed_verts=posed.verts,
+            posed_bones=posed.bones_posed,
+            bones_px=bones_px.reshape(b, k, 2, 2),
+            camera=camera,
+            rotation=jnp.swapaxes(camera.cam_from_world[:, :3, :3], 1, 2),
+            probabilities=probabilities,
+            angles_rad=jnp.zeros((b, k, 3)) if angles is None else angles,
+            rest=posed.rest,
+            counts=self._counts(posed.rest, posed.visible),
+        )
+
+    def render_prior(
+        self, params: Params, stage: Stage, azimuths_deg: Float[Array, " n"], image_size: int
+    ) -> Float[Array, "n h w 3"]:
+        """Grey views of the prior shape from around it, lit from the camera.
+
+        Azimuth 0 looks at the head, 90 at the animal's left side.
+        """
+        azimuth = jnp.deg2rad(jnp.asarray(azimuths_deg, jnp.float32))
+        forward = jnp.stack(
+            [jnp.sin(azimuth), jnp.zeros_like(azimuth), jnp.cos(azimuth)], axis=-1
+        )
+        camera = self._camera(look_at_rotation(forward), jnp.zeros((len(azimuth), 3)))
+        rest = self._prior_shape(params, stage)
+        visible = find_surface(
+            jnp.broadcast_to(rest.verts, (len(azimuth), *rest.verts.shape)),
+            rest.verts,
+            rest.faces,
+            camera,
+            image_size=image_size,
+            samples=self.samples,
+            max_pixels=len(azimuth) * image_size**2,
+        )
+        grey = 0.15 + 0.75 * jnp.maximum(visible.surface.normal_cam[:, 2:], 0.0)
+        return jnp.tile(composite(visible, grey, samples=self.samples), (1, 1, 1, 3))

@@ -1,0 +1,111 @@
+"""Deferred shading: what each pixel sees, shaded once, composited with supersampled coverage."""
+
+from typing import NamedTuple
+
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int
+
+import rasterizer_ffi
+from pony_jax.ops.cameras import Camera, transform_points
+from pony_jax.ops.mesh import face_normals, vertex_normals
+from pony_jax.ops.shading import shading_normal
+
+
+class Surface(NamedTuple):
+    """The visible surface at the foreground pixels of a batch, packed (`n` is a capacity).
+
+    Attributes:
+      pixel: position in the flattened batch of images; `b * h * w` for padding.
+      image: index of the image.
+      point_rest: position on the prior shape, where texture and features are looked up.
+      normal_cam: two-sided shading normal, camera frame.
+      pixel_count: number of foreground pixels, whatever the capacity.
+    """
+
+    pixel: Int[Array, " n"]
+    image: Int[Array, " n"]
+    point_rest: Float[Array, "n 3"]
+    normal_cam: Float[Array, "n 3"]
+    pixel_count: Int[Array, ""]
+
+
+class Visible(NamedTuple):
+    """The rasterised scene: the surface to be shaded, and what compositing needs."""
+
+    surface: Surface
+    coverage: Float[Array, "b hs ws 4"]
+    verts_clip: Float[Array, "b v 4"]
+    faces: Int[Array, "f 3"]
+
+
+def find_surface(
+    verts_posed: Float[Array, "b v 3"],
+    verts_rest: Float[Array, "v 3"],
+    faces: Int[Array, "f 3"],
+    camera: Camera,
+    *,
+    image_size: int,
+    samples: int,
+    max_pixels: int,
+) -> Visible:
+    """Rasterises posed meshes at `samples` by `samples` a pixel and gathers what pixels see.
+
+    A pixel shows its first covered sample in scan order. (The original takes the top left sample
+    even where that one misses the mesh, and shades the origin there.)
+    """
+    size = image_size * samples
+    verts_clip = transform_points(camera.clip_from_world, verts_posed)
+    coverage, _ = rasterizer_ffi.rasterize(verts_clip, faces, (size, size), grad_db=False)
+    rast = coverage[:, ::samples, ::samples]
+    for i in range(1, samples * samples):
+        sample = coverage[:, i // samples :: samples, i % samples :: samples]
+        rast = jnp.where(rast[..., 3:] > 0, rast, sample)
+
+    attributes = jnp.concatenate(
+        [
+            jnp.broadcast_to(verts_rest, verts_posed.shape),
+            verts_posed,
+            vertex_normals(verts_posed, faces),
+        ],
+        axis=-1,
+    )
+    attributes, _ = rasterizer_ffi.interpolate(attributes, rast, faces)
+
+    face_id = rast[..., 3].reshape(-1).astype(jnp.int32)
+    prefix = jnp.cumsum(face_id > 0, dtype=jnp.int32)
+    pixel = jnp.searchsorted(prefix, jnp.arange(1, max_pixels + 1, dtype=jnp.int32))
+    row = jnp.minimum(pixel, len(face_id) - 1)
+    image = row // (image_size * image_size)
+    point_rest, point_posed, normal = jnp.split(attributes.reshape(-1, 9)[row], 3, axis=-1)
+
+    face = jnp.maximum(face_id[row] - 1, 0)
+    normal_world = shading_normal(
+        normal,
+        face_normals(verts_posed, faces)[image, face],
+        camera.position_world[image] - point_posed,
+    )
+    rotation = camera.cam_from_world[:, :3, :3][image]
+    normal_cam = jnp.einsum("nij,nj->ni", rotation, normal_world)
+    surface = Surface(pixel, image, point_rest, normal_cam, prefix[-1])
+    return Visible(surface, coverage, verts_clip, faces)
+
+
+def composite(
+    visible: Visible, values: Float[Array, "n c"], *, samples: int, antialias: bool = True
+) -> Float[Array, "b h w c"]:
+    """Images of values given at the foreground pixels; zero behind, smooth at silhouettes.
+
+    Each pixel's value is repeated over its samples, cut by their coverage, antialiased and
+    averaged, so the gradient of the silhouette reaches the vertices.
+    """
+    b, hs, ws, _ = visible.coverage.shape
+    h, w, c = hs // samples, ws // samples, values.shape[-1]
+    image = jnp.zeros((b * h * w, c)).at[visible.surface.pixel].set(
+        values, mode="drop", unique_indices=True, indices_are_sorted=True
+    )
+    image = image.reshape(b, h, 1, w, 1, c)
+    covered = visible.coverage[..., 3].reshape(b, h, samples, w, samples, 1) > 0
+    fine = jnp.where(covered, image, 0.0).reshape(b, hs, ws, c)
+    if antialias:
+        fine = rasterizer_ffi.antialias(fine, visible.coverage, visible.verts_clip, visible.faces)
+    return fine.reshape(b, h, samples, w, samples, c).mean(axis=(2, 4))

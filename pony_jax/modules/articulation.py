@@ -1,0 +1,53 @@
+"""Per-bone rotations by attention over the bones."""
+
+import flax.linen as nn
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from pony_jax.modules.linear import Linear
+from pony_jax.ops.harmonic import harmonic_embedding
+
+
+class ArticulationNetwork(nn.Module):
+    """Raw rotation triples of all bones of an animal, each bone a token.
+
+    MagicPony@e4a8b20:magicpony/networks/networks.py:ArticulationNetwork, kind attention: a layer on
+    [bone feature, bone position, embedded position], pre-norm transformer blocks, a linear output.
+    """
+
+    hidden: int
+    num_blocks: int
+    num_heads: int
+    num_frequencies: int
+
+    @nn.compact
+    def __call__(
+        self, bone_features: Float[Array, "b k c"], bone_positions: Float[Array, "b k p"]
+    ) -> Float[Array, "b k 3"]:
+        waves = harmonic_embedding(bone_positions, self.num_frequencies, 0.9 * np.pi)
+        x = jnp.concatenate([bone_features, bone_positions, waves], axis=-1)
+        x = nn.gelu(Linear(self.hidden, name="input")(x), approximate=False)
+        x = nn.LayerNorm(epsilon=1e-5, name="input_norm")(x)
+        for i in range(self.num_blocks):
+            x = _Block(self.num_heads, name=f"block_{i}")(x)
+        return Linear(3, name="output")(x)
+
+
+class _Block(nn.Module):
+    """Pre-norm self-attention and a two-layer network of ratio two."""
+
+    num_heads: int
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "b k c"]) -> Float[Array, "b k c"]:
+        b, k, width = x.shape
+        h = nn.LayerNorm(epsilon=1e-5, name="norm_attention")(x)
+        qkv = Linear(3 * width, use_bias=False, name="qkv")(h)
+        q, key, v = jnp.moveaxis(qkv.reshape(b, k, 3, self.num_heads, -1), 2, 0)
+        logits = jnp.einsum("bqhd,bkhd->bhqk", q, key) * q.shape[-1] ** -0.5
+        mixed = jnp.einsum("bhqk,bkhd->bqhd", nn.softmax(logits), v).reshape(b, k, width)
+        x = x + Linear(width, name="projection")(mixed)
+        h = nn.LayerNorm(epsilon=1e-5, name="norm_mlp")(x)
+        h = nn.gelu(Linear(2 * width, name="mlp_in")(h), approximate=False)
+        return x + Linear(width, name="mlp_out")(h)

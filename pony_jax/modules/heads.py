@@ -1,0 +1,75 @@
+"""Heads on the frozen backbone's tokens: image vectors, viewpoint hypotheses, light."""
+
+import flax.linen as nn
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from pony_jax.modules.linear import MLP, torch_kernel_init
+from pony_jax.ops.numerics import safe_normalize
+
+
+class TokenEncoder(nn.Module):
+    """A map of tokens to one vector, by convolutions of stride two down to 4 x 4, then one more.
+
+    MagicPony@e4a8b20:magicpony/networks/networks.py:Encoder32, for any side of 4 times a power of
+    two: three strided layers for the original's 32 x 32 tokens, two for 16 x 16.
+    """
+
+    features: int
+    hidden: int
+
+    @nn.compact
+    def __call__(self, tokens: Float[Array, "b t t c"]) -> Float[Array, "b d"]:
+        side = tokens.shape[1]
+        halvings = (side // 4).bit_length() - 1
+        if tokens.shape[2] != side or side < 8 or side != 4 * 2**halvings:
+            raise ValueError(
+                "token map: expected a square of side 8, 16, 32, ..., got "
+                f"{tokens.shape[1]} x {tokens.shape[2]}; extract the features with another "
+                "--token_grid"
+            )
+        x = tokens
+        for i in range(halvings):
+            x = nn.Conv(
+                self.hidden,
+                (4, 4),
+                strides=2,
+                padding=1,
+                use_bias=False,
+                kernel_init=torch_kernel_init,
+                name=f"conv_{i}",
+            )(x)
+            x = nn.GroupNorm(
+                num_groups=self.hidden // 4, epsilon=1e-5, use_fast_variance=False, name=f"norm_{i}"
+            )(x)
+            x = nn.leaky_relu(x, 0.2)
+        x = nn.Conv(
+            self.features,
+            (4, 4),
+            padding=0,
+            use_bias=False,
+            kernel_init=torch_kernel_init,
+            name=f"conv_{halvings}",
+        )(x)
+        return x.reshape(len(x), -1)
+
+
+class LightHead(nn.Module):
+    """Directional light in the camera frame from the appearance vector.
+
+    MagicPony@e4a8b20:magicpony/render/light.py. The light comes from above: the direction's y is
+    +0.5 before normalisation.
+    """
+
+    hidden: int
+    num_layers: int
+
+    @nn.compact
+    def __call__(
+        self, appearance: Float[Array, "b c"]
+    ) -> tuple[Float[Array, "b 3"], Float[Array, "b 1"], Float[Array, "b 1"]]:
+        """Unit direction towards the light, ambient in 0..1, diffuse in 0.5..1."""
+        raw = nn.sigmoid(MLP(4, self.hidden, self.num_layers, name="mlp")(appearance))
+        x, z = 2 * raw[:, 0] - 1, 2 * raw[:, 1] - 1
+        direction = safe_normalize(jnp.stack([x, jnp.full_like(x, 0.5), z], axis=-1))
+        return direction, raw[:, 2:3], 0.5 + 0.5 * raw[:, 3:4]

@@ -1,0 +1,52 @@
+"""Dense layers with PyTorch's default initialisation, which the original's learning rates expect."""
+
+from collections.abc import Callable
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+# Uniform in +-1/sqrt(fan_in): torch.nn.Linear and torch.nn.Conv2d.
+torch_kernel_init = nn.initializers.variance_scaling(1 / 3, "fan_in", "uniform")
+
+
+def torch_bias_init(fan_in: int) -> Callable[..., Array]:
+    """Uniform in +-1/sqrt(fan_in)."""
+    bound = fan_in**-0.5
+
+    def init(key: Array, shape: tuple[int, ...], dtype: jnp.dtype = jnp.float32) -> Array:
+        return jax.random.uniform(key, shape, dtype, -bound, bound)
+
+    return init
+
+
+class Linear(nn.Module):
+    """`x @ kernel (+ bias)` with PyTorch's initialisation."""
+
+    features: int
+    use_bias: bool = True
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "... i"]) -> Float[Array, "... o"]:
+        return nn.Dense(
+            self.features,
+            use_bias=self.use_bias,
+            kernel_init=torch_kernel_init,
+            bias_init=torch_bias_init(x.shape[-1]),
+            name="dense",
+        )(x)
+
+
+class MLP(nn.Module):
+    """Linear layers without bias, ReLU between them, none at the end."""
+
+    features: int
+    hidden: int
+    num_layers: int
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "... i"]) -> Float[Array, "... o"]:
+        for i in range(self.num_layers - 1):
+            x = nn.relu(Linear(self.hidden, use_bias=False, name=f"layer_{i}")(x))
+        return Linear(self.features, use_bias=False, name=f"layer_{self.num_layers - 1}")(x)
