@@ -1,0 +1,305 @@
+"""From shards on disk to batches for the model.
+
+A split is read and decoded once, into arrays small enough to stay in memory; a batch is then a gather
+from those arrays. Which examples a training batch holds, and which of them are mirrored, is a pure
+function of seed and step, so a resumed run sees what it would have seen. Neither TensorFlow nor
+PyTorch is imported.
+
+A batch is a dictionary of float32 arrays, S = image_size:
+
+| key                | shape       | meaning                                                        |
+|--------------------|-------------|----------------------------------------------------------------|
+| `image`            | [b,S,S,3]   | RGB 0..1, row 0 at the top                                     |
+| `mask`             | [b,S,S,1]   | 1 = animal, 0 = not                                            |
+| `valid`            | [b,S,S,1]   | 1 where the crop lies inside the photograph                    |
+| `distance_inside`  | [b,S,S,1]   | distance to the nearest pixel off the animal, in units of S px |
+| `distance_outside` | [b,S,S,1]   | distance to the nearest pixel of the animal, in units of S px  |
+| `feature`          | [b,S,S,16]  | PCA features 0..1                                              |
+| `patch_key`        | [b,T,T,d]   | tokens                                                         |
+| `patch_out`        | [b,T,T,d]   | tokens                                                         |
+| `index`            | [b] int32   | position of the example in the split                           |
+"""
+
+import dataclasses
+import io
+import os
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import grain
+import numpy as np
+import tensorflow_datasets as tfds
+from absl import logging
+from jaxtyping import Bool, Float, Float32, Int, UInt8
+from PIL import Image
+from scipy import ndimage
+
+Batch = dict[str, np.ndarray]
+
+_VALID_MARGIN = 0.02
+"""Share of the photograph's crop, on each side, that does not count as inside the photograph."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Split:
+    """A decoded split of a data set, n examples; S = image_size, the first axis of the feature
+    arrays' second dimension is 0 as stored, 1 mirrored."""
+
+    image: UInt8[np.ndarray, "n s s 3"]
+    signed_distance: Float[np.ndarray, "n s s"]  # float16, units of S px, positive on the animal
+    valid_rows: Bool[np.ndarray, "n s"]
+    valid_columns: Bool[np.ndarray, "n s"]
+    feature: UInt8[np.ndarray, "n 2 s s 16"]
+    patch_key: Float[np.ndarray, "n 2 t t d"]  # float16
+    patch_out: Float[np.ndarray, "n 2 t t d"]  # float16
+    index: Int[np.ndarray, " n"]
+    ids: tuple[str, ...]
+    skipped: int  # examples of the split that could not be used, each logged when it was read
+
+    def __len__(self) -> int:
+        return len(self.index)
+
+    @property
+    def image_size(self) -> int:
+        return self.image.shape[1]
+
+    @property
+    def token_grid(self) -> int:
+        return self.patch_key.shape[2]
+
+    @property
+    def token_dim(self) -> int:
+        return self.patch_key.shape[-1]
+
+    @property
+    def num_bytes(self) -> int:
+        """Memory held, in bytes."""
+        values = (getattr(self, field.name) for field in dataclasses.fields(self))
+        return sum(value.nbytes for value in values if isinstance(value, np.ndarray))
+
+    def gather(self, rows: Int[np.ndarray, " b"], mirrored: Bool[np.ndarray, " b"]) -> Batch:
+        """The batch of the examples in `rows`, those marked in `mirrored` flipped left to right."""
+
+        def pixels(stored: np.ndarray) -> np.ndarray:
+            taken = stored[rows]
+            taken[mirrored] = taken[mirrored, :, ::-1]
+            return taken
+
+        signed_distance = pixels(self.signed_distance).astype(np.float32)[..., None]
+        columns = self.valid_columns[rows]
+        columns[mirrored] = columns[mirrored, ::-1]
+        valid = self.valid_rows[rows][:, :, None] & columns[:, None, :]
+        side = mirrored.astype(np.int32)
+        return {
+            "image": _unit_range(pixels(self.image)),
+            "mask": (signed_distance > 0).astype(np.float32),
+            "valid": valid[..., None].astype(np.float32),
+            "distance_inside": np.maximum(signed_distance, 0),
+            "distance_outside": np.maximum(-signed_distance, 0),
+            "feature": _unit_range(self.feature[rows, side]),
+            "patch_key": self.patch_key[rows, side].astype(np.float32),
+            "patch_out": self.patch_out[rows, side].astype(np.float32),
+            "index": self.index[rows].astype(np.int32),
+        }
+
+
+def load_split(
+    dataset_name: str,
+    split: str,
+    *,
+    data_dir: str | os.PathLike[str],
+    image_size: int,
+    max_examples: int | None = None,
+) -> Split:
+    """Reads and decodes a whole split, images, masks and features resized to S = `image_size`.
+
+    Reads `data_dir/dataset_name/VERSION`, the newest version there. An example that is corrupt, or
+    whose mask is empty at this size, is skipped, logged and counted. `max_examples` keeps only the
+    first ones. Raises `FileNotFoundError` if there is no such data set or split, `ValueError` if it
+    is empty or none of its examples can be used.
+    """
+    source = _open_split(dataset_name, split, Path(data_dir))
+    num_wanted = len(source) if max_examples is None else min(max_examples, len(source))
+    if num_wanted == 0:
+        raise ValueError(
+            f"expected examples in split {split!r} of data set {dataset_name!r} under {data_dir}, "
+            "found none; build the data set again"
+        )
+
+    def read(position: int) -> dict[str, Any] | None:
+        try:
+            return _decode(source[position], image_size) | {"index": position}
+        except (OSError, ValueError, KeyError) as error:
+            logging.warning("skipped example %d of %s/%s: %s", position, dataset_name, split, error)
+            return None
+
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        examples = [example for example in pool.map(read, range(num_wanted)) if example]
+    skipped = num_wanted - len(examples)
+    if not examples:
+        raise ValueError(
+            f"expected usable examples in split {split!r} of data set {dataset_name!r} under "
+            f"{data_dir}, found {skipped} bad ones; the log says why; build the data set again"
+        )
+    if skipped:
+        logging.warning(
+            "%s/%s: %d examples skipped, %d left", dataset_name, split, skipped, len(examples)
+        )
+    ids = tuple(example.pop("id") for example in examples)
+    arrays = {key: np.stack([example.pop(key) for example in examples]) for key in [*examples[0]]}
+    return Split(**arrays, ids=ids, skipped=skipped)
+
+
+class TrainingBatches:
+    """Endless shuffled batches; each epoch has its own order, and a batch may span two epochs."""
+
+    def __init__(
+        self, split: Split, *, batch_size: int, seed: int, mirror_probability: float = 0.5
+    ):
+        """Raises `ValueError` on a batch size below 1 or a probability outside 0..1."""
+        if batch_size < 1:
+            raise ValueError(f"expected a batch size of at least 1, got {batch_size}")
+        if not 0 <= mirror_probability <= 1:
+            raise ValueError(f"expected a mirror probability in 0..1, got {mirror_probability}")
+
+        def assemble(rows: np.ndarray, rng: np.random.Generator) -> Batch:
+            return split.gather(rows, rng.random(batch_size) < mirror_probability)
+
+        self._batches = (
+            grain.MapDataset.range(len(split))
+            .seed(seed)
+            .shuffle()
+            .repeat()
+            .batch(batch_size)
+            .random_map(assemble)
+        )
+
+    def batch(self, step: int) -> Batch:
+        """The batch of training step `step`, counted from 0."""
+        return self._batches[step]
+
+    def iterate(self, first_step: int = 0) -> Iterator[Batch]:
+        """The batches from `first_step` on, made ahead of time by one background thread."""
+        ahead = grain.ReadOptions(num_threads=1, prefetch_buffer_size=4)
+        return iter(self._batches[first_step:].to_iter_dataset(ahead))
+
+
+def evaluation_batches(split: Split, batch_size: int) -> Iterator[Batch]:
+    """Every example once, in order, never mirrored.
+
+    The last batch is filled up by repeating its last example; the extra key `real` (bool [b]) is
+    False there.
+    """
+    if batch_size < 1:
+        raise ValueError(f"expected a batch size of at least 1, got {batch_size}")
+    for start in range(0, len(split), batch_size):
+        rows = np.arange(start, start + batch_size)
+        real = rows < len(split)
+        batch = split.gather(np.minimum(rows, len(split) - 1), np.zeros(batch_size, bool))
+        yield batch | {"real": real}
+
+
+def signed_distance(mask: Bool[np.ndarray, "h w"]) -> Float32[np.ndarray, "h w"]:
+    """Exact Euclidean distance in pixels of each pixel to the nearest one of the other kind.
+
+    Positive on the animal, negative off it, never 0. A mask with one kind of pixel only counts as
+    surrounded by the other kind (the original gets 1.8e19 there, which explodes its loss).
+    Source: elliottwu/MagicPony@e4a8b20, its distance maps (mask == 1, mask == 0).
+    """
+    if mask.all() or not mask.any():
+        padded = np.pad(mask, 1, constant_values=not mask.flat[0])
+        return signed_distance(padded)[1:-1, 1:-1]
+    inside = ndimage.distance_transform_edt(mask)
+    outside = ndimage.distance_transform_edt(~mask)
+    return (inside - outside).astype(np.float32)
+
+
+def valid_extent(
+    start: float, length: float, full_length: float, size: int
+) -> Bool[np.ndarray, " size"]:
+    """Along one axis, which of the `size` pixels of a crop lie inside the photograph.
+
+    The crop covers `start` .. `start + length` of a photograph of `full_length` pixels; a margin of
+    2 % of the crop on each side of the photograph counts as outside. Source:
+    elliottwu/MagicPony@e4a8b20, its valid mask (nearest sampling of the crop).
+    """
+    margin = int(length * _VALID_MARGIN)
+    pixel = np.floor(np.arange(size) * (int(length) / size))
+    position = int(start) + pixel
+    return (position >= margin) & (position < int(full_length) - margin)
+
+
+def _open_split(dataset_name: str, split: str, data_dir: Path) -> Any:
+    advice = (
+        "build it with `python -m pony_jax.extract --dataset=NAME` or its builder in "
+        "pony_jax.data, or point data_dir to where it is"
+    )
+    folder = data_dir / dataset_name
+    versions = [version for version in tfds.core.utils.list_all_versions(folder)]
+    if not versions:
+        raise FileNotFoundError(
+            f"expected data set {dataset_name!r} in {folder}/VERSION, found none; {advice}"
+        )
+    builder = tfds.builder_from_directory(folder / str(versions[-1]))
+    if split not in builder.info.splits:
+        raise FileNotFoundError(
+            f"expected split {split!r} of data set {dataset_name!r} in {folder / str(versions[-1])}, "
+            f"found {sorted(builder.info.splits)}; choose one of these"
+        )
+    as_bytes = {key: tfds.decode.SkipDecoding() for key in ("image", "mask")}
+    return builder.as_data_source(split, decoders=as_bytes)
+
+
+def _decode(example: dict[str, Any], image_size: int) -> dict[str, Any]:
+    """The compact form of one example, as `Split` stacks it."""
+    size = (image_size, image_size)
+    image = _open_image(example["image"], "image").convert("RGB")
+    mask = _open_image(example["mask"], "mask").convert("L").resize(size, Image.Resampling.NEAREST)
+    is_animal = np.asarray(mask) > 0.9 * 255
+    if not is_animal.any():
+        raise ValueError(f"expected a mask with foreground, {example['id']!r} has none")
+    _, x0, y0, width, height, full_width, full_height, _ = example["box"]
+    sides = (example, example["flip"])
+    return {
+        "id": example["id"].decode(),
+        "image": np.asarray(image.resize(size, Image.Resampling.BILINEAR)),
+        "signed_distance": (signed_distance(is_animal) / image_size).astype(np.float16),
+        "valid_rows": valid_extent(y0, height, full_height, image_size),
+        "valid_columns": valid_extent(x0, width, full_width, image_size),
+        "feature": np.stack([_resize_feature(side["feature"], image_size) for side in sides]),
+        "patch_key": np.stack([side["patch_key"] for side in sides]),
+        "patch_out": np.stack([side["patch_out"] for side in sides]),
+    }
+
+
+def _open_image(encoded: bytes, what: str) -> Image.Image:
+    try:
+        image = Image.open(io.BytesIO(encoded))
+        image.load()
+    except OSError as error:
+        raise ValueError(f"expected a readable {what}, got a corrupt file ({error})") from error
+    return image
+
+
+def _resize_feature(
+    feature: UInt8[np.ndarray, "p p c"], size: int
+) -> UInt8[np.ndarray, "size size c"]:
+    """Bilinear with half-pixel centres, borders clamped and no antialiasing, as the original."""
+    num_stored = feature.shape[0]
+    if num_stored == size:
+        return feature
+    position = np.clip((np.arange(size) + 0.5) * num_stored / size - 0.5, 0, num_stored - 1)
+    before = np.minimum(position.astype(int), max(num_stored - 2, 0))
+    weights = np.zeros((size, num_stored), np.float32)
+    weights[np.arange(size), before] = 1 - (position - before)
+    weights[np.arange(size), np.minimum(before + 1, num_stored - 1)] += position - before
+    resized = np.einsum(
+        "yp,pqc,xq->yxc", weights, feature.astype(np.float32), weights, optimize=True
+    )
+    return np.rint(resized).astype(np.uint8)
+
+
+def _unit_range(stored: UInt8[np.ndarray, "..."]) -> Float32[np.ndarray, "..."]:
+    return stored * np.float32(1 / 255)
