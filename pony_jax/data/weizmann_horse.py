@@ -1,0 +1,25 @@
+"""The Weizmann horse database: 328 photographs of horses seen from the side, with masks.
+
+E. Borenstein and S. Ullman, Combining top-down and bottom-up segmentation, CVPR-W 2004. The folder
+holds `rgb/horseNNN.jpg` and `figure_ground/horseNNN.jpg`; a mask is another size than its photograph.
+Every tenth photograph, from the first on, is for testing: 33 of them, and 295 for training.
+"""
+
+import os
+from pathlib import Path
+
+from pony_jax.data import photographs
+
+DOWNLOAD = "https://www.kaggle.com/datasets/ztaihong/weizmann-horse-database"
+"""Where the database can be had, as weizmann_horse_db (its first home, msri.org, is gone)."""
+
+
+def find_photographs(root: str | os.PathLike[str]) -> list[photographs.Photograph]:
+    """The photographs under `root`. Raises `FileNotFoundError` that says where to get them."""
+    folders = (Path(root) / "rgb", Path(root) / "figure_ground")
+    if not all(folder.is_dir() for folder in folders):
+        raise FileNotFoundError(
+            f"expected the Weizmann horses in {folders[0]} and {folders[1]}, found no such folders; "
+            f"download them from {DOWNLOAD} and pass the folder with --images"
+        )
+    return photographs.find_pairs(*folders, test_every=10)
