@@ -102,8 +102,8 @@ def read_crop(photograph: Photograph) -> Crop:
     rows, columns = np.flatnonzero(is_animal.any(axis=1)), np.flatnonzero(is_animal.any(axis=0))
     extent = max(rows[-1] - rows[0], columns[-1] - columns[0]) + 1
     side = int(np.ceil(CROP_SCALE * extent))
-    x0 = int(round((columns[0] + columns[-1] + 1 - side) / 2))
-    y0 = int(round((rows[0] + rows[-1] + 1 - side) / 2))
+    x0 = round((columns[0] + columns[-1] + 1 - side) / 2)
+    y0 = round((rows[0] + rows[-1] + 1 - side) / 2)
     corners = (x0, y0, x0 + side, y0 + side)
     box = np.array([0, x0, y0, side, side, image.width, image.height, 0], np.float32)
     return Crop(image.crop(corners), mask.crop(corners), box)

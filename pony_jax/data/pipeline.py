@@ -1,23 +1,23 @@
 """From shards on disk to batches for the model.
 
-A split is read and decoded once, into arrays small enough to stay in memory; a batch is then a gather
-from those arrays. Which examples a training batch holds, and which of them are mirrored, is a pure
+A split is read and decoded once, into arrays small enough to stay in memory; a batch is then a
+gather from those arrays. Which examples a training batch holds, and which of them are mirrored, is a pure
 function of seed and step, so a resumed run sees what it would have seen. Neither TensorFlow nor
 PyTorch is imported.
 
 A batch is a dictionary of float32 arrays, S = image_size:
 
-| key                | shape       | meaning                                                        |
-|--------------------|-------------|----------------------------------------------------------------|
-| `image`            | [b,S,S,3]   | RGB 0..1, row 0 at the top                                     |
-| `mask`             | [b,S,S,1]   | 1 = animal, 0 = not                                            |
-| `valid`            | [b,S,S,1]   | 1 where the crop lies inside the photograph                    |
+| key                | shape       | meaning |
+|--------------------|-------------|---|
+| `image`            | [b,S,S,3]   | RGB 0..1, row 0 at the top |
+| `mask`             | [b,S,S,1]   | 1 = animal, 0 = not |
+| `valid`            | [b,S,S,1]   | 1 where the crop lies inside the photograph |
 | `distance_inside`  | [b,S,S,1]   | distance to the nearest pixel off the animal, in units of S px |
-| `distance_outside` | [b,S,S,1]   | distance to the nearest pixel of the animal, in units of S px  |
-| `feature`          | [b,S,S,16]  | PCA features 0..1                                              |
-| `patch_key`        | [b,T,T,d]   | tokens                                                         |
-| `patch_out`        | [b,T,T,d]   | tokens                                                         |
-| `index`            | [b] int32   | position of the example in the split                           |
+| `distance_outside` | [b,S,S,1]   | distance to the nearest pixel of the animal, in units of S px |
+| `feature`          | [b,S,S,16]  | PCA features 0..1 |
+| `patch_key`        | [b,T,T,d]   | tokens |
+| `patch_out`        | [b,T,T,d]   | tokens |
+| `index`            | [b] int32   | position of the example in the split |
 """
 
 import dataclasses
@@ -237,15 +237,16 @@ def _open_split(dataset_name: str, split: str, data_dir: Path) -> Any:
         "pony_jax.data, or point data_dir to where it is"
     )
     folder = data_dir / dataset_name
-    versions = [version for version in tfds.core.utils.list_all_versions(folder)]
+    versions = tfds.core.utils.list_all_versions(folder)
     if not versions:
         raise FileNotFoundError(
             f"expected data set {dataset_name!r} in {folder}/VERSION, found none; {advice}"
         )
-    builder = tfds.builder_from_directory(folder / str(versions[-1]))
+    newest = folder / str(versions[-1])
+    builder = tfds.builder_from_directory(newest)
     if split not in builder.info.splits:
         raise FileNotFoundError(
-            f"expected split {split!r} of data set {dataset_name!r} in {folder / str(versions[-1])}, "
+            f"expected split {split!r} of data set {dataset_name!r} in {newest}, "
             f"found {sorted(builder.info.splits)}; choose one of these"
         )
     as_bytes = {key: tfds.decode.SkipDecoding() for key in ("image", "mask")}

@@ -1,7 +1,7 @@
 """The Weizmann horse database: 328 photographs of horses seen from the side, with masks.
 
 E. Borenstein and S. Ullman, Combining top-down and bottom-up segmentation, CVPR-W 2004. The folder
-holds `rgb/horseNNN.jpg` and `figure_ground/horseNNN.jpg`; a mask is another size than its photograph.
+holds `rgb/horseNNN.jpg` and `figure_ground/horseNNN.jpg`; masks differ from photographs in size.
 Every tenth photograph, from the first on, is for testing: 33 of them, and 295 for training.
 """
 
@@ -19,7 +19,7 @@ def find_photographs(root: str | os.PathLike[str]) -> list[photographs.Photograp
     folders = (Path(root) / "rgb", Path(root) / "figure_ground")
     if not all(folder.is_dir() for folder in folders):
         raise FileNotFoundError(
-            f"expected the Weizmann horses in {folders[0]} and {folders[1]}, found no such folders; "
-            f"download them from {DOWNLOAD} and pass the folder with --images"
+            f"expected the Weizmann horses in {folders[0]} and {folders[1]}, found no such "
+            f"folders; download them from {DOWNLOAD} and pass the folder with --images"
         )
     return photographs.find_pairs(*folders, test_every=10)
