@@ -1,0 +1,35 @@
+"""Rotation matrices, for column vectors: `x_new = matrix @ x_old`."""
+
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from pony_jax.ops.numerics import safe_normalize
+
+
+def euler_xyz_to_matrix(angles_rad: Float[Array, "*n 3"]) -> Float[Array, "*n 3 3"]:
+    """Rx(a) @ Ry(b) @ Rz(c) for angles (a, b, c), radians.
+
+    MagicPony@e4a8b20:magicpony/geometry/skinning.py:euler_angles_to_matrix, convention XYZ.
+    """
+    (ca, cb, cc), (sa, sb, sc) = (jnp.moveaxis(f(angles_rad), -1, 0) for f in (jnp.cos, jnp.sin))
+    entries = [
+        [cb * cc, -cb * sc, sb],
+        [ca * sc + sa * sb * cc, ca * cc - sa * sb * sc, -sa * cb],
+        [sa * sc - ca * sb * cc, sa * cc + ca * sb * sc, ca * cb],
+    ]
+    return jnp.stack([jnp.stack(row, axis=-1) for row in entries], axis=-2)
+
+
+def look_at_rotation(
+    forward: Float[Array, "*n 3"], up: tuple[float, float, float] = (0.0, 1.0, 0.0)
+) -> Float[Array, "*n 3 3"]:
+    """Rotation whose rows are the unit right, up and forward vectors.
+
+    MagicPony@e4a8b20:magicpony/networks: right = unit(up x forward), up = unit(forward x right).
+
+    Args:
+      forward: unit vectors. One parallel to `up` has no right: its rows right and up are 0.
+      up: direction that the second row is closest to.
+    """
+    right = safe_normalize(jnp.cross(jnp.array(up), forward))
+    return jnp.stack([right, safe_normalize(jnp.cross(forward, right)), forward], axis=-2)
