@@ -1,7 +1,7 @@
 """Terms of the objective.
 
 Image terms give one number an image, a mean over all pixels and channels (not only over those in
-the mask). They follow MagicPony@e4a8b20:magicpony/model/models.py.
+the mask). They follow MagicPony@e4a8b20:magicpony/model.py.
 """
 
 import jax

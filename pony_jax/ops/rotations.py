@@ -9,7 +9,7 @@ from pony_jax.ops.numerics import safe_normalize
 def euler_xyz_to_matrix(angles_rad: Float[Array, "*n 3"]) -> Float[Array, "*n 3 3"]:
     """Rx(a) @ Ry(b) @ Rz(c) for angles (a, b, c), radians.
 
-    MagicPony@e4a8b20:magicpony/geometry/skinning.py:euler_angles_to_matrix, convention XYZ.
+    MagicPony@e4a8b20:magicpony/geometry/skinning.py, convention XYZ.
     """
     (ca, cb, cc), (sa, sb, sc) = (jnp.moveaxis(f(angles_rad), -1, 0) for f in (jnp.cos, jnp.sin))
     entries = [
@@ -25,7 +25,7 @@ def look_at_rotation(
 ) -> Float[Array, "*n 3 3"]:
     """Rotation whose rows are the unit right, up and forward vectors.
 
-    MagicPony@e4a8b20:magicpony/networks: right = unit(up x forward), up = unit(forward x right).
+    MagicPony@e4a8b20:magicpony/predictor.py: right = unit(up x forward), up = unit(forward x right).
 
     Args:
       forward: unit vectors. One parallel to `up` has no right: its rows right and up are 0.

@@ -15,7 +15,7 @@ def shading_normal(
 ) -> Float[Array, "*n 3"]:
     """The normal that light falls on: the smooth one, bent to the face's where it is seen edge on.
 
-    MagicPony@e4a8b20:magicpony/render/renderutils (prepare_shading_normal). A smooth normal can
+    MagicPony@e4a8b20:magicpony/render/renderutils/bsdf.py. A smooth normal can
     point away from the camera at a silhouette; below an angle of 0.1 it gives way to the face's.
     The result is not of unit length where the two are mixed (a quirk; the renderer normalises it
     after turning it into the camera frame).

@@ -20,14 +20,16 @@ def skinning_weights(
       temperature: world units.
     """
     verts, bones = lax.stop_gradient((verts, bones))
-    near, along = bones[:, :, 0], bones[:, :, 1] - bones[:, :, 0]
-    square_length = jnp.maximum(jnp.sum(along * along, axis=-1), 1e-12)
-    # One coordinate at a time, so that no [b, v, k, 3] array is ever made.
-    offsets = [verts[..., None, i] - near[:, None, :, i] for i in range(3)]
-    dot = sum(offset * along[:, None, :, i] for i, offset in enumerate(offsets))
-    share = jnp.clip(dot / square_length[:, None], 0.0, 1.0)
-    square = sum((offset - share * along[:, None, :, i]) ** 2 for i, offset in enumerate(offsets))
-    return jax.nn.softmax(-jnp.sqrt(square + 1e-6) / temperature, axis=-1)
+    near, along = bones[:, :, 0, :, None], (bones[:, :, 1] - bones[:, :, 0])[..., None]
+    square_length = jnp.maximum(jnp.sum(along * along, axis=2), 1e-12)
+    # One coordinate at a time and vertices last: a CPU vectorises over them, and no [b, k, v, 3]
+    # array is ever made.
+    offsets = [verts[:, None, :, i] - near[:, :, i] for i in range(3)]
+    dot = sum(offset * along[:, :, i] for i, offset in enumerate(offsets))
+    share = jnp.clip(dot / square_length, 0.0, 1.0)
+    square = sum((offset - share * along[:, :, i]) ** 2 for i, offset in enumerate(offsets))
+    weights = jax.nn.softmax(-jnp.sqrt(square + 1e-6) / temperature, axis=1)
+    return jnp.swapaxes(weights, 1, 2)
 
 
 def skin(
@@ -38,8 +40,12 @@ def skin(
     """Moves each vertex by the weighted mean of the bones' motions."""
     b, k = world_from_rest.shape[:2]
     blended = weights @ world_from_rest[:, :, :3].reshape(b, k, 12)
-    blended = blended.reshape(*blended.shape[:2], 3, 4)
-    return jnp.sum(blended[..., :3] * verts[..., None, :], axis=-1) + blended[..., 3]
+    # Written out: XLA's CPU backend is five times slower on a sum over an axis of three.
+    x, y, z = jnp.moveaxis(verts, -1, 0)
+    rows = [blended[..., 4 * i : 4 * i + 4] for i in range(3)]
+    return jnp.stack(
+        [r[..., 0] * x + r[..., 1] * y + r[..., 2] * z + r[..., 3] for r in rows], axis=-1
+    )
 
 
 def pose_bones(

@@ -53,7 +53,7 @@ def decode_hypotheses(
 ) -> Hypotheses:
     """Hypotheses from the outputs of the viewpoint head.
 
-    MagicPony@e4a8b20:magicpony/model/models.py, rot_rep quadlookat and octlookat. Per hypothesis
+    MagicPony@e4a8b20:magicpony/predictor.py, rot_rep quadlookat and octlookat. Per hypothesis
     the head gives (logit, x, y, z). A softplus of base 4, 1/2 at 0, keeps x and z (in octlookat
     also y) on the hypothesis's side. In quadlookat y is the raw output: any slope is allowed.
 
@@ -136,7 +136,7 @@ def choose_by_ranks(
     """`choose_hypothesis` in training, given its two random permutations of the batch.
 
     Image i draws hypothesis `random_rank[i]` mod m, unless `best_rank[i]` is among the first
-    `best_share` of the batch (MagicPony@e4a8b20:magicpony/model/models.py).
+    `best_share` of the batch (MagicPony@e4a8b20:magicpony/predictor.py).
     """
     b, m = probabilities.shape
     takes_best = best_rank / b < best_share
