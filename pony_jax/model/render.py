@@ -8,6 +8,7 @@ from jaxtyping import Array, Float, Int
 import rasterizer_ffi
 from pony_jax.ops.cameras import Camera, transform_points
 from pony_jax.ops.mesh import face_normals, vertex_normals
+from pony_jax.ops.numerics import safe_normalize
 from pony_jax.ops.shading import shading_normal
 
 
@@ -85,7 +86,7 @@ def find_surface(
         camera.position_world[image] - point_posed,
     )
     rotation = camera.cam_from_world[:, :3, :3][image]
-    normal_cam = jnp.einsum("nij,nj->ni", rotation, normal_world)
+    normal_cam = safe_normalize(jnp.einsum("nij,nj->ni", rotation, normal_world))
     surface = Surface(pixel, image, point_rest, normal_cam, prefix[-1])
     return Visible(surface, coverage, verts_clip, faces)
 

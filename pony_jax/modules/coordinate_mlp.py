@@ -34,11 +34,15 @@ class CoordinateMLP(nn.Module):
     @nn.compact
     def __call__(
         self,
-        points: Float[Array, "*n 3"],
+        points: Float[Array, "n 3"],
         condition: Float[Array, "b c"] | None = None,
-        image: Int[Array, "*n"] | None = None,
-    ) -> Float[Array, "*n o"]:
-        """Values at `points`; point i belongs to image `image[i]` of `condition`."""
+        image: Int[Array, " n"] | None = None,
+    ) -> Float[Array, "*b n o"]:
+        """Values at `points`.
+
+        With a `condition` alone every point is seen by every image: `[b, n, o]`. With `image` too,
+        point i belongs to image `image[i]`, and the values are `[n, o]`, as without both.
+        """
         if self.mirror:
             points = jnp.concatenate([jnp.abs(points[..., :1]), points[..., 1:]], axis=-1)
         embedded = points
@@ -51,10 +55,13 @@ class CoordinateMLP(nn.Module):
             kernel = self.param(
                 "conditioned", torch_kernel_init, (h.shape[-1] + condition.shape[-1], self.hidden)
             )
-            # A product with one-hot rows, because its transpose is a product as well: the
-            # transpose of a gather is a scatter, which a CPU does one row after the other.
-            one_hot = nn.one_hot(image, condition.shape[0], dtype=h.dtype)
             per_image = nn.relu(condition) @ kernel[self.hidden :]
-            h = nn.relu(h @ kernel[: self.hidden] + one_hot @ per_image)
+            if image is None:
+                per_point = per_image[:, None]
+            else:
+                # A product with one-hot rows, because its transpose is a product as well: the
+                # transpose of a gather is a scatter, which a CPU does one row after the other.
+                per_point = nn.one_hot(image, len(condition), dtype=h.dtype) @ per_image
+            h = nn.relu(h @ kernel[: self.hidden] + per_point)
             num_layers -= 1
         return MLP(self.features, self.hidden, num_layers, name="mlp")(h)

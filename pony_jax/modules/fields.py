@@ -116,7 +116,4 @@ class DeformationField(nn.Module):
             mirror=True,
             name="network",
         )
-        b, v = len(shape_feature), len(verts)
-        points = jnp.broadcast_to(verts, (b, v, 3))
-        image = jnp.broadcast_to(jnp.arange(b)[:, None], (b, v))
-        return 0.1 * network(points, shape_feature, image)
+        return 0.1 * network(verts, shape_feature)
