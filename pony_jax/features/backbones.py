@@ -1,0 +1,60 @@
+"""What a backbone is, and the list of those there are."""
+
+import hashlib
+from pathlib import Path
+from typing import NamedTuple, Protocol
+
+import numpy as np
+from jaxtyping import Float32, UInt8
+
+BACKBONES = ("efficientnet_lite0", "dino_vits8")
+
+
+class Tokens(NamedTuple):
+    """What a backbone says about an image, on a grid of g x g cells."""
+
+    key: Float32[np.ndarray, "g g c"]  # tells parts apart: source of `feature` and `patch_key`
+    out: Float32[np.ndarray, "g g d"]  # tells looks apart: source of `patch_out`
+
+
+class Backbone(Protocol):
+    """A frozen network that turns one image into tokens."""
+
+    name: str
+    image_size: int  # the side, in pixels, of the images it takes
+    weights_sha256: str
+
+    def __call__(self, image: UInt8[np.ndarray, "s s 3"]) -> Tokens:
+        """The tokens of one RGB image of `image_size` pixels a side."""
+        ...
+
+
+def load_backbone(name: str, weights: Path | None = None) -> Backbone:
+    """The backbone `name`, with weights from a local file or else from where they are published.
+
+    Raises `ValueError` on an unknown name or weights that do not fit, `FileNotFoundError` when
+    `weights` does not exist, `ImportError` when the packages of the extra `extract` are missing.
+    """
+    if name not in BACKBONES:
+        raise ValueError(f"expected a backbone of {', '.join(BACKBONES)}, got {name!r}")
+    if weights is not None and not weights.is_file():
+        raise FileNotFoundError(f"expected the weights of {name} at {weights}, found no such file")
+    try:
+        if name == "efficientnet_lite0":
+            from pony_jax.features.efficientnet import EfficientNetLite0
+
+            return EfficientNetLite0(weights)
+        from pony_jax.features.dino import DinoViTS8
+
+        return DinoViTS8(weights)
+    except ModuleNotFoundError as error:
+        raise ImportError(
+            f"expected the packages that backbone {name} needs, found no {error.name!r}; install "
+            "them with `pip install 'pony_jax[extract]'`"
+        ) from error
+
+
+def file_sha256(path: Path) -> str:
+    """SHA-256 of a file, in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,66 @@
+"""DINO ViT-S/8 as a backbone: the paper's choice."""
+
+from pathlib import Path
+
+import numpy as np
+import timm
+import torch
+from jaxtyping import UInt8
+
+from pony_jax.features.backbones import Tokens, file_sha256
+
+_MEAN, _DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet's pixels
+
+
+class DinoViTS8:
+    """Tokens of 384 channels on a grid of 32 x 32, from 256 pixels.
+
+    key: the keys of the last block; out: its tokens after the final normalisation. Source:
+    elliottwu/MagicPony@e4a8b20, its ViT encoder, except that pixels are normalised the way the
+    network was trained (the original does so for its features, but not for its tokens).
+    """
+
+    name = "dino_vits8"
+    image_size = 256
+
+    def __init__(self, weights: Path | None = None):
+        """Raises `ValueError` if the weights are another network's, `ConnectionError` if they had
+        to be fetched and could not."""
+        architecture = "vit_small_patch8_224.dino"
+        options = {"img_size": self.image_size, "num_classes": 0, "pretrained": True}
+        if weights is not None:
+            options["pretrained_cfg_overlay"] = {"file": str(weights)}
+        try:
+            self._network = timm.create_model(architecture, **options).eval()
+        except RuntimeError as error:
+            if weights is None:
+                raise
+            raise ValueError(
+                f"expected the weights of {architecture} in {weights}, found others; {error}"
+            ) from error
+        self.weights_sha256 = file_sha256(weights) if weights else _state_sha256(self._network)
+        self._keys: torch.Tensor | None = None
+        self._network.blocks[-1].attn.qkv.register_forward_hook(self._keep_keys)
+
+    @torch.inference_mode()
+    def __call__(self, image: UInt8[np.ndarray, "256 256 3"]) -> Tokens:
+        pixels = torch.from_numpy(image).float() / 255
+        pixels = (pixels - torch.tensor(_MEAN)) / torch.tensor(_DEVIATION)
+        out = self._network.forward_features(pixels.permute(2, 0, 1)[None])[0]
+        side = self.image_size // 8
+        key, out = (tokens[1:].reshape(side, side, -1).numpy() for tokens in (self._keys, out))
+        return Tokens(key, out)
+
+    def _keep_keys(self, module: torch.nn.Module, inputs: object, output: torch.Tensor) -> None:
+        """Channels of the projection are query, key, value, each with its heads side by side."""
+        self._keys = output[0].chunk(3, dim=-1)[1]
+
+
+def _state_sha256(network: torch.nn.Module) -> str:
+    import hashlib
+
+    digest = hashlib.sha256()
+    for name, value in sorted(network.state_dict().items()):
+        digest.update(name.encode())
+        digest.update(value.numpy().tobytes())
+    return digest.hexdigest()

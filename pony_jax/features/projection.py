@@ -1,0 +1,90 @@
+"""The linear maps from a backbone's tokens to the arrays of an example."""
+
+import dataclasses
+
+import numpy as np
+from jaxtyping import Bool, Float, Float32
+from sklearn.decomposition import PCA
+
+_LOW_PERCENTILE, _HIGH_PERCENTILE = 1.0, 99.0
+"""The range of a feature channel: what lies outside is clipped, so that a few odd tokens do not
+squeeze all others together."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Projection:
+    """Principal components of tokens: (x - mean) @ basis, then (... - offset) / scale."""
+
+    mean: Float32[np.ndarray, " c"]
+    basis: Float32[np.ndarray, "c d"]
+    offset: Float32[np.ndarray, " d"]
+    scale: Float32[np.ndarray, " d"]
+
+    def __call__(self, tokens: Float[np.ndarray, "... c"]) -> Float32[np.ndarray, "... d"]:
+        return ((tokens - self.mean) @ self.basis - self.offset) / self.scale
+
+    def arrays(self, prefix: str) -> dict[str, np.ndarray]:
+        """Its arrays for `np.savez`, named `prefix/mean` and so on."""
+        return {f"{prefix}/{key}": value for key, value in dataclasses.asdict(self).items()}
+
+
+def fit_features(tokens: Float[np.ndarray, "n c"], num_channels: int) -> Projection:
+    """Onto the leading components of foreground tokens, mapped so that 0..1 holds 98 % of each.
+
+    The caller clips. Raises `ValueError` if there are fewer tokens or channels than components.
+    """
+    pca = _fit(tokens, num_channels)
+    projected = pca.transform(tokens)
+    low, high = np.percentile(projected, [_LOW_PERCENTILE, _HIGH_PERCENTILE], axis=0)
+    return _projection(pca, offset=low, scale=np.maximum(high - low, 1e-6))
+
+
+def fit_tokens(tokens: Float[np.ndarray, "n c"], num_channels: int) -> Projection:
+    """Onto the leading components, all divided by one number: unit variance on average.
+
+    One number, not one a channel: distances between tokens stay as the backbone made them, and its
+    faintest components are not blown up to the size of the strongest. Raises `ValueError` if there
+    are fewer tokens or channels than components.
+    """
+    pca = _fit(tokens, num_channels)
+    scale = np.full(num_channels, np.sqrt(pca.explained_variance_.mean()))
+    return _projection(pca, offset=np.zeros(num_channels), scale=scale)
+
+
+def upsample_foreground(
+    grid: Float[np.ndarray, "g g c"],
+    coverage: Float[np.ndarray, "g g"],
+    is_animal: Bool[np.ndarray, "p p"],
+) -> Float32[np.ndarray, "p p c"]:
+    """A token grid brought to pixels, bilinearly between foreground tokens only; 0 off the animal.
+
+    `coverage` is the share of each cell that the animal covers: the background, of which the PCA
+    knows nothing, does not bleed into the rim of the animal.
+    """
+    weights = np.maximum(coverage, 1e-4)[..., None]  # a thin limb may cover next to nothing
+    rows = _interpolation(grid.shape[0], is_animal.shape[0])
+    total = np.einsum("yp,pqc,xq->yxc", rows, grid * weights, rows, optimize=True)
+    weight = np.einsum("yp,pqc,xq->yxc", rows, weights, rows, optimize=True)
+    return np.where(is_animal[..., None], total / weight, 0).astype(np.float32)
+
+
+def _fit(tokens: np.ndarray, num_channels: int) -> PCA:
+    if min(tokens.shape) < num_channels:
+        raise ValueError(
+            f"expected at least {num_channels} tokens of at least {num_channels} channels for as "
+            f"many principal components, got {tokens.shape[0]} of {tokens.shape[1]}; give more "
+            "photographs or ask for fewer channels"
+        )
+    return PCA(num_channels, svd_solver="covariance_eigh").fit(tokens)
+
+
+def _projection(pca: PCA, *, offset: np.ndarray, scale: np.ndarray) -> Projection:
+    arrays = (pca.mean_, pca.components_.T, offset, scale)
+    return Projection(*(np.asarray(array, np.float32) for array in arrays))
+
+
+def _interpolation(num_in: int, num_out: int) -> Float32[np.ndarray, "out in"]:
+    """Bilinear weights along one axis, half-pixel centres, borders clamped."""
+    position = np.clip((np.arange(num_out) + 0.5) * num_in / num_out - 0.5, 0, num_in - 1)
+    distance = np.abs(position[:, None] - np.arange(num_in))
+    return np.maximum(0, 1 - distance).astype(np.float32)
