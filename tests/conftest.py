@@ -1,23 +1,108 @@
-"""Fixtures of all tests: the golden arrays."""
+"""Fixtures of all tests: the golden arrays, comparison with them, and the table of fidelity."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
 
 _HERE = Path(__file__).parent
-_GOLDEN_FOLDERS = (_HERE / "golden", _HERE.parent.parent / "shared" / "golden")
+# The full set where there is one, else the subset that `tests/golden/make_subset.py` took from it.
+_GOLDEN_FOLDERS = (_HERE.parent.parent / "shared" / "golden", _HERE / "golden")
+
+
+class _Row(NamedTuple):
+    """One comparison with the original."""
+
+    test: str
+    what: str
+    error: float
+    tolerance: float
+
+
+_ROWS = pytest.StashKey[list[_Row]]()
 
 
 @pytest.fixture(scope="session")
 def golden() -> Callable[[str], dict[str, np.ndarray]]:
-    """Loads the golden arrays `<name>.npz`, from the committed subset or else from the full set."""
+    """Loads the golden arrays `<name>.npz`."""
 
     def load(name: str) -> dict[str, np.ndarray]:
         for folder in _GOLDEN_FOLDERS:
             if (folder / f"{name}.npz").exists():
                 return dict(np.load(folder / f"{name}.npz"))
-        pytest.skip(f"golden arrays {name}.npz are neither in tests/golden nor in ../shared/golden")
+        pytest.skip(f"golden arrays {name}.npz are neither in ../shared/golden nor in tests/golden")
 
     return load
+
+
+@pytest.fixture(scope="session")
+def golden_case(golden) -> Callable[[str, str], dict[str, Any]]:
+    """Loads the arrays `<case>/...` of a golden file under their names without `<case>/`.
+
+    JSON entries come parsed. A case that the committed subset leaves out skips the test.
+    """
+
+    def load(name: str, case: str) -> dict[str, Any]:
+        prefix = f"{case}/"
+        arrays = {
+            k.removeprefix(prefix): v for k, v in golden(name).items() if k.startswith(prefix)
+        }
+        if not arrays:
+            if (_GOLDEN_FOLDERS[0] / f"{name}.npz").exists():
+                raise KeyError(f"no case {case!r} in golden arrays {name}.npz")
+            pytest.skip(f"case {case} of {name}.npz is only in the full golden set")
+        return {k: json.loads(str(v)) if v.dtype.kind == "U" else v for k, v in arrays.items()}
+
+    return load
+
+
+@pytest.fixture
+def equals_original(request) -> Callable[[str, Any, Any, float], None]:
+    """Asserts `max |actual - expected| <= tolerance * max(1, max |expected|)`; notes the error."""
+
+    def check(what: str, actual: Any, expected: Any, tolerance: float) -> None:
+        actual, expected = np.asarray(actual), np.asarray(expected)
+        assert actual.shape == expected.shape, f"{what}: {actual.shape} is not {expected.shape}"
+        largest = max(1.0, float(np.max(np.abs(expected), initial=0.0)))
+        difference = np.abs(actual.astype(np.float64) - expected)
+        error = float(np.max(difference, initial=0.0)) / largest
+        test = request.node.nodeid.removeprefix("tests/")
+        request.config.stash.setdefault(_ROWS, []).append(_Row(test, what, error, tolerance))
+        assert error <= tolerance, f"{what}: off by {error:.2e} of the largest, not {tolerance:.0e}"
+
+    return check
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--fidelity", type=Path, help="write the comparisons with the original here")
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    path = session.config.getoption("--fidelity")
+    rows = session.config.stash.get(_ROWS, [])
+    if path is None or not rows:
+        return
+    worst: dict[tuple[str, float], _Row] = {}
+    for row in rows:
+        key = (row.test, row.tolerance)
+        if key not in worst or not row.error <= worst[key].error:
+            worst[key] = row
+    lines = [
+        "# Fidelity: this code against the original's numbers",
+        "",
+        "Made by `python -m pytest tests --fidelity=experiments/results/fidelity.md`. One row a",
+        "test and tolerance. An error is the largest absolute difference, divided by the largest",
+        "absolute value of the original's array where that exceeds 1. Integers must be equal.",
+        "",
+        "| test | worst quantity | worst error | tolerance | verdict |",
+        "|---|---|---|---|---|",
+    ]
+    for row in sorted(worst.values()):
+        verdict = "pass" if row.error <= row.tolerance else "FAIL"
+        lines.append(
+            f"| {row.test} | {row.what} | {row.error:.1e} | {row.tolerance:.0e} | {verdict} |"
+        )
+    path.write_text("\n".join(lines) + "\n")

@@ -41,8 +41,9 @@ def harmonic_embedding(
 
 @functools.partial(jax.custom_jvp, nondiff_argnums=(1, 2))
 def _embed(x: Float[Array, "*n c"], num_frequencies: int, scale: float) -> Float[Array, "*n o"]:
-    phase = (x[..., None] * _frequencies(num_frequencies, scale)).reshape(*x.shape[:-1], -1)
-    is_cosine = np.repeat(np.arange(2, dtype=np.float32), phase.shape[-1])
+    width = x.shape[-1] * num_frequencies
+    phase = (x[..., None] * _frequencies(num_frequencies, scale)).reshape(*x.shape[:-1], width)
+    is_cosine = np.repeat(np.arange(2, dtype=np.float32), width)
     phase = jnp.concatenate([phase, phase], axis=-1)
     quarters = jnp.round(phase * np.float32(2 / np.pi))
     r = phase - quarters * _HIGH - quarters * _MIDDLE - quarters * _LOW  # within +-pi/4

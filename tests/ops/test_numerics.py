@@ -1,0 +1,33 @@
+"""Roots and normalisation: the original's values, and finite gradients where it has none."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from pony_jax.ops.numerics import safe_normalize, safe_sqrt
+
+
+def test_safe_normalize_equals_the_original(golden_case, equals_original):
+    case = golden_case("model_06_render", "safe_normalize")
+    x, cot = jnp.asarray(case["in/x"]), case["cot"]
+    equals_original("value", safe_normalize(x), case["out"], 1e-6)
+    gradient = jax.grad(lambda x: jnp.sum(safe_normalize(x) * cot))(x)
+    # Row 6 is the zero vector, where ours is 0 on purpose; 7 and 8 are shorter than 1e-10.
+    equals_original("gradient", gradient[:6], case["g/in/x"][:6], 1e-5)
+
+
+def test_safe_normalize_at_zero_has_no_gradient():
+    for x in (jnp.zeros(3), jnp.full(3, 1e-13), jnp.full(3, 1e-30)):
+        gradient = jax.grad(lambda x: jnp.sum(safe_normalize(x) * jnp.arange(3.0)))(x)
+        np.testing.assert_array_equal(gradient, 0.0)
+
+
+def test_safe_normalize_along_another_axis():
+    x = jax.random.normal(jax.random.key(0), (3, 5))
+    np.testing.assert_allclose(jnp.sum(safe_normalize(x, axis=0) ** 2, axis=0), 1.0, rtol=1e-6)
+
+
+def test_safe_sqrt_and_its_gradient():
+    x = jnp.array([-1.0, 0.0, 4.0])
+    np.testing.assert_allclose(safe_sqrt(x), [0.0, 0.0, 2.0])
+    np.testing.assert_allclose(jax.grad(lambda x: jnp.sum(safe_sqrt(x)))(x), [0.0, 0.0, 0.25])
