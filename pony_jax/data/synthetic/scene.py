@@ -1,0 +1,226 @@
+"""One photograph of a synthetic animal: viewpoint, light, picture, and the truth about them."""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
+
+import rasterizer_ffi
+from pony_jax.data.synthetic.anatomy import Species
+from pony_jax.data.synthetic.animal import Animal, sample_animal
+from pony_jax.data.synthetic.backdrop import sample_backdrop
+from pony_jax.data.synthetic.coat import albedo_of_fields, sample_coat
+from pony_jax.data.synthetic.descriptors import (
+    Descriptors,
+    feature_table,
+    render_descriptors,
+    surface_basis,
+)
+from pony_jax.data.synthetic.template import Template
+from pony_jax.ops.cameras import Camera, camera_from_pose, transform_points
+from pony_jax.ops.mesh import vertex_normals
+from pony_jax.ops.numerics import safe_normalize
+from pony_jax.ops.rotations import euler_xyz_to_matrix
+from pony_jax.ops.shading import directional_shading
+
+DISTANCE = 10.0
+FOV_DEG = 25.0
+_FILL = 1 / 1.2  # longer side of the animal's box / side of the crop
+_MAX_SHIFT = (0.4, 0.4, 1.0)  # object units, within what the model's viewpoint head can say
+_SAMPLES = 2  # samples a pixel, in both directions
+_SENSOR_NOISE = 0.012
+
+
+class Viewpoint(NamedTuple):
+    """A camera pose as the model states it (`pony_jax.ops.cameras.camera_from_pose`).
+
+    Azimuth 0 is an animal that looks at the camera, 90 one that walks to the right of the image;
+    elevation is that of the camera above the animal's horizon.
+    """
+
+    azimuth_deg: Float[Array, ""]
+    elevation_deg: Float[Array, ""]
+    rotation: Float[Array, "3 3"]  # rows: the animal's right (x), up, forward in camera space
+    translation_cam: Float[Array, "3"]
+
+
+class Light(NamedTuple):
+    """Directional light in camera space."""
+
+    direction: Float[Array, "3"]
+    ambient: Float[Array, "1"]
+    diffuse: Float[Array, "1"]
+
+
+class Shot(NamedTuple):
+    """A batch of photographs and everything true about them. Pixels count from the top left corner
+    of the image, x right, y down."""
+
+    image: Float[Array, "b s s 3"]
+    mask: Bool[Array, "b s s 1"]
+    descriptors: Descriptors
+    flip_descriptors: Descriptors
+    animal: Animal
+    viewpoint: Viewpoint
+    light: Light
+    keypoints_px: Float[Array, "b n 2"]
+    keypoints_visible: Bool[Array, "b n"]
+
+
+def sample_viewpoint(key: PRNGKeyArray, verts: Float[Array, "v 3"]) -> Viewpoint:
+    """A camera anywhere around the animal, -5 to 25 degrees up (low more often, as people stand),
+    moved so that the animal's box is about centred and fills the crop as far as `_MAX_SHIFT` lets
+    it: from in front, where it is narrower and lower, it stays somewhat smaller."""
+    keys = jax.random.split(key, 3)
+    azimuth_deg = 360.0 * jax.random.uniform(keys[0])
+    elevation_deg = -5.0 + 30.0 * jax.random.uniform(keys[1]) ** 2
+    turn = jnp.zeros((2, 3)).at[0, 1].set(azimuth_deg).at[1, 0].set(elevation_deg)
+    around, over = euler_xyz_to_matrix(jnp.radians(turn))
+    rotation = (over @ around).T
+    jitter = jax.random.uniform(keys[2], (3,), minval=-1.0) * jnp.array([0.06, 0.06, 0.05])
+
+    def improve(shift: Array, _: None) -> tuple[Array, None]:
+        points = verts @ rotation + shift - jnp.array([0.0, 0.0, DISTANCE])
+        tangent = jnp.tan(jnp.radians(FOV_DEG) / 2)
+        ndc = points[:, :2] / (-points[:, 2:] * tangent)
+        low, high = ndc.min(0), ndc.max(0)
+        fill = 0.5 * jnp.max(high - low)
+        depth = DISTANCE - shift[2]
+        closer = depth * (1.0 - fill / (_FILL * (1.0 + jitter[2])))
+        centre = 0.5 * (low + high) * depth * tangent
+        shift = shift + jnp.append(jitter[:2] - centre, closer)
+        return jnp.clip(shift, -jnp.array(_MAX_SHIFT), jnp.array(_MAX_SHIFT)), None
+
+    translation_cam, _ = jax.lax.scan(improve, jnp.zeros(3), None, length=5)
+    return Viewpoint(azimuth_deg, elevation_deg, rotation, translation_cam)
+
+
+def sample_light(key: PRNGKeyArray) -> Light:
+    """Light from above, from any side."""
+    key_from, key_strength = jax.random.split(key)
+    x, z = jax.random.uniform(key_from, (2,), minval=-1.0)
+    ambient, diffuse = jax.random.uniform(key_strength, (2, 1))
+    return Light(safe_normalize(jnp.array([x, 0.5, z])), 0.35 + 0.25 * ambient, 0.5 + 0.4 * diffuse)
+
+
+def camera_of(viewpoint: Viewpoint) -> Camera:
+    """Cameras of a batch of viewpoints."""
+    return camera_from_pose(
+        viewpoint.rotation, viewpoint.translation_cam, distance=DISTANCE, fov_y_deg=FOV_DEG
+    )
+
+
+def project_px(
+    clip_from_world: Float[Array, "b 4 4"], points: Float[Array, "b n 3"], image_size: int
+) -> Float[Array, "b n 2"]:
+    """Places in the image, pixels, of points in the object frame."""
+    clip = transform_points(clip_from_world, points)
+    return 0.5 * image_size * (clip[..., :2] / clip[..., 3:] + 1.0)
+
+
+def take_shots(
+    keys: PRNGKeyArray,  # [b]
+    template: Template,
+    species: Species,
+    *,
+    image_size: int,
+    feature_size: int,
+    token_grid: int,
+    token_dim: int,
+) -> Shot:
+    """Renders one random animal per key; jit it with all but `keys` bound."""
+
+    def sample(key: PRNGKeyArray) -> tuple[Animal, Viewpoint, Light, Array, Array]:
+        parts = jax.random.split(key, 5)
+        animal = sample_animal(parts[0], template)
+        return (
+            animal,
+            sample_viewpoint(parts[1], animal.verts_posed),
+            sample_light(parts[2]),
+            sample_coat(parts[3], template, species.coats),
+            sample_backdrop(parts[4], image_size),
+        )
+
+    animal, viewpoint, light, coat, backdrop = jax.vmap(sample)(keys)
+    camera = camera_of(viewpoint)
+    verts_clip = transform_points(camera.clip_from_world, animal.verts_posed)
+    normals = vertex_normals(animal.verts_posed, template.faces) @ viewpoint.rotation
+
+    fine = image_size * _SAMPLES
+    rast, _ = rasterizer_ffi.rasterize(verts_clip, template.faces, (fine, fine), grad_db=False)
+    colour, shade, alpha = _shade(rast, template.faces, coat, normals, light)
+    colour, shade, alpha = (_pool(array, _SAMPLES) for array in (colour, shade, alpha))
+    noise_keys = jax.vmap(lambda key: jax.random.fold_in(key, 7))(keys)
+    noise = jax.vmap(lambda key: jax.random.normal(key, backdrop.shape[1:]))(noise_keys)
+    image = jnp.clip(colour + (1.0 - alpha) * backdrop + _SENSOR_NOISE * noise, 0.0, 1.0)
+
+    feature_map, basis_map, coverage = _describe(verts_clip, template, image_size)
+    descriptors, flip_descriptors = render_descriptors(
+        jax.vmap(lambda key: jax.random.fold_in(key, 8))(keys),
+        feature_map=feature_map,
+        basis_map=basis_map,
+        coverage=coverage,
+        image=image,
+        shading=shade / jnp.maximum(alpha, 1e-6),
+        feature_size=feature_size,
+        token_grid=token_grid,
+        token_dim=token_dim,
+    )
+    return Shot(
+        image=image,
+        mask=alpha > 0.5,
+        descriptors=descriptors,
+        flip_descriptors=flip_descriptors,
+        animal=animal,
+        viewpoint=viewpoint,
+        light=light,
+        keypoints_px=project_px(
+            camera.clip_from_world, animal.verts_posed[:, template.keypoints], image_size
+        ),
+        keypoints_visible=_visible(rast, template),
+    )
+
+
+def _shade(
+    rast: Float[Array, "b h w 4"],
+    faces: Int[Array, "f 3"],
+    coat: Float[Array, "b v c"],
+    normals_cam: Float[Array, "b v 3"],
+    light: Light,
+) -> tuple[Float[Array, "b h w 3"], Float[Array, "b h w 1"], Float[Array, "b h w 1"]]:
+    """Colour and shading, 0 off the animal, and coverage, of every sample."""
+    attributes = jnp.concatenate([coat, normals_cam], axis=-1)
+    fields, _ = rasterizer_ffi.interpolate(attributes, rast, faces)
+    alpha = (rast[..., 3:] > 0).astype(jnp.float32)
+    direction, ambient, diffuse = (array[:, None, None] for array in light)
+    shading = directional_shading(safe_normalize(fields[..., -3:]), direction, ambient, diffuse)
+    return alpha * shading * albedo_of_fields(fields[..., :-3]), alpha * shading, alpha
+
+
+def _describe(
+    verts_clip: Float[Array, "b v 4"], template: Template, size: int
+) -> tuple[Float[Array, "b s s 16"], Float[Array, "b s s n"], Float[Array, "b s s 1"]]:
+    """Features, basis functions and coverage at one sample a pixel: they are smooth."""
+    rast, _ = rasterizer_ffi.rasterize(verts_clip, template.faces, (size, size), grad_db=False)
+    features = feature_table(template)
+    attributes = jnp.concatenate([features, surface_basis(template)], axis=-1)
+    rendered, _ = rasterizer_ffi.interpolate(attributes[None], rast, template.faces)
+    feature_map, basis_map = jnp.split(rendered, [features.shape[1]], axis=-1)
+    return feature_map, basis_map, (rast[..., 3:] > 0).astype(jnp.float32)
+
+
+def _visible(rast: Float[Array, "b h w 4"], template: Template) -> Bool[Array, "b n"]:
+    """A keypoint is visible where some sample shows a face around it."""
+    face_of_sample = rast[..., 3].astype(jnp.int32).reshape(len(rast), -1)
+
+    def of_image(samples: Array) -> Array:
+        shown = jnp.zeros(len(template.faces) + 1, bool).at[samples].set(True)
+        return shown[template.keypoint_faces + 1].any(-1)
+
+    return jax.vmap(of_image)(face_of_sample)
+
+
+def _pool(image: Float[Array, "b h w c"], by: int) -> Float[Array, "b s s c"]:
+    b, h, w, c = image.shape
+    return image.reshape(b, h // by, by, w // by, by, c).mean((2, 4))
