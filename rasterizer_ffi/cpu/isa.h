@@ -1,0 +1,94 @@
+// What every kernel file needs: the namespace of its instruction set, scratch memory, parallel loops.
+//
+// Kernel files are compiled several times. Whatever they define must therefore have internal linkage
+// or live in RASTERIZER_ISA, and they use no templates of the standard library: the linker keeps one
+// copy of such a template for all instruction sets, and it might be one that the processor lacks.
+
+#ifndef RASTERIZER_FFI_CPU_ISA_H_
+#define RASTERIZER_FFI_CPU_ISA_H_
+
+#include <cstdint>
+#include <cstdlib>
+#include <cstring>
+
+#include "kernels.h"
+
+#ifndef RASTERIZER_ISA
+#define RASTERIZER_ISA baseline
+#endif
+
+namespace rasterizer {
+namespace RASTERIZER_ISA {
+
+bool ForwardRasterize(const RasterizeForward& args, const Parallel& parallel);
+bool BackwardRasterize(const RasterizeBackward& args, const Parallel& parallel);
+bool ForwardInterpolate(const InterpolateForward& args, const Parallel& parallel);
+bool BackwardInterpolate(const InterpolateBackward& args, const Parallel& parallel);
+bool ForwardAntialias(const AntialiasForward& args, const Parallel& parallel);
+bool BackwardAntialias(const AntialiasBackward& args, const Parallel& parallel);
+
+namespace {
+
+template <class T>
+inline T Min(T a, T b) {
+  return a < b ? a : b;
+}
+
+template <class T>
+inline T Max(T a, T b) {
+  return a > b ? a : b;
+}
+
+// An uninitialised array that frees itself.
+template <class T>
+class Scratch {
+ public:
+  explicit Scratch(int64_t size)
+      : data_(static_cast<T*>(std::malloc(static_cast<size_t>(size > 0 ? size : 1) * sizeof(T)))) {}
+  ~Scratch() { std::free(data_); }
+  Scratch(const Scratch&) = delete;
+  Scratch& operator=(const Scratch&) = delete;
+
+  bool ok() const { return data_ != nullptr; }
+  T* get() const { return data_; }
+  T& operator[](int64_t i) const { return data_[i]; }
+
+ private:
+  T* data_;
+};
+
+// Runs task(i) for i in [0, num_tasks).
+template <class Task>
+inline void ParallelFor(const Parallel& parallel, int64_t num_tasks, Task task) {
+  if (num_tasks == 1) {
+    task(0);
+  } else if (num_tasks > 1) {
+    parallel.Run(
+        num_tasks, [](void* context, int64_t i) { (*static_cast<Task*>(context))(i); }, &task);
+  }
+}
+
+// First index of part i when `size` is cut into `parts` nearly equal parts.
+inline int64_t PartBegin(int64_t size, int64_t parts, int64_t i) { return size * i / parts; }
+
+// The triangle index of a pixel of rast, or -1. The float is checked before the conversion: it comes
+// from outside.
+inline int64_t TriangleOfPixel(const float* rast_pixel, int64_t num_triangles) {
+  const float id = rast_pixel[3];
+  if (!(id >= 1.0f && id <= static_cast<float>(num_triangles))) return -1;
+  const int64_t triangle = static_cast<int64_t>(id) - 1;
+  return triangle < num_triangles ? triangle : -1;
+}
+
+// Whether all three indices of a triangle name one of num_vertices vertices.
+inline bool IndicesValid(const int32_t* tri, int64_t num_vertices) {
+  return static_cast<uint32_t>(tri[0]) < static_cast<uint64_t>(num_vertices) &&
+         static_cast<uint32_t>(tri[1]) < static_cast<uint64_t>(num_vertices) &&
+         static_cast<uint32_t>(tri[2]) < static_cast<uint64_t>(num_vertices);
+}
+
+}  // namespace
+}  // namespace RASTERIZER_ISA
+}  // namespace rasterizer
+
+#endif  // RASTERIZER_FFI_CPU_ISA_H_

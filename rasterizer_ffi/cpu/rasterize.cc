@@ -1,0 +1,587 @@
+// Forward rasterisation: visibility in integers, then barycentrics of the visible triangle in floats.
+//
+// An image is cut into bands of rows. A band is drawn into a small depth buffer that stays in the
+// cache, by all triangles that touch it in their given order, and is shaded at once. Coverage and
+// depth are exact integer arithmetic and a pixel is shaded on its own, so the cut changes no bit.
+
+#include "isa.h"
+
+namespace rasterizer {
+namespace RASTERIZER_ISA {
+namespace {
+
+constexpr int kSubpixels = 16;     // the lattice that vertices are snapped to, per pixel
+constexpr int kGroup = 16;         // triangles set up together, and pixels shaded together
+constexpr int kMaxBands = 32;      // bits of a band mask
+constexpr int kMaxClipped = 9;     // a triangle cut by six planes has at most nine corners
+constexpr int64_t kBandPixels = 1 << 16;  // depth and id of a band: 512 KiB
+
+// A depth unit is 2^-32 of the range -1 <= z/w <= 1, less a margin for the rounding of the slopes.
+constexpr double kDepthScale = 2147483648.0 - 32768.0;
+constexpr double kDepthOffset = 2147483648.0;
+constexpr uint32_t kFarthest = 0xffffffffu;
+
+typedef uint32_t Vec8u __attribute__((vector_size(32)));
+typedef int32_t Vec8i __attribute__((vector_size(32)));
+typedef uint32_t Vec16u __attribute__((vector_size(64)));
+typedef int32_t Vec16i __attribute__((vector_size(64)));
+
+// A vertex in lattice coordinates around the image centre. `inside`: -w <= x, y, z <= w and w > 0;
+// otherwise x, y, z/w mean nothing and the triangle is clipped first.
+struct Snapped {
+  int32_t x;
+  int32_t y;
+  float zw;
+  int32_t inside;
+};
+
+// Rounds half to even. The argument is below 2^22 in magnitude.
+inline int32_t RoundToLattice(float x) {
+  const float shift = 12582912.0f;  // 1.5 * 2^23: here floats are the integers
+  return static_cast<int32_t>((x + shift) - shift);
+}
+
+inline Snapped Snap(const float* p, float half_width, float half_height) {
+  const float x = p[0], y = p[1], z = p[2], w = p[3];
+  const bool inside = w > 0.0f && w >= x && w >= -x && w >= y && w >= -y && w >= z && w >= -z &&
+                      w < 3e38f;
+  const float inverse_w = 1.0f / (inside ? w : 1.0f);
+  Snapped s;
+  s.x = RoundToLattice(inside ? x * inverse_w * half_width : 0.0f);
+  s.y = RoundToLattice(inside ? y * inverse_w * half_height : 0.0f);
+  s.zw = inside ? z * inverse_w : 0.0f;
+  s.inside = inside;
+  return s;
+}
+
+// Scratch and constants of one call.
+struct Frame {
+  const RasterizeForward* args;
+  float half_width, half_height;  // lattice units from the image centre to its border
+  const Snapped* snapped;         // [B,V] or [V]
+  int64_t bands;                  // bands an image is cut into
+};
+
+// What the drawing of a triangle needs, for a group of them. Edge functions are >= 0 inside (the
+// fill rule is in the constant) and hold at the pixel (x_min, y_min); steps are per pixel.
+struct SetupGroup {
+  int32_t x_min[kGroup], x_max[kGroup], y_min[kGroup], y_max[kGroup];
+  uint32_t edge[3][kGroup], edge_dx[3][kGroup], edge_dy[3][kGroup];
+  uint32_t depth[kGroup], depth_dx[kGroup], depth_dy[kGroup];
+  int32_t drawn[kGroup];  // covers a pixel centre's row and column, has area
+  int32_t id[kGroup];     // triangle index + 1
+};
+
+// Corners of a group of triangles, on the lattice.
+struct CornerGroup {
+  int32_t x[3][kGroup], y[3][kGroup];
+  float zw[3][kGroup];
+  int32_t id[kGroup];
+};
+
+// A double rounded to the nearest integer, modulo 2^32. The bound makes the trick of adding
+// 1.5 * 2^52, after which the low bits of the mantissa are the integer, work for any input.
+inline uint32_t RoundModulo32(double x) {
+  const double bound = 1125899906842624.0;  // 2^50
+  x = x < bound ? x : bound;
+  x = x > -bound ? x : -bound;
+  x += 6755399441055744.0;
+  uint64_t bits;
+  std::memcpy(&bits, &x, sizeof bits);
+  return static_cast<uint32_t>(bits);
+}
+
+// Products of lattice coordinates wrap modulo 2^32 here. That is exact wherever the result itself
+// fits: an edge function inside the bounding box is at most the box's area, which the caller checks.
+void SetUp(const CornerGroup& c, int count, int32_t width, int32_t height, SetupGroup* s) {
+  const int32_t centre_x = 8 * width - 8, centre_y = 8 * height - 8;  // of pixel 0, negated
+  for (int i = 0; i < kGroup; ++i) {
+    const int32_t x0 = c.x[0][i], x1 = c.x[1][i], x2 = c.x[2][i];
+    const int32_t y0 = c.y[0][i], y1 = c.y[1][i], y2 = c.y[2][i];
+    const int32_t left = Min(x0, Min(x1, x2)), right = Max(x0, Max(x1, x2));
+    const int32_t low = Min(y0, Min(y1, y2)), high = Max(y0, Max(y1, y2));
+    const int32_t x_min = Max((left + centre_x + 15) >> 4, 0);
+    const int32_t x_max = Min((right + centre_x) >> 4, width - 1);
+    const int32_t y_min = Max((low + centre_y + 15) >> 4, 0);
+    const int32_t y_max = Min((high + centre_y) >> 4, height - 1);
+    const uint32_t dx1 = x1 - x0, dy1 = y1 - y0, dx2 = x2 - x0, dy2 = y2 - y0;
+    const int32_t area = static_cast<int32_t>(dx1 * dy2 - dx2 * dy1);
+
+    s->x_min[i] = x_min;
+    s->x_max[i] = x_max;
+    s->y_min[i] = y_min;
+    s->y_max[i] = y_max;
+    s->drawn[i] = (x_min <= x_max) & (y_min <= y_max) & (area != 0) & (i < count);
+    s->id[i] = c.id[i];
+
+    const int32_t px = x_min * kSubpixels - centre_x, py = y_min * kSubpixels - centre_y;
+    for (int e = 0; e < 3; ++e) {
+      const int a = e, b = e == 2 ? 0 : e + 1;
+      const int32_t flip = area < 0 ? -1 : 0;
+      const int32_t dx = ((c.x[b][i] - c.x[a][i]) ^ flip) - flip;
+      const int32_t dy = ((c.y[b][i] - c.y[a][i]) ^ flip) - flip;
+      // A sample on the edge belongs to the triangle on left edges and on the bottom edge.
+      const uint32_t excluded = !((dy < 0) | ((dy == 0) & (dx > 0)));
+      const uint32_t udx = dx, udy = dy;
+      s->edge[e][i] = udx * static_cast<uint32_t>(py - c.y[a][i]) -
+                      udy * static_cast<uint32_t>(px - c.x[a][i]) - excluded;
+      s->edge_dx[e][i] = 0u - udy * kSubpixels;
+      s->edge_dy[e][i] = udx * kSubpixels;
+    }
+
+    const double z0 = c.zw[0][i], dz1 = c.zw[1][i] - z0, dz2 = c.zw[2][i] - z0;
+    const double scale = kDepthScale / static_cast<double>(area != 0 ? area : 1);
+    const double slope_x = (dz1 * static_cast<int32_t>(dy2) - dz2 * static_cast<int32_t>(dy1)) * scale;
+    const double slope_y = (dz2 * static_cast<int32_t>(dx1) - dz1 * static_cast<int32_t>(dx2)) * scale;
+    s->depth[i] =
+        RoundModulo32(z0 * kDepthScale + kDepthOffset + slope_x * (px - x0) + slope_y * (py - y0));
+    s->depth_dx[i] = RoundModulo32(slope_x * kSubpixels);
+    s->depth_dy[i] = RoundModulo32(slope_y * kSubpixels);
+  }
+}
+
+// Depth and id of the pixels of one band; rows are padded so that whole vectors may be read past
+// the last column.
+struct Band {
+  uint32_t* depth;
+  int32_t* id;
+  int64_t stride;
+  int32_t row_begin, row_end;
+  int32_t width, height;
+};
+
+template <class Vector, class Unsigned>
+inline Vector Load(const Unsigned* from) {
+  Vector v;
+  std::memcpy(&v, from, sizeof v);
+  return v;
+}
+
+constexpr uint32_t kLanes[16] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
+
+// Draws triangle i of the group, one vector of pixels of a row at a time.
+template <class VecU, class VecI>
+inline void Draw(const SetupGroup& s, int i, const Band& band) {
+  constexpr int kWidth = sizeof(VecU) / 4;
+  const VecU lanes = Load<VecU>(kLanes);
+  const VecU e0_lanes = lanes * s.edge_dx[0][i], e1_lanes = lanes * s.edge_dx[1][i],
+             e2_lanes = lanes * s.edge_dx[2][i], z_lanes = lanes * s.depth_dx[i];
+  const int32_t y_begin = Max(s.y_min[i], band.row_begin);
+  const int32_t y_end = Min(s.y_max[i] + 1, band.row_end);
+  const uint32_t skipped = y_begin - s.y_min[i];
+  uint32_t e0 = s.edge[0][i] + skipped * s.edge_dy[0][i];
+  uint32_t e1 = s.edge[1][i] + skipped * s.edge_dy[1][i];
+  uint32_t e2 = s.edge[2][i] + skipped * s.edge_dy[2][i];
+  uint32_t z = s.depth[i] + skipped * s.depth_dy[i];
+  const int32_t columns = s.x_max[i] - s.x_min[i] + 1;
+  const VecI id = VecI{} + s.id[i];
+  int64_t at = (y_begin - band.row_begin) * band.stride + s.x_min[i];
+  for (int32_t y = y_begin; y < y_end; ++y) {
+    for (int32_t x = 0; x < columns; x += kWidth) {
+      const uint32_t ux = x;
+      const VecU outside = (e0_lanes + (e0 + ux * s.edge_dx[0][i])) |
+                           (e1_lanes + (e1 + ux * s.edge_dx[1][i])) |
+                           (e2_lanes + (e2 + ux * s.edge_dx[2][i]));
+      const VecU depth = z_lanes + (z + ux * s.depth_dx[i]);
+      const VecU old_depth = Load<VecU>(band.depth + at + x);
+      const VecI old_id = Load<VecI>(band.id + at + x);
+      const VecI wins = ((VecI)outside >= 0) & (depth <= old_depth);
+      const VecU new_depth = wins ? depth : old_depth;
+      const VecI new_id = wins ? id : old_id;
+      std::memcpy(band.depth + at + x, &new_depth, sizeof new_depth);
+      std::memcpy(band.id + at + x, &new_id, sizeof new_id);
+    }
+    at += band.stride;
+    e0 += s.edge_dy[0][i];
+    e1 += s.edge_dy[1][i];
+    e2 += s.edge_dy[2][i];
+    z += s.depth_dy[i];
+  }
+}
+
+// The same in 64-bit arithmetic, for triangles so large that 32 bits do not hold an edge function.
+void DrawHuge(const CornerGroup& c, const SetupGroup& s, int i, const Band& band) {
+  const int64_t centre_x = 8 * band.width - 8, centre_y = 8 * band.height - 8;
+  int64_t x[3], y[3];
+  for (int k = 0; k < 3; ++k) x[k] = c.x[k][i], y[k] = c.y[k][i];
+  const int64_t area = (x[1] - x[0]) * (y[2] - y[0]) - (x[2] - x[0]) * (y[1] - y[0]);
+  if (area == 0) return;
+  const int64_t sign = area < 0 ? -1 : 1;
+  const double z0 = c.zw[0][i], dz1 = c.zw[1][i] - z0, dz2 = c.zw[2][i] - z0;
+  const double scale = kDepthScale / static_cast<double>(area);
+  const double slope_x = (dz1 * (y[2] - y[0]) - dz2 * (y[1] - y[0])) * scale;
+  const double slope_y = (dz2 * (x[1] - x[0]) - dz1 * (x[2] - x[0])) * scale;
+  const int64_t px = s.x_min[i] * kSubpixels - centre_x;
+  const int64_t py = s.y_min[i] * kSubpixels - centre_y;
+  const uint32_t corner = RoundModulo32(z0 * kDepthScale + kDepthOffset + slope_x * (px - x[0]) +
+                                        slope_y * (py - y[0]));
+  const uint32_t depth_dx = RoundModulo32(slope_x * kSubpixels);
+  const uint32_t depth_dy = RoundModulo32(slope_y * kSubpixels);
+  const int32_t y_begin = Max(s.y_min[i], band.row_begin);
+  const int32_t y_end = Min(s.y_max[i] + 1, band.row_end);
+  for (int32_t row = y_begin; row < y_end; ++row) {
+    const int64_t at = (row - band.row_begin) * band.stride;
+    for (int32_t column = s.x_min[i]; column <= s.x_max[i]; ++column) {
+      const int64_t sx = column * kSubpixels - centre_x, sy = row * kSubpixels - centre_y;
+      bool inside = true;
+      for (int a = 0; a < 3; ++a) {
+        const int b = a == 2 ? 0 : a + 1;
+        const int64_t dx = sign * (x[b] - x[a]), dy = sign * (y[b] - y[a]);
+        const int64_t edge = dx * (sy - y[a]) - dy * (sx - x[a]);
+        inside &= edge > 0 || (edge == 0 && (dy < 0 || (dy == 0 && dx > 0)));
+      }
+      const uint32_t depth = corner + static_cast<uint32_t>(column - s.x_min[i]) * depth_dx +
+                             static_cast<uint32_t>(row - s.y_min[i]) * depth_dy;
+      if (inside && depth <= band.depth[at + column]) {
+        band.depth[at + column] = depth;
+        band.id[at + column] = s.id[i];
+      }
+    }
+  }
+}
+
+// Whether 32 bits hold the edge functions in the bounding box, and the vectors' overshoot beyond it.
+inline bool FitsInt32(const CornerGroup& c, int i) {
+  const int64_t width = Max(c.x[0][i], Max(c.x[1][i], c.x[2][i])) -
+                        static_cast<int64_t>(Min(c.x[0][i], Min(c.x[1][i], c.x[2][i])));
+  const int64_t height = Max(c.y[0][i], Max(c.y[1][i], c.y[2][i])) -
+                         static_cast<int64_t>(Min(c.y[0][i], Min(c.y[1][i], c.y[2][i])));
+  return (width + 32 * kSubpixels) * (height + 32 * kSubpixels) < (int64_t{1} << 31);
+}
+
+void DrawGroup(const CornerGroup& corners, int count, const Band& band) {
+  SetupGroup setup;
+  const bool large = band.width > 1024 || band.height > 1024;
+  SetUp(corners, count, band.width, band.height, &setup);
+  for (int i = 0; i < count; ++i) {
+    if (large && !FitsInt32(corners, i)) {
+      if (setup.x_min[i] <= setup.x_max[i] && setup.y_min[i] <= setup.y_max[i]) {
+        DrawHuge(corners, setup, i, band);
+      }
+    } else if (setup.drawn[i]) {
+      if (setup.x_max[i] - setup.x_min[i] < 8) {
+        Draw<Vec8u, Vec8i>(setup, i, band);
+      } else {
+        Draw<Vec16u, Vec16i>(setup, i, band);
+      }
+    }
+  }
+}
+
+// Appends a triangle whose corners are snapped.
+inline void AddCorners(const Snapped& a, const Snapped& b, const Snapped& c, int32_t id, int slot,
+                       CornerGroup* group) {
+  group->x[0][slot] = a.x, group->x[1][slot] = b.x, group->x[2][slot] = c.x;
+  group->y[0][slot] = a.y, group->y[1][slot] = b.y, group->y[2][slot] = c.y;
+  group->zw[0][slot] = a.zw, group->zw[1][slot] = b.zw, group->zw[2][slot] = c.zw;
+  group->id[slot] = id;
+}
+
+// Cuts a polygon, given by barycentric weights (b1, b2), with the half-space where the affine
+// function f of the weights, with values f0, f1, f2 at the triangle's corners, is >= 0. The edge into
+// corner i comes before the corner: this order decides where the fan of what is left begins.
+int ClipPolygon(const float (*in)[2], int count, float f0, float f1, float f2, float (*out)[2]) {
+  int written = 0;
+  for (int i = 0; i < count; ++i) {
+    const float* a = in[i == 0 ? count - 1 : i - 1];
+    const float* b = in[i];
+    const float fa = f0 + a[0] * (f1 - f0) + a[1] * (f2 - f0);
+    const float fb = f0 + b[0] * (f1 - f0) + b[1] * (f2 - f0);
+    if ((fa >= 0.0f) != (fb >= 0.0f)) {
+      const float t = fa / (fa - fb);
+      out[written][0] = a[0] + t * (b[0] - a[0]);
+      out[written][1] = a[1] + t * (b[1] - a[1]);
+      ++written;
+    }
+    if (fb >= 0.0f) {
+      out[written][0] = b[0];
+      out[written][1] = b[1];
+      ++written;
+    }
+  }
+  return written;
+}
+
+// Clips a triangle against the six planes of the frustum and snaps the corners of what is left.
+// Returns the number of corners: 0, or 3 to kMaxClipped.
+int ClipAndSnap(const float* pos, const int32_t* tri, const Frame& frame, Snapped* corners) {
+  const float* v0 = pos + 4 * static_cast<int64_t>(tri[0]);
+  const float* v1 = pos + 4 * static_cast<int64_t>(tri[1]);
+  const float* v2 = pos + 4 * static_cast<int64_t>(tri[2]);
+  float polygon[2][2 * kMaxClipped][2] = {{{0, 0}, {1, 0}, {0, 1}}};
+  int count = 3;
+  int current = 0;
+  for (int axis = 0; axis < 3 && count > 0; ++axis) {
+    for (int side = 0; side < 2 && count > 0; ++side) {
+      const float sign = side == 0 ? 1.0f : -1.0f;
+      const float f0 = v0[3] + sign * v0[axis];
+      const float f1 = v1[3] + sign * v1[axis];
+      const float f2 = v2[3] + sign * v2[axis];
+      if (f0 >= 0.0f && f1 >= 0.0f && f2 >= 0.0f) continue;
+      count = ClipPolygon(polygon[current], count, f0, f1, f2, polygon[1 - current]);
+      current = 1 - current;
+    }
+  }
+  if (count < 3) return 0;
+  for (int i = 0; i < count; ++i) {
+    const float b1 = polygon[current][i][0], b2 = polygon[current][i][1];
+    float p[4];
+    for (int k = 0; k < 4; ++k) p[k] = v0[k] + b1 * (v1[k] - v0[k]) + b2 * (v2[k] - v0[k]);
+    // Rounding may leave a corner just outside of a plane that it was cut with.
+    for (int k = 0; k < 3; ++k) p[k] = Min(Max(p[k], -p[3]), p[3]);
+    corners[i] = Snap(p, frame.half_width, frame.half_height);
+    if (!corners[i].inside) return 0;  // w is 0 or something is not finite
+  }
+  return count;
+}
+
+void DrawClipped(const float* pos, const int32_t* tri, int32_t id, const Frame& frame,
+                 const Band& band) {
+  Snapped corners[2 * kMaxClipped];
+  const int count = ClipAndSnap(pos, tri, frame, corners);
+  if (count == 0) return;
+  CornerGroup group = {};
+  for (int i = 2; i < count; ++i) AddCorners(corners[0], corners[i - 1], corners[i], id, i - 2, &group);
+  DrawGroup(group, count - 2, band);
+}
+
+// One past the last and the first triangle that an image draws; ranges come from outside.
+inline void ImageTriangles(const Geometry& g, int64_t image, int64_t* begin, int64_t* end) {
+  *begin = 0;
+  *end = g.num_triangles;
+  if (g.ranges != nullptr) {
+    const int64_t first = g.ranges[2 * image], count = g.ranges[2 * image + 1];
+    *begin = Min(Max(first, int64_t{0}), g.num_triangles);
+    *end = Min(Max(first + Max(count, int64_t{0}), *begin), g.num_triangles);
+  }
+}
+
+// Draws the triangles of an image that touch a band, in their order. `masks` has one bit per band
+// for every triangle, or is null when there is one band.
+void DrawTriangles(const Frame& frame, int64_t image, const uint32_t* masks, int64_t band_index,
+                   const Band& band) {
+  const Geometry& g = frame.args->geometry;
+  const Snapped* snapped = frame.snapped + (g.shared_pos ? 0 : image * g.num_vertices);
+  const float* pos = g.ImagePos(image);
+  int64_t begin, end;
+  ImageTriangles(g, image, &begin, &end);
+  CornerGroup group = {};
+  int count = 0;
+  for (int64_t t = begin; t < end; ++t) {
+    if (masks != nullptr && !(masks[t] >> band_index & 1)) continue;
+    const int32_t* tri = g.tri + 3 * t;
+    if (!IndicesValid(tri, g.num_vertices)) continue;
+    const Snapped& a = snapped[tri[0]];
+    const Snapped& b = snapped[tri[1]];
+    const Snapped& c = snapped[tri[2]];
+    const int32_t id = static_cast<int32_t>(t) + 1;
+    if (a.inside & b.inside & c.inside) {
+      AddCorners(a, b, c, id, count++, &group);
+    } else {
+      DrawGroup(group, count, band);  // keep the order: the later of equally deep triangles wins
+      count = 0;
+      DrawClipped(pos, tri, id, frame, band);
+    }
+    if (count == kGroup) {
+      DrawGroup(group, count, band);
+      count = 0;
+    }
+  }
+  DrawGroup(group, count, band);
+}
+
+// Which bands the rows from `low` to `high` (lattice) touch.
+inline uint32_t BandMask(int32_t low, int32_t high, int32_t height, int64_t bands) {
+  const int32_t centre = 8 * height - 8;
+  const int64_t y_min = Max((low + centre + 15) >> 4, 0);
+  const int64_t y_max = Min((high + centre) >> 4, height - 1);
+  if (y_min > y_max) return 0;
+  // Band k begins at row height * k / bands, rounded down.
+  const int64_t first = ((y_min + 1) * bands - 1) / height;
+  const int64_t last = ((y_max + 1) * bands - 1) / height;
+  return static_cast<uint32_t>(((uint64_t{2} << last) - 1) & ~((uint64_t{1} << first) - 1));
+}
+
+uint32_t TriangleBands(const Frame& frame, int64_t image, int64_t t) {
+  const Geometry& g = frame.args->geometry;
+  const int32_t* tri = g.tri + 3 * t;
+  if (!IndicesValid(tri, g.num_vertices)) return 0;
+  const Snapped* snapped = frame.snapped + (g.shared_pos ? 0 : image * g.num_vertices);
+  Snapped corners[2 * kMaxClipped] = {snapped[tri[0]], snapped[tri[1]], snapped[tri[2]]};
+  int count = 3;
+  if (!(corners[0].inside & corners[1].inside & corners[2].inside)) {
+    count = ClipAndSnap(g.ImagePos(image), tri, frame, corners);
+    if (count == 0) return 0;
+  }
+  int32_t low = corners[0].y, high = corners[0].y;
+  for (int i = 1; i < count; ++i) {
+    low = Min(low, corners[i].y);
+    high = Max(high, corners[i].y);
+  }
+  return BandMask(low, high, static_cast<int32_t>(g.height), frame.bands);
+}
+
+// Barycentrics, depth and pixel derivatives of up to kGroup pixels of a row, from the unsnapped
+// vertices of the triangles they show.
+void ShadePixels(const Geometry& g, const float* pos, const int32_t* ids, int count, int64_t row,
+                 int64_t column, float* rast, float* rast_db) {
+  float x[3][kGroup], y[3][kGroup], z[3][kGroup], w[3][kGroup];
+  int32_t any = 0;
+  for (int i = 0; i < count; ++i) any = ids[i] != 0 ? ids[i] : any;
+  if (any == 0) {
+    std::memset(rast, 0, sizeof(float) * 4 * count);
+    std::memset(rast_db, 0, sizeof(float) * 4 * count);
+    return;
+  }
+  for (int i = 0; i < kGroup; ++i) {
+    // Lanes without a triangle compute with any other's and are set to zero at the end.
+    const int64_t triangle = (i < count && ids[i] != 0 ? ids[i] : any) - 1;
+    for (int k = 0; k < 3; ++k) {
+      const float* p = pos + 4 * static_cast<int64_t>(g.tri[3 * triangle + k]);
+      x[k][i] = p[0], y[k][i] = p[1], z[k][i] = p[2], w[k][i] = p[3];
+    }
+  }
+
+  const float step_x = 2.0f / static_cast<float>(g.width);
+  const float step_y = 2.0f / static_cast<float>(g.height);
+  const float fy = step_y * static_cast<float>(row) + (1.0f / static_cast<float>(g.height) - 1.0f);
+  const float first_x = 1.0f / static_cast<float>(g.width) - 1.0f;
+  float out[kGroup][4], out_db[kGroup][4];
+  for (int i = 0; i < kGroup; ++i) {
+    const float fx = step_x * static_cast<float>(static_cast<int32_t>(column) + i) + first_x;
+    // Vertices as seen from the pixel: the homogeneous weights are the areas of opposite edges.
+    const float x0 = x[0][i] - fx * w[0][i], y0 = y[0][i] - fy * w[0][i];
+    const float x1 = x[1][i] - fx * w[1][i], y1 = y[1][i] - fy * w[1][i];
+    const float x2 = x[2][i] - fx * w[2][i], y2 = y[2][i] - fy * w[2][i];
+    const float a0 = x1 * y2 - y1 * x2;
+    const float a1 = x2 * y0 - y2 * x0;
+    const float a2 = x0 * y1 - y0 * x1;
+    const float inverse = 1.0f / (a0 + a1 + a2);
+    const float b0 = a0 * inverse, b1 = a1 * inverse;
+    const float depth = (z[0][i] * a0 + z[1][i] * a1 + z[2][i] * a2) /
+                        (w[0][i] * a0 + w[1][i] * a1 + w[2][i] * a2);
+
+    float u = b0 > 0.0f ? b0 : 0.0f;
+    float v = b1 > 0.0f ? b1 : 0.0f;
+    u = u < 1.0f ? u : 1.0f;
+    v = v < 1.0f ? v : 1.0f;
+    const float sum = u + v;
+    const float shrink = 1.0f / (sum > 1.0f ? sum : 1.0f);
+    u *= shrink;
+    v *= shrink;
+    float zw = depth > -1.0f ? depth : -1.0f;
+    zw = zw < 1.0f ? zw : 1.0f;
+
+    // The pixel's own coordinates cancel in the derivatives of the areas.
+    const float a0x = y[1][i] * w[2][i] - w[1][i] * y[2][i];
+    const float a1x = y[2][i] * w[0][i] - w[2][i] * y[0][i];
+    const float a2x = y[0][i] * w[1][i] - w[0][i] * y[1][i];
+    const float a0y = w[1][i] * x[2][i] - x[1][i] * w[2][i];
+    const float a1y = w[2][i] * x[0][i] - x[2][i] * w[0][i];
+    const float a2y = w[0][i] * x[1][i] - x[0][i] * w[1][i];
+    const float sum_x = a0x + a1x + a2x, sum_y = a0y + a1y + a2y;
+    const float per_x = step_x * inverse, per_y = step_y * inverse;
+
+    const bool shown = i < count && ids[i] != 0;
+    out[i][0] = shown ? u : 0.0f;
+    out[i][1] = shown ? v : 0.0f;
+    out[i][2] = shown ? zw : 0.0f;
+    out[i][3] = shown ? static_cast<float>(ids[i]) : 0.0f;
+    out_db[i][0] = shown ? per_x * (a0x - u * sum_x) : 0.0f;
+    out_db[i][1] = shown ? per_y * (a0y - u * sum_y) : 0.0f;
+    out_db[i][2] = shown ? per_x * (a1x - v * sum_x) : 0.0f;
+    out_db[i][3] = shown ? per_y * (a1y - v * sum_y) : 0.0f;
+  }
+  std::memcpy(rast, out, sizeof(float) * 4 * count);
+  std::memcpy(rast_db, out_db, sizeof(float) * 4 * count);
+}
+
+bool DrawBand(const Frame& frame, int64_t image, const uint32_t* masks, int64_t band_index) {
+  const Geometry& g = frame.args->geometry;
+  Band band;
+  band.width = static_cast<int32_t>(g.width);
+  band.height = static_cast<int32_t>(g.height);
+  band.row_begin = static_cast<int32_t>(PartBegin(g.height, frame.bands, band_index));
+  band.row_end = static_cast<int32_t>(PartBegin(g.height, frame.bands, band_index + 1));
+  band.stride = g.width + kGroup;
+  const int64_t size = band.stride * (band.row_end - band.row_begin);
+  Scratch<uint32_t> depth(size);
+  Scratch<int32_t> id(size);
+  if (!depth.ok() || !id.ok()) return false;
+  band.depth = depth.get();
+  band.id = id.get();
+  for (int64_t i = 0; i < size; ++i) {
+    band.depth[i] = kFarthest;
+    band.id[i] = 0;
+  }
+  DrawTriangles(frame, image, masks, band_index, band);
+
+  for (int32_t row = band.row_begin; row < band.row_end; ++row) {
+    const int32_t* ids = band.id + (row - band.row_begin) * band.stride;
+    const int64_t first = (image * g.height + row) * g.width;
+    for (int64_t column = 0; column < g.width; column += kGroup) {
+      const int count = static_cast<int>(Min(int64_t{kGroup}, g.width - column));
+      ShadePixels(g, g.ImagePos(image), ids + column, count, row, column,
+                  frame.args->rast + 4 * (first + column), frame.args->rast_db + 4 * (first + column));
+    }
+  }
+  return true;
+}
+
+}  // namespace
+
+bool ForwardRasterize(const RasterizeForward& args, const Parallel& parallel) {
+  const Geometry& g = args.geometry;
+  if (g.num_images == 0 || g.height == 0 || g.width == 0) return true;
+  const int64_t vertices = g.num_vertices * (g.shared_pos ? 1 : g.num_images);
+  Scratch<Snapped> snapped(vertices);
+  if (!snapped.ok()) return false;
+
+  Frame frame;
+  frame.args = &args;
+  frame.half_width = static_cast<float>(g.width * (kSubpixels / 2));
+  frame.half_height = static_cast<float>(g.height * (kSubpixels / 2));
+  frame.snapped = snapped.get();
+  // Enough bands for the threads and for the cache, no more: a triangle is set up in each it touches.
+  const int64_t wanted = Max((g.height * g.width + kBandPixels - 1) / kBandPixels,
+                             (2 * parallel.num_threads() + g.num_images - 1) / g.num_images);
+  frame.bands = Min(Min(wanted, int64_t{kMaxBands}), (g.height + 15) / 16);
+  if (parallel.num_threads() == 1 && g.height * g.width <= kBandPixels) frame.bands = 1;
+
+  const int64_t chunk = 4096;
+  ParallelFor(parallel, (vertices + chunk - 1) / chunk, [&](int64_t task) {
+    const int64_t end = Min(vertices, (task + 1) * chunk);
+    for (int64_t i = task * chunk; i < end; ++i) {
+      snapped[i] = Snap(g.pos + 4 * i, frame.half_width, frame.half_height);
+    }
+  });
+
+  const int64_t num_masks = frame.bands > 1 ? g.num_images * g.num_triangles : 0;
+  Scratch<uint32_t> masks(num_masks);
+  if (!masks.ok()) return false;
+  const int64_t chunks = (g.num_triangles + chunk - 1) / chunk;
+  if (num_masks > 0) {
+    ParallelFor(parallel, g.num_images * chunks, [&](int64_t task) {
+      const int64_t image = task / chunks, first = task % chunks * chunk;
+      const int64_t end = Min(g.num_triangles, first + chunk);
+      for (int64_t t = first; t < end; ++t) {
+        masks[image * g.num_triangles + t] = TriangleBands(frame, image, t);
+      }
+    });
+  }
+
+  Scratch<bool> done(g.num_images * frame.bands);
+  if (!done.ok()) return false;
+  ParallelFor(parallel, g.num_images * frame.bands, [&](int64_t task) {
+    const int64_t image = task / frame.bands;
+    const uint32_t* image_masks = num_masks > 0 ? masks.get() + image * g.num_triangles : nullptr;
+    done[task] = DrawBand(frame, image, image_masks, task % frame.bands);
+  });
+  for (int64_t i = 0; i < g.num_images * frame.bands; ++i) {
+    if (!done[i]) return false;
+  }
+  return true;
+}
+
+}  // namespace RASTERIZER_ISA
+}  // namespace rasterizer

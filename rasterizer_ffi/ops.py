@@ -1,0 +1,391 @@
+"""The operations as JAX functions: shape checks, custom gradients, and calls of the FFI targets.
+
+This is the only file that knows how JAX binds foreign functions. Every target accepts the leading
+dimensions that `vmap` adds, of size 1 where an array is not mapped (vmap_method="expand_dims").
+
+Letters: b images, v vertices, f triangles, h w rows and columns, c channels, d channels with pixel
+derivatives. Row 0 of an image is the bottom in clip space (y/w near -1).
+"""
+
+import ctypes
+import functools
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.custom_derivatives import SymbolicZero
+from jaxtyping import Array, Float, Int
+
+from rasterizer_ffi.library import load_library
+
+_TARGETS = {
+    "rasterizer_rasterize": "RasterizerRasterize",
+    "rasterizer_rasterize_grad": "RasterizerRasterizeGrad",
+    "rasterizer_interpolate": "RasterizerInterpolate",
+    "rasterizer_interpolate_grad": "RasterizerInterpolateGrad",
+    "rasterizer_antialias": "RasterizerAntialias",
+    "rasterizer_antialias_grad": "RasterizerAntialiasGrad",
+    "rasterizer_topology": "RasterizerTopology",
+}
+_MAX_TRIANGLES = 2**24  # ids are stored as floats
+
+
+def _register_cpu_targets() -> ctypes.CDLL:
+    library = load_library("librasterizer_cpu.so")
+    for target, symbol in _TARGETS.items():
+        jax.ffi.register_ffi_target(
+            target, jax.ffi.pycapsule(getattr(library, symbol)), platform="cpu"
+        )
+    return library
+
+
+_CPU = _register_cpu_targets()
+
+
+def set_max_threads(num_threads: int | None) -> None:
+    """Limits the threads the CPU operations use; None means all that XLA has.
+
+    The number never changes a result.
+    """
+    _CPU.RasterizerSetMaxThreads(0 if num_threads is None else int(num_threads))
+
+
+def _call(target: str, results: Sequence[tuple[int, ...]], *args: Any, **attributes: Any) -> Any:
+    types = [jax.ShapeDtypeStruct(shape, jnp.float32) for shape in results]
+    return jax.ffi.ffi_call(target, types, vmap_method="expand_dims")(*args, **attributes)
+
+
+# ------------------------------------------------------------------------------
+# Checks. Expected and got, by the name of the argument.
+# ------------------------------------------------------------------------------
+
+
+def _array(op: str, name: str, value: Any, dtype: Any, ranks: tuple[int, ...], shape: str) -> Array:
+    array = jnp.asarray(value)
+    if array.dtype != dtype:
+        raise TypeError(
+            f"{op}: expected {name} of dtype {np.dtype(dtype).name}, got {array.dtype.name}; "
+            f"convert it with {name}.astype({np.dtype(dtype).name!r})"
+        )
+    if array.ndim not in ranks:
+        raise ValueError(f"{op}: expected {name} of shape {shape}, got {array.shape}")
+    return array
+
+
+def _check(condition: bool, op: str, name: str, expected: str, got: Any) -> None:
+    if not condition:
+        raise ValueError(f"{op}: expected {name} {expected}, got {got}")
+
+
+def _check_tri(op: str, tri: Any) -> Array:
+    tri = _array(op, "tri", tri, jnp.int32, (2,), "[f, 3]")
+    _check(tri.shape[1] == 3, op, "tri", "of shape [f, 3]", tri.shape)
+    _check(tri.shape[0] <= _MAX_TRIANGLES, op, "tri", "with at most 2^24 triangles", tri.shape)
+    return tri
+
+
+def _check_pos(op: str, pos: Any) -> Array:
+    pos = _array(op, "pos", pos, jnp.float32, (2, 3), "[b, v, 4], or [v, 4] in range mode")
+    _check(pos.shape[-1] == 4, op, "pos", "with 4 clip-space components (x, y, z, w)", pos.shape)
+    return pos
+
+
+def _check_rast(op: str, name: str, rast: Any) -> Array:
+    rast = _array(op, name, rast, jnp.float32, (4,), "[b, h, w, 4]")
+    _check(rast.shape[3] == 4, op, name, "of shape [b, h, w, 4]", rast.shape)
+    return rast
+
+
+# ------------------------------------------------------------------------------
+# rasterize
+# ------------------------------------------------------------------------------
+
+
+def rasterize(
+    pos: Float[Array, "b v 4"] | Float[Array, "v 4"],
+    tri: Int[Array, "f 3"],
+    resolution: tuple[int, int],
+    ranges: Int[Array, "b 2"] | None = None,
+    grad_db: bool = True,
+) -> tuple[Float[Array, "b h w 4"], Float[Array, "b h w 4"]]:
+    """Draws triangles: which one each pixel shows, and where on it the pixel's centre lies.
+
+    Args:
+      pos: clip-space positions (x, y, z, w): [b, v, 4], each image draws all of `tri` (instance
+        mode), or [v, 4] together with `ranges` (range mode).
+      tri: vertex indices. A triangle with an index outside [0, v) draws nothing: pad with -1.
+      resolution: (height, width) in pixels, static.
+      ranges: (first triangle, count) of each image, in range mode.
+      grad_db: whether gradients flow through `rast_db`.
+
+    Returns:
+      rast: (u, v, z/w, triangle index + 1); u and v weight the triangle's first and second vertex.
+        All 0 where nothing is drawn.
+      rast_db: (du/dX, du/dY, dv/dX, dv/dY) per pixel along columns (X) and rows (Y).
+
+    Raises:
+      TypeError, ValueError: an argument's dtype or shape; expected and got are named.
+    """
+    op = "rasterize"
+    pos = _check_pos(op, pos)
+    tri = _check_tri(op, tri)
+    height, width = (int(n) for n in resolution)
+    _check(height > 0 and width > 0, op, "resolution", "of two positive integers", resolution)
+    if ranges is None:
+        _check(pos.ndim == 3, op, "pos", "of shape [b, v, 4] (or `ranges` as well)", pos.shape)
+        ranges = jnp.zeros((0, 2), jnp.int32)
+    else:
+        _check(pos.ndim == 2, op, "pos", "of shape [v, 4], as ranges are given", pos.shape)
+        ranges = _array(op, "ranges", ranges, jnp.int32, (2,), "[b, 2]")
+        _check(ranges.shape[1] == 2, op, "ranges", "of shape [b, 2]", ranges.shape)
+    return _rasterize(pos, tri, ranges, (height, width), bool(grad_db))
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(3, 4))
+def _rasterize(pos, tri, ranges, resolution, grad_db):
+    del grad_db
+    range_mode = pos.ndim == 2
+    shape = (ranges.shape[0] if range_mode else pos.shape[0], *resolution, 4)
+    return tuple(
+        _call("rasterizer_rasterize", [shape, shape], pos, tri, ranges, range_mode=range_mode)
+    )
+
+
+def _rasterize_fwd(pos, tri, ranges, resolution, grad_db):
+    pos, tri, ranges = pos.value, tri.value, ranges.value
+    rast, rast_db = _rasterize(pos, tri, ranges, resolution, grad_db)
+    return (rast, rast_db), (pos, tri, ranges, rast)
+
+
+def _rasterize_bwd(resolution, grad_db, residuals, cotangents):
+    del resolution
+    pos, tri, ranges, rast = residuals
+    dy, ddb = cotangents
+    with_db = grad_db and not isinstance(ddb, SymbolicZero)
+    if isinstance(dy, SymbolicZero) and not with_db:
+        return None, None, None
+    dy = _dense(dy)
+    (grad_pos,) = _call(
+        "rasterizer_rasterize_grad",
+        [pos.shape],
+        pos,
+        tri,
+        ranges,
+        rast,
+        dy,
+        ddb if with_db else dy,  # unread
+        range_mode=pos.ndim == 2,
+        with_db=with_db,
+    )
+    return grad_pos, None, None
+
+
+def _dense(cotangent):
+    if isinstance(cotangent, SymbolicZero):
+        return jnp.zeros(cotangent.shape, cotangent.dtype)
+    return cotangent
+
+
+_rasterize.defvjp(_rasterize_fwd, _rasterize_bwd, symbolic_zeros=True)
+
+
+# ------------------------------------------------------------------------------
+# interpolate
+# ------------------------------------------------------------------------------
+
+
+def interpolate(
+    attr: Float[Array, "b v c"] | Float[Array, "v c"],
+    rast: Float[Array, "b h w 4"],
+    tri: Int[Array, "f 3"],
+    rast_db: Float[Array, "b h w 4"] | None = None,
+    diff_attrs: Sequence[int] | Literal["all"] | None = None,
+) -> tuple[Float[Array, "b h w c"], Float[Array, "b h w 2*d"]]:
+    """Interpolates vertex attributes at the pixels of `rast`.
+
+    Args:
+      attr: attributes of the vertices; a leading 1, or none, is shared by all images.
+      rast: from `rasterize`.
+      tri: indices into the vertices of `attr`; may differ from those that were drawn.
+      rast_db: from `rasterize`; needed for `diff_attrs`.
+      diff_attrs: channels whose derivatives by pixel are wanted ("all" or a list; negative ones
+        count from the end).
+
+    Returns:
+      out: attributes, 0 where nothing is drawn.
+      out_da: (dA/dX, dA/dY) of each channel of `diff_attrs`, in their order; d = 0 without them.
+
+    Raises:
+      TypeError, ValueError: an argument's dtype or shape; expected and got are named.
+    """
+    op = "interpolate"
+    attr = _array(op, "attr", attr, jnp.float32, (2, 3), "[b, v, c], [1, v, c] or [v, c]")
+    rast = _check_rast(op, "rast", rast)
+    tri = _check_tri(op, tri)
+    if attr.ndim == 2:
+        attr = attr[None]
+    num_images = rast.shape[0]
+    _check(attr.shape[0] in (1, num_images), op, "attr", f"of 1 or {num_images} images", attr.shape)
+    channels = _diff_channels(op, diff_attrs, attr.shape[2])
+    if not channels:
+        rast_db = rast  # unread
+    else:
+        _check(rast_db is not None, op, "rast_db", "of the same call of rasterize", rast_db)
+        rast_db = _check_rast(op, "rast_db", rast_db)
+        _check(rast_db.shape == rast.shape, op, "rast_db", f"of shape {rast.shape}", rast_db.shape)
+    return _interpolate(attr, rast, tri, rast_db, channels)
+
+
+def _diff_channels(op: str, diff_attrs: Any, num_channels: int) -> tuple[int, ...]:
+    if diff_attrs is None:
+        return ()
+    if isinstance(diff_attrs, str):
+        _check(diff_attrs == "all", op, "diff_attrs", "'all' or a list of channels", diff_attrs)
+        return tuple(range(num_channels))
+    channels = [int(c) for c in diff_attrs]
+    for c in channels:
+        inside = -num_channels <= c < num_channels
+        _check(inside, op, "diff_attrs", f"in [{-num_channels}, {num_channels})", c)
+    return tuple(c % num_channels for c in channels)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(4,))
+def _interpolate(attr, rast, tri, rast_db, channels):
+    images = rast.shape[:3]
+    return tuple(
+        _call(
+            "rasterizer_interpolate",
+            [(*images, attr.shape[2]), (*images, 2 * len(channels))],
+            attr,
+            rast,
+            tri,
+            rast_db,
+            diff_attrs=np.asarray(channels, np.int32),
+        )
+    )
+
+
+def _interpolate_fwd(attr, rast, tri, rast_db, channels):
+    args = (attr.value, rast.value, tri.value, rast_db.value)
+    return _interpolate(*args, channels), args
+
+
+def _interpolate_bwd(channels, residuals, cotangents):
+    attr, rast, tri, rast_db = residuals
+    dy, dda = cotangents
+    if isinstance(dda, SymbolicZero):
+        channels = ()  # nothing flows through the derivatives
+    if isinstance(dy, SymbolicZero) and not channels:
+        return None, None, None, None
+    dy = _dense(dy)
+    unread = (*rast.shape[:3], 0)
+    grad_attr, grad_rast, grad_rast_db = _call(
+        "rasterizer_interpolate_grad",
+        [attr.shape, rast.shape, rast.shape if channels else unread],
+        attr,
+        rast,
+        tri,
+        rast_db,
+        dy,
+        dda if channels else dy,
+        diff_attrs=np.asarray(channels, np.int32),
+    )
+    return grad_attr, grad_rast, None, grad_rast_db if channels else None
+
+
+_interpolate.defvjp(_interpolate_fwd, _interpolate_bwd, symbolic_zeros=True)
+
+
+# ------------------------------------------------------------------------------
+# antialias
+# ------------------------------------------------------------------------------
+
+
+def antialias_construct_topology_hash(tri: Int[Array, "f 3"]) -> Int[Array, "f 3"]:
+    """The neighbourhood of triangles that `antialias` needs; build it once if `tri` never changes.
+
+    Entry [t, k] is the vertex on the far side of the edge of triangle t that faces its vertex k, or
+    -1 on an open boundary. (nvdiffrast returns an opaque hash table here.)
+    """
+    tri = _check_tri("antialias_construct_topology_hash", tri)
+    return jax.ffi.ffi_call(
+        "rasterizer_topology",
+        jax.ShapeDtypeStruct(tri.shape, jnp.int32),
+        vmap_method="expand_dims",
+    )(tri)
+
+
+def antialias(
+    color: Float[Array, "b h w c"],
+    rast: Float[Array, "b h w 4"],
+    pos: Float[Array, "b v 4"] | Float[Array, "v 4"],
+    tri: Int[Array, "f 3"],
+    topology_hash: Int[Array, "f 3"] | None = None,
+    pos_gradient_boost: float = 1.0,
+) -> Float[Array, "b h w c"]:
+    """Blends the two sides of silhouette edges by coverage, which gives them a gradient by `pos`.
+
+    Args:
+      color: the image to be antialiased.
+      rast, pos, tri: as in the call of `rasterize` that made `rast`.
+      topology_hash: from `antialias_construct_topology_hash(tri)`; built here if None.
+      pos_gradient_boost: factor on the gradient by `pos`, static.
+
+    Raises:
+      TypeError, ValueError: an argument's dtype or shape; expected and got are named.
+    """
+    op = "antialias"
+    color = _array(op, "color", color, jnp.float32, (4,), "[b, h, w, c]")
+    rast = _check_rast(op, "rast", rast)
+    pos = _check_pos(op, pos)
+    tri = _check_tri(op, tri)
+    pixels = rast.shape[:3]
+    _check(color.shape[:3] == pixels, op, "color", f"of {pixels} pixels", color.shape)
+    if pos.ndim == 3:
+        _check(pos.shape[0] == pixels[0], op, "pos", f"of {pixels[0]} images", pos.shape)
+    if topology_hash is None:
+        topology_hash = antialias_construct_topology_hash(tri)
+    topology = _array(op, "topology_hash", topology_hash, jnp.int32, (2,), "[f, 3]")
+    _check(
+        topology.shape == tri.shape, op, "topology_hash", f"of shape {tri.shape}", topology.shape
+    )
+    return _antialias(color, rast, pos, tri, topology, float(pos_gradient_boost))
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(5,))
+def _antialias(color, rast, pos, tri, topology, boost):
+    del boost
+    (out,) = _call(
+        "rasterizer_antialias",
+        [color.shape],
+        *_antialias_args(color, rast, pos, tri, topology),
+        range_mode=pos.ndim == 2,
+    )
+    return out
+
+
+def _antialias_args(color, rast, pos, tri, topology):
+    no_ranges = jnp.zeros((rast.shape[0], 2), jnp.int32)
+    return color, rast, pos, tri, no_ranges, topology
+
+
+def _antialias_fwd(color, rast, pos, tri, topology, boost):
+    return _antialias(color, rast, pos, tri, topology, boost), (color, rast, pos, tri, topology)
+
+
+def _antialias_bwd(boost, residuals, dy):
+    color, _, pos, _, _ = residuals
+    grad_color, grad_pos = _call(
+        "rasterizer_antialias_grad",
+        [color.shape, pos.shape],
+        *_antialias_args(*residuals),
+        dy,
+        range_mode=pos.ndim == 2,
+        pos_gradient_boost=np.float32(boost),
+    )
+    return grad_color, None, grad_pos, None, None
+
+
+_antialias.defvjp(_antialias_fwd, _antialias_bwd)
