@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
-from jaxtyping import Float, PRNGKeyArray
+from jaxtyping import Bool, Float, PRNGKeyArray
 
 from pony_jax.data.synthetic.template import KEYPOINT_NAMES, PART_NAMES, Template
 
@@ -55,7 +55,7 @@ COATS: dict[str, Coat] = {
         socks=0.35,
     ),
     "black": Coat(
-        base=(0.10, 0.09, 0.09), points=_BLACK, second=_WHITE, points_on_hair=1.0, socks=0.1
+        base=(0.17, 0.15, 0.145), points=_BLACK, second=_WHITE, points_on_hair=1.0, socks=0.1
     ),
     "grey": Coat(
         base=(0.72, 0.72, 0.73),
@@ -114,17 +114,18 @@ _STRIPES_PER_UNIT = 5.5
 _DARK = np.array([0.05, 0.04, 0.04], np.float32)
 
 
-def _noise(key: PRNGKeyArray, points: Float[Array, "v 3"], scale: float) -> Float[Array, " v"]:
-    """A smooth random function of unit variance whose bumps are about `scale` wide."""
-    key_wave, key_phase = jax.random.split(key)
-    waves = jax.random.normal(key_wave, (_NUM_WAVES, 3)) * (1.8 / scale)
-    phases = jax.random.uniform(key_phase, (_NUM_WAVES,), maxval=2 * jnp.pi)
-    return jnp.sum(jnp.sin(points @ waves.T + phases), -1) * (2.0 / _NUM_WAVES) ** 0.5
+def _noise(
+    waves: Float[Array, "w 4"], points: Float[Array, "v 3"], scale: float
+) -> Float[Array, " v"]:
+    """A smooth random function of unit variance whose bumps are about `scale` wide, made of waves
+    whose three frequencies and phase are normal numbers."""
+    frequencies, phases = waves[:, :3] * (1.8 / scale), 10.0 * waves[:, 3]
+    return jnp.sum(jnp.sin(points @ frequencies.T + phases), -1) * (2.0 / len(waves)) ** 0.5
 
 
 def _cell_walls(key: PRNGKeyArray, points: Float[Array, "v 3"]) -> Float[Array, " v"]:
     """Difference of the distances to the two nearest of random surface points: 0 on the walls."""
-    seeds = points[jax.random.choice(key, len(points), (_NUM_CELLS,), replace=False)]
+    seeds = points[jax.random.randint(key, (_NUM_CELLS,), 0, len(points))]
     squared = jnp.sum((points[:, None] - seeds) ** 2, -1)
     nearest = -jax.lax.top_k(-squared, 2)[0]
     return jnp.sqrt(nearest[:, 1]) - jnp.sqrt(nearest[:, 0])
@@ -155,52 +156,57 @@ def sample_coat(
             raise ValueError(
                 f"expected coats out of {sorted(COATS)}, got {name!r}; correct the name"
             )
-    keys = jax.random.split(key, 8)
-    chosen = jax.random.choice(keys[0], len(coats))
+    key_uniform, key_waves, key_cells = jax.random.split(key, 3)
+    which, *rest = jnp.split(jax.random.uniform(key_uniform, (13,)), (1, 5, 9))
+    chosen = (which[0] * len(coats)).astype(int)
+    waves = jax.random.normal(key_waves, (4, _NUM_WAVES, 4))
     columns = zip(*(COATS[name] for name in coats), strict=True)
     coat = Coat(*(jnp.array(column, jnp.float32)[chosen] for column in columns))
     points = jnp.asarray(template.verts)
-    tint = jax.random.uniform(keys[1], (2, 4), minval=-1.0) * coat.vary
-    base = coat.base * (1 + tint[0, :1] + 0.4 * tint[0, 1:])
-    dark = coat.points * (1 + tint[1, :1] + 0.4 * tint[1, 1:])
+    tints = [(2 * tint - 1) * coat.vary for tint in rest[:2]]
+    base, dark = (
+        colour * (1 + tint[0] + 0.4 * tint[1:])
+        for colour, tint in zip((coat.base, coat.points), tints, strict=True)
+    )
 
     legs = _part(template, "fore_cannon", "fore_hoof", "hind_cannon", "hind_hoof")
     colour = jnp.broadcast_to(base, points.shape)
-    colour *= (
-        1 + coat.mottle * (_noise(keys[2], points, 0.15) + _noise(keys[3], points, 0.5))[:, None]
-    )
+    mottle = _noise(waves[0], points, 0.15) + _noise(waves[1], points, 0.5)
+    colour *= 1 + coat.mottle * mottle[:, None]
     colour = _mix(colour, dark, coat.points_on_legs * legs)
     colour = _mix(colour, dark, coat.points_on_hair * _part(template, "mane", "tail"))
     colour = _mix(colour, dark, coat.points_on_muzzle * _part(template, "muzzle"))
-    colour = _mix(colour, jnp.array(_WHITE), _socks(keys[4], template, coat.socks) * legs)
+    colour = _mix(colour, jnp.array(_WHITE), _socks(rest[2] < coat.socks, template) * legs)
     second = jnp.broadcast_to(coat.second, points.shape)
 
     hooves = 0.8 * _part(template, "fore_hoof", "hind_hoof") ** 2
     eyes = _near_eyes(template)[:, None]
     colour, second = (_mix(_mix(c, _DARK, hooves), _DARK, eyes) for c in (colour, second))
 
-    patches = 0.35 * (_noise(keys[5], points, 0.55) - 1.6 * (0.5 - coat.patches))
-    field = jnp.where(coat.patches > 0, patches, -1.0)
-    cells = _cell_walls(keys[6], points) - 0.035 - 0.3 * legs[:, 0]
-    field = jnp.where(coat.cells > 0, cells, field)
-    phase = 2 * jnp.pi * _STRIPES_PER_UNIT * jnp.asarray(_stripe_coordinate(template))
-    phase += 0.7 * _noise(keys[7], points, 0.4)
-    # Stripes: the phase is carried by one more channel; a phase of 0 everywhere is no stripe.
-    striped = coat.stripes > 0
-    field = jnp.where(striped, 0.0, field)
-    fields = [colour, second, field[:, None], jnp.where(striped, phase, 0.0)[:, None]]
-    return jnp.concatenate(fields, axis=-1)
+    # Only what some coat of the species needs is computed.
+    field = jnp.full(len(points), -1.0)
+    phase = jnp.zeros(len(points))
+    if any(COATS[name].patches for name in coats):
+        patches = 0.35 * (_noise(waves[2], points, 0.55) - 1.6 * (0.5 - coat.patches))
+        field = jnp.where(coat.patches > 0, patches, field)
+    if any(COATS[name].cells for name in coats):
+        cells = _cell_walls(key_cells, points) - 0.035 - 0.3 * legs[:, 0]
+        field = jnp.where(coat.cells > 0, cells, field)
+    if any(COATS[name].stripes for name in coats):
+        along = 2 * jnp.pi * _STRIPES_PER_UNIT * jnp.asarray(_stripe_coordinate(template))
+        phase = jnp.where(coat.stripes > 0, along + 0.7 * _noise(waves[3], points, 0.4), phase)
+        field = jnp.where(coat.stripes > 0, 0.0, field)
+    return jnp.concatenate([colour, second, field[:, None], phase[:, None]], axis=-1)
 
 
 def _mix(a: Array, b: Array, share: Array) -> Array:
     return a + share * (b - a)
 
 
-def _socks(key: PRNGKeyArray, template: Template, chance: Array) -> Float[Array, "v 1"]:
-    """Which vertices belong to a leg with a white sock."""
+def _socks(white: Bool[Array, "4"], template: Template) -> Float[Array, "v 1"]:
+    """1 at the vertices of the legs that wear white: hind right, hind left, fore right, left."""
     fore, left = template.verts[:, 2] > 0, template.verts[:, 0] > 0
-    white = jax.random.bernoulli(key, chance, (4,)).astype(jnp.float32)
-    return white[2 * fore.astype(int) + left.astype(int)][:, None]
+    return white.astype(jnp.float32)[2 * fore.astype(int) + left.astype(int)][:, None]
 
 
 def _near_eyes(template: Template) -> Float[np.ndarray, " v"]:

@@ -25,6 +25,7 @@ _TOKEN_SCALE = 2.0  # brings the animal's tokens to about unit variance
 _LOOKS = 6.0  # of colour and shading in `patch_out`
 _TOKEN_PLACE = 0.15  # what tokens know of their place in the image, as those of a ViT do
 _CLUTTER = 0.3  # size of the background's basis functions against those of the animal
+_NOISE_KNOTS, _CLUTTER_KNOTS = 8, 5  # smooth noise and background across the image
 _HALF_DISTANCE = 0.05  # object units: |x| is rounded off at the plane of symmetry by this
 
 
@@ -109,9 +110,8 @@ def _blur(tokens: Float[Array, "b t t c"]) -> Float[Array, "b t t c"]:
     return tokens
 
 
-def _smooth_noise(key: PRNGKeyArray, knots: int, size: int, channels: int) -> Float[Array, "s s c"]:
-    knots_noise = jax.random.normal(key, (knots, knots, channels))
-    return jax.image.resize(knots_noise, (size, size, channels), "cubic")
+def _enlarge(knots: Float[Array, "k k c"], size: int) -> Float[Array, "s s c"]:
+    return jax.image.resize(knots, (size, size, knots.shape[-1]), "cubic")
 
 
 def render_descriptors(
@@ -137,18 +137,19 @@ def render_descriptors(
 
     share_token = _blur(_pool(coverage, token_grid))
     seen = _blur(_pool(basis_map, token_grid))
-    clutter_keys = jax.vmap(lambda key: jax.random.fold_in(key, 2))(keys)
-    clutter = jax.vmap(lambda key: _smooth_noise(key, 5, token_grid, seen.shape[-1]))(clutter_keys)
+    keys = jax.vmap(functools.partial(jax.random.split, num=3))(keys)
+    clutter = jax.vmap(lambda key: _clutter(key, token_grid, seen.shape[-1]))(keys[:, 2])
     basis = seen + (1.0 - share_token) * _CLUTTER * clutter
     looks = _pool(jnp.concatenate([image - 0.5, coverage * (shading - 0.7)], -1), token_grid)
 
-    flipped = (array[:, :, ::-1] for array in (feature, share, basis, looks))
-    return tuple(
-        jax.vmap(functools.partial(_finish, token_dim=token_dim))(
-            jax.vmap(lambda key, n=number: jax.random.fold_in(key, n))(keys), *arrays
-        )
-        for number, arrays in enumerate([(feature, share, basis, looks), tuple(flipped)])
-    )
+    maps = (feature, share, basis, looks)
+    mirrored = (array[:, :, ::-1] for array in maps)
+    finish = jax.vmap(functools.partial(_finish, token_dim=token_dim))
+    return finish(keys[:, 0], *maps), finish(keys[:, 1], *mirrored)
+
+
+def _clutter(key: PRNGKeyArray, size: int, channels: int) -> Float[Array, "s s n"]:
+    return _enlarge(jax.random.normal(key, (_CLUTTER_KNOTS, _CLUTTER_KNOTS, channels)), size)
 
 
 def _finish(
@@ -161,19 +162,20 @@ def _finish(
     token_dim: int,
 ) -> Descriptors:
     """Mixes the channels and adds the noise of one pass through a network."""
-    keys = jax.random.split(key, 4)
     size, grid = feature.shape[0], basis.shape[0]
-    noise = _smooth_noise(keys[0], 8, size, feature.shape[-1])
-    noise += jax.random.normal(keys[1], feature.shape)
+    counts = [n * n * c for n, c in ((_NOISE_KNOTS, FEATURE_DIM), (size, FEATURE_DIM))]
+    normal = jax.random.normal(key, (sum(counts) + 2 * grid * grid * token_dim,))
+    smooth, white, own = jnp.split(normal, np.cumsum(counts))
+    noise = _enlarge(smooth.reshape(_NOISE_KNOTS, _NOISE_KNOTS, -1), size)
+    noise += white.reshape(feature.shape)
     feature = jnp.where(share > 0, jnp.clip(feature + _FEATURE_NOISE * noise, 0.0, 1.0), 0.0)
 
     key_tokens = _TOKEN_SCALE * basis @ _mixture(basis.shape[-1], token_dim, 1)
     out_tokens = _TOKEN_SCALE * basis @ _mixture(basis.shape[-1], token_dim, 2)
     out_tokens += _LOOKS * looks @ _mixture(looks.shape[-1], token_dim, 3)
-    tokens = []
-    for seed, (clean, own) in enumerate(zip((key_tokens, out_tokens), keys[2:], strict=True)):
-        noisy = clean + _TOKEN_NOISE * jax.random.normal(own, clean.shape)
-        tokens.append(noisy + _TOKEN_PLACE * _place_code(grid, token_dim, seed))
+    own = own.reshape(2, grid, grid, token_dim)
+    places = np.stack([_place_code(grid, token_dim, seed) for seed in (0, 1)])
+    tokens = jnp.stack([key_tokens, out_tokens]) + _TOKEN_NOISE * own + _TOKEN_PLACE * places
     return Descriptors(feature, *tokens)
 
 

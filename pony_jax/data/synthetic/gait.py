@@ -69,18 +69,17 @@ LIMITS_RAD: Float[np.ndarray, "2 k 3"] = _limits_rad()
 """Smallest and largest Euler angles of every bone."""
 
 _JITTER = 0.3 * np.minimum(LIMITS_RAD[1], np.radians(12)).clip(0)
+_JITTER[BONE_INDEX["neck_low"], 0] = 0.2  # heads go up and down more than anything else
 
 
 def sample_pose(key: PRNGKeyArray) -> tuple[Float[Array, "k 3"], Int[Array, ""]]:
     """Euler angles XYZ (radians, against the rest pose) of every bone, and the gait's index."""
-    keys = jax.random.split(key, 6)
-    gait = jax.random.choice(keys[0], len(GAITS), p=jnp.asarray(_SHARE))
-    time, vigour = jax.random.uniform(keys[1], (2,))
+    key_uniform, key_normal = jax.random.split(key)
+    which, time, vigour, lead, *own = jax.random.uniform(key_uniform, (8,))
+    gait = jnp.searchsorted(jnp.cumsum(_SHARE)[:-1], which)
     phase = jnp.asarray(_PHASE)[gait] + time
-    phase = jnp.where(jax.random.bernoulli(keys[2]), phase, phase[jnp.array([1, 0, 3, 2])])
-    own_phase = jax.random.uniform(keys[3], (4,))
-    placed = jnp.asarray(_PLACED)[gait]
-    phase = 2 * jnp.pi * (phase + placed * own_phase)
+    phase = jnp.where(lead < 0.5, phase, phase[jnp.array([1, 0, 3, 2])])
+    phase = 2 * jnp.pi * (phase + jnp.asarray(_PLACED)[gait] * jnp.stack(own))
     vigour = 0.75 + 0.4 * vigour
     stride, lift = jnp.asarray(_STRIDE)[gait] * vigour, jnp.asarray(_LIFT)[gait] * vigour
 
@@ -95,11 +94,9 @@ def sample_pose(key: PRNGKeyArray) -> tuple[Float[Array, "k 3"], Int[Array, ""]]
         bend |= _foreleg(side, stride, lift, phase[leg]) | _hind_leg(
             side, stride, lift, phase[2 + leg]
         )
-    angles = jnp.zeros((len(BONE_NAMES), 3))
-    for name, angle in bend.items():
-        angles = angles.at[BONE_INDEX[name], 0].set(angle)
-    angles += _JITTER * jax.random.normal(keys[4], angles.shape)
-    angles = angles.at[BONE_INDEX["neck_low"], 0].add(0.2 * jax.random.normal(keys[5]) * vigour)
+    names, bends = list(bend), jnp.stack(list(bend.values()))
+    angles = _JITTER * jax.random.normal(key_normal, _JITTER.shape)
+    angles = angles.at[np.array([BONE_INDEX[name] for name in names]), 0].add(bends)
     return jnp.clip(angles, *LIMITS_RAD), gait
 
 

@@ -37,19 +37,24 @@ def chain(
     A bone inherits the turns of its ancestors but not their stretch; the place where it starts
     moves with the flesh of its parent. The root bone's head stays.
     """
-    rotations: list[Array] = []
-    linears: list[Array] = []
-    heads: list[Array] = []
-    for bone, parent in enumerate(PARENTS):
-        if parent < 0:
-            rotations.append(turns[bone])
-            heads.append(segments[bone, 0])
-        else:
-            rotations.append(rotations[parent] @ turns[bone])
-            offset = segments[bone, 0] - segments[parent, 0]
-            heads.append(heads[parent] + linears[parent] @ offset)
-        linears.append(rotations[bone] @ linear[bone])
-    return jnp.stack(linears), jnp.stack(heads)
+    segments, linear, turns = (jnp.asarray(array) for array in (segments, linear, turns))
+    parents = jnp.array(PARENTS)
+
+    def hang(state: tuple[Array, ...], bone: Array) -> tuple[tuple[Array, ...], None]:
+        rotations, linears, heads = state
+        parent = parents[bone]
+        rotation = rotations[parent] @ turns[bone]
+        offset = segments[bone, 0] - segments[parent, 0]
+        return (
+            rotations.at[bone].set(rotation),
+            linears.at[bone].set(rotation @ linear[bone]),
+            heads.at[bone].set(heads[parent] + linears[parent] @ offset),
+        ), None
+
+    # The root is in place; a loop, since 22 bones written out take XLA seconds to compile.
+    state = (turns, turns @ linear, segments[:, 0])
+    (_, linears, heads), _ = jax.lax.scan(hang, state, jnp.arange(1, len(PARENTS)))
+    return linears, heads
 
 
 def follow(

@@ -1,5 +1,6 @@
 """One photograph of a synthetic animal: viewpoint, light, picture, and the truth about them."""
 
+import functools
 from typing import NamedTuple
 
 import jax
@@ -72,13 +73,12 @@ def sample_viewpoint(key: PRNGKeyArray, verts: Float[Array, "v 3"]) -> Viewpoint
     """A camera anywhere around the animal, -5 to 25 degrees up (low more often, as people stand),
     moved so that the animal's box is about centred and fills the crop as far as `_MAX_SHIFT` lets
     it: from in front, where it is narrower and lower, it stays somewhat smaller."""
-    keys = jax.random.split(key, 3)
-    azimuth_deg = 360.0 * jax.random.uniform(keys[0])
-    elevation_deg = -5.0 + 30.0 * jax.random.uniform(keys[1]) ** 2
-    turn = jnp.zeros((2, 3)).at[0, 1].set(azimuth_deg).at[1, 0].set(elevation_deg)
-    around, over = euler_xyz_to_matrix(jnp.radians(turn))
-    rotation = (over @ around).T
-    jitter = jax.random.uniform(keys[2], (3,), minval=-1.0) * jnp.array([0.06, 0.06, 0.05])
+    turn, height, *jitter = jax.random.uniform(key, (5,))
+    azimuth_deg, elevation_deg = 360.0 * turn, -5.0 + 30.0 * height**2
+    # Rx(elevation) @ Ry(azimuth) takes the object frame to that of the camera.
+    angles_rad = jnp.radians(jnp.stack([elevation_deg, azimuth_deg, jnp.zeros(())]))
+    rotation = euler_xyz_to_matrix(angles_rad).T
+    jitter = (2.0 * jnp.stack(jitter) - 1.0) * jnp.array([0.06, 0.06, 0.05])
 
     def improve(shift: Array, _: None) -> tuple[Array, None]:
         points = verts @ rotation + shift - jnp.array([0.0, 0.0, DISTANCE])
@@ -98,10 +98,9 @@ def sample_viewpoint(key: PRNGKeyArray, verts: Float[Array, "v 3"]) -> Viewpoint
 
 def sample_light(key: PRNGKeyArray) -> Light:
     """Light from above, from any side."""
-    key_from, key_strength = jax.random.split(key)
-    x, z = jax.random.uniform(key_from, (2,), minval=-1.0)
-    ambient, diffuse = jax.random.uniform(key_strength, (2, 1))
-    return Light(safe_normalize(jnp.array([x, 0.5, z])), 0.35 + 0.25 * ambient, 0.5 + 0.4 * diffuse)
+    x, z, ambient, diffuse = jax.random.uniform(key, (4, 1))
+    direction = safe_normalize(jnp.concatenate([2 * x - 1, jnp.array([0.5]), 2 * z - 1]))
+    return Light(direction, 0.35 + 0.25 * ambient, 0.5 + 0.4 * diffuse)
 
 
 def camera_of(viewpoint: Viewpoint) -> Camera:
@@ -131,15 +130,16 @@ def take_shots(
 ) -> Shot:
     """Renders one random animal per key; jit it with all but `keys` bound."""
 
+    keys = jax.vmap(functools.partial(jax.random.split, num=7))(keys)
+
     def sample(key: PRNGKeyArray) -> tuple[Animal, Viewpoint, Light, Array, Array]:
-        parts = jax.random.split(key, 5)
-        animal = sample_animal(parts[0], template)
+        animal = sample_animal(key[0], template)
         return (
             animal,
-            sample_viewpoint(parts[1], animal.verts_posed),
-            sample_light(parts[2]),
-            sample_coat(parts[3], template, species.coats),
-            sample_backdrop(parts[4], image_size),
+            sample_viewpoint(key[1], animal.verts_posed),
+            sample_light(key[2]),
+            sample_coat(key[3], template, species.coats),
+            sample_backdrop(key[4], image_size),
         )
 
     animal, viewpoint, light, coat, backdrop = jax.vmap(sample)(keys)
@@ -151,13 +151,12 @@ def take_shots(
     rast, _ = rasterizer_ffi.rasterize(verts_clip, template.faces, (fine, fine), grad_db=False)
     colour, shade, alpha = _shade(rast, template.faces, coat, normals, light)
     colour, shade, alpha = (_pool(array, _SAMPLES) for array in (colour, shade, alpha))
-    noise_keys = jax.vmap(lambda key: jax.random.fold_in(key, 7))(keys)
-    noise = jax.vmap(lambda key: jax.random.normal(key, backdrop.shape[1:]))(noise_keys)
+    noise = jax.vmap(lambda key: jax.random.normal(key, backdrop.shape[1:]))(keys[:, 5])
     image = jnp.clip(colour + (1.0 - alpha) * backdrop + _SENSOR_NOISE * noise, 0.0, 1.0)
 
     feature_map, basis_map, coverage = _describe(verts_clip, template, image_size)
     descriptors, flip_descriptors = render_descriptors(
-        jax.vmap(lambda key: jax.random.fold_in(key, 8))(keys),
+        keys[:, 6],
         feature_map=feature_map,
         basis_map=basis_map,
         coverage=coverage,
