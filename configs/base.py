@@ -1,0 +1,129 @@
+"""Every key of a configuration, once, with the recipe of the paper's horses.
+
+Times in `schedule` are shares of `num_steps`, so a short run has the same course as a long one.
+Other files in this folder start from `get_config()` and change values; none adds a key.
+"""
+
+import difflib
+from collections.abc import Callable, Mapping
+
+from ml_collections import ConfigDict
+
+
+def get_config() -> ConfigDict:
+    """The base configuration, locked."""
+    config = ConfigDict()
+    config.seed = 0  # of parameters, order of the data, and everything drawn at a step
+    config.num_steps = 140_000
+    config.compilation_cache_dir = "~/.cache/pony_jax"  # '' compiles anew in every process
+
+    config.data = ConfigDict()
+    config.data.name = "synthetic_quadruped/horse"  # folder in data_dir
+    config.data.data_dir = "data"
+    config.data.train_split = "train"
+    config.data.test_split = "test"
+    config.data.image_size = 256  # side of images, masks and renders, px
+    config.data.batch_size = 10
+    config.data.mirror_probability = 0.5  # share of training images flipped left to right
+    config.data.max_train_examples = 0  # 0 = all
+    config.data.max_test_examples = 0
+
+    config.optimizer = ConfigDict()
+    config.optimizer.prior_learning_rate = 1e-3  # shape and feature fields of the category
+    config.optimizer.instance_learning_rate = 1e-4  # everything read off an image
+
+    # Losses: weight of each term of `LossWeights` (pony_jax/model/objective.py).
+    config.loss = ConfigDict()
+    config.loss.mask = 10.0
+    config.loss.mask_distance = 0.0
+    config.loss.mask_inverse_distance = 100.0
+    config.loss.rgb = 1.0
+    config.loss.feature = 10.0
+    config.loss.hypothesis_score = 1.0
+    config.loss.score_feature_gain = 50.0
+    config.loss.eikonal = 0.01
+    config.loss.deformation = 10.0
+    config.loss.articulation = 0.1
+
+    # Schedule: shares of num_steps, save best_share and max_gain (see `Schedule`, model/pony.py).
+    # The paper's epochs of 120, and its iterations of 140,000.
+    config.schedule = ConfigDict()
+    config.schedule.uniform_until = 2 / 140
+    config.schedule.softmax_from = 4 / 140
+    config.schedule.best_from = 6 / 140
+    config.schedule.best_full = 7.6 / 140
+    config.schedule.best_share = 0.8
+    config.schedule.max_gain = 100.0
+    config.schedule.max_gain_at = 100 / 140
+    config.schedule.articulation_from = 8 / 120
+    config.schedule.attach_legs_from = 50 / 120
+    config.schedule.articulation_loss_from = 50 / 120
+    config.schedule.deformation_from = 80 / 120
+    config.schedule.fine_grid_from = 90 / 120
+
+    config.model = ConfigDict()
+    config.model.grid_scale = 7.0  # unit of length: the cube that the paper's grid fills
+    config.model.grid_extent = (7.0, 7.0, 7.0)  # sides of the grid's box, x y z, world units
+    config.model.coarse_resolution = 128  # lattice layers along the longest side, even
+    config.model.fine_resolution = 256
+    config.model.jitter = 0.05  # largest shift of the grid in training, share of grid_scale
+    config.model.samples = 2  # samples along each side of a pixel: 2 is four a pixel
+    config.model.hidden = 256  # width of the fields
+    config.model.latent = 256  # length of an image's shape and appearance vectors
+    config.model.encoder_hidden = 256  # channels of the token encoders
+    config.model.sdf_layers = 5
+    config.model.sdf_frequencies = 8
+    config.model.feature_dim = 16
+    config.model.feature_layers = 5
+    config.model.feature_frequencies = 8
+    config.model.feature_mirror = False  # whether features are the same left and right
+    config.model.texture_layers = 8
+    config.model.texture_frequencies = 10
+    config.model.deformation_layers = 5
+    config.model.deformation_frequencies = 10
+    config.model.light_layers = 5
+    config.model.articulation_blocks = 4
+    config.model.articulation_heads = 8
+    config.model.articulation_frequencies = 8
+    config.model.articulation_multiplier = 0.1
+    config.model.max_angle_deg = 60.0
+    config.model.constrain_legs = True  # legs turn mostly fore and aft
+    config.model.skinning_temperature = 0.05
+    config.model.num_body_bones = 8
+    config.model.num_legs = 4
+    config.model.num_leg_bones = 3
+    config.model.body_bones_from = "z_minmax_y+"  # how the spine is laid: see ops/bones.py
+    config.model.leg_attachments = ()  # body bone of each leg; () takes the nearest along z
+    config.model.camera_distance = 10.0
+    config.model.fov_y_deg = 25.0
+    config.model.max_shift_xy = 0.2  # of the camera, share of half the view at the object
+    config.model.max_shift_z = 0.5
+    config.model.hypotheses = "quadlookat"  # or octlookat
+    config.model.level_horizon = True  # cameras look horizontally
+    config.model.eikonal_points = 10_000
+
+    config.log = ConfigDict()
+    config.log.every_steps = 50
+    config.log.panel_every_steps = 500  # 0 = none
+    config.log.panel_images = 4
+    config.log.hide_photographs = False  # panels show outlines of masks instead of photographs
+    config.log.eval_every_steps = 0  # 0 = none but those below and the one at the end
+    config.log.eval_minutes = ()  # of training, evaluation itself left out; e.g. (5.0, 10.0)
+
+    config.checkpoint = ConfigDict()
+    config.checkpoint.every_steps = 1000
+    config.checkpoint.keep = 2
+    return config.lock()
+
+
+def apply_variant(
+    config: ConfigDict, variants: Mapping[str, Callable[[ConfigDict], None]], variant: str
+) -> ConfigDict:
+    """Changes `config` by the named variant. Raises `ValueError` that lists near names."""
+    if variant not in variants:
+        known = [repr(name) for name in variants]
+        near = difflib.get_close_matches(variant, variants)
+        hint = f"; did you mean {near[0]!r}?" if near else ""
+        raise ValueError(f"variant: expected one of {', '.join(known)}, got {variant!r}{hint}")
+    variants[variant](config)
+    return config

@@ -1,0 +1,55 @@
+"""The model as a function of images: compiles once a stage and grows buffers as needed."""
+
+import jax
+import numpy as np
+from jaxtyping import Array, Float
+
+from pony_jax.model import Capacities, Pony, Prediction, Stage
+
+PRIOR_AZIMUTHS_DEG = {"head": 0.0, "left side": 90.0, "tail": 180.0, "right side": 270.0}
+"""Views of the prior shape, by what they look at."""
+
+
+class Predictor:
+    """Predictions of a model, whatever its mesh grows to.
+
+    Attributes:
+      capacities: of the padded buffers; they only grow.
+    """
+
+    def __init__(self, model: Pony, capacities: Capacities):
+        self.capacities = capacities
+        self._model = model
+        self._predict = jax.jit(model.predict, static_argnames="stage")
+        self._render_prior = jax.jit(model.render_prior, static_argnames=("stage", "image_size"))
+
+    def predict(self, params: dict, batch: dict[str, np.ndarray], num_updates: int) -> Prediction:
+        """What the model sees in a batch after `num_updates` training steps, as numpy arrays."""
+        tokens = {key: batch[key] for key in ("patch_key", "patch_out")}
+        while True:
+            stage = self._stage(num_updates)
+            prediction = self._predict(params, tokens, np.int32(_last(num_updates)), stage=stage)
+            counts = Capacities(*map(int, prediction.counts))
+            if self.capacities.covers(counts):
+                return jax.tree.map(np.asarray, prediction)
+            self.capacities = self.capacities.grown_to(counts)
+
+    def render_prior(
+        self, params: dict, num_updates: int, image_size: int
+    ) -> dict[str, Float[np.ndarray, "h w 3"]]:
+        """The prior shape from four sides, by name. Call `predict` first: it sizes the buffers."""
+        azimuths = np.array(list(PRIOR_AZIMUTHS_DEG.values()), np.float32)
+        views: Array = self._render_prior(
+            params, self._stage(num_updates), azimuths, image_size=image_size
+        )
+        return dict(zip(PRIOR_AZIMUTHS_DEG, np.asarray(views), strict=True))
+
+    def _stage(self, num_updates: int) -> Stage:
+        step = _last(num_updates)
+        self.capacities = self.capacities.grown_to(self._model.initial_capacities(step))
+        return self._model.stage_at(step, self.capacities)
+
+
+def _last(num_updates: int) -> int:
+    """The step whose stage the parameters were last trained in."""
+    return max(num_updates - 1, 0)

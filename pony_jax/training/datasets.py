@@ -1,0 +1,65 @@
+"""The splits of a run's data set; a synthetic one that is missing is made first."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from ml_collections import ConfigDict
+
+from pony_jax.data.pipeline import Split, load_split
+from pony_jax.training.errors import RunError, as_run_error
+
+
+def load_train_and_test(config: ConfigDict, say: Callable[[str], None]) -> tuple[Split, Split]:
+    """Both splits of the data set that `config` (the group `data`) names, in memory.
+
+    Raises `RunError` that says what to do if the data set is missing, empty or bad.
+    """
+    make_if_missing(config, say)
+    return (
+        load_named_split(config, config.train_split, say),
+        load_named_split(config, config.test_split, say),
+    )
+
+
+def load_named_split(config: ConfigDict, name: str, say: Callable[[str], None]) -> Split:
+    """One split of the data set that `config` names, in memory. Raises `RunError`."""
+    max_examples = {
+        config.train_split: config.max_train_examples,
+        config.test_split: config.max_test_examples,
+    }
+    with as_run_error("data"):
+        try:
+            split = load_split(
+                config.name,
+                name,
+                data_dir=Path(config.data_dir).expanduser(),
+                image_size=config.image_size,
+                max_examples=max_examples.get(name) or None,
+            )
+        except FileNotFoundError as error:
+            raise RunError(f"data: {error}") from error
+    say(
+        f"data: {config.name}/{name}, {len(split)} images of {split.image_size} px, "
+        f"{split.token_grid} x {split.token_grid} tokens of {split.token_dim}, "
+        f"{split.num_bytes / 2**20:.0f} MiB" + (f", {split.skipped} skipped" * bool(split.skipped))
+    )
+    return split
+
+
+def make_if_missing(config: ConfigDict, say: Callable[[str], None]) -> None:
+    """Builds a data set that the project makes itself, if it is not there yet.
+
+    One that was interrupted lies under another name and is made again. Raises `RunError` if the
+    project cannot make the one that is named.
+    """
+    builder_name, _, builder_config = config.name.partition("/")
+    data_dir = Path(config.data_dir).expanduser()
+    is_there = any((data_dir / config.name).glob("*/dataset_info.json"))
+    if is_there or builder_name != "synthetic_quadruped":
+        return
+    # Imported here since no other run needs the renderer of synthetic animals.
+    from pony_jax.data.synthetic_quadruped import SyntheticQuadruped
+
+    say(f"data: {config.name} is not in {data_dir} yet; making it, once")
+    with as_run_error("data"):
+        SyntheticQuadruped(config=builder_config, data_dir=data_dir).download_and_prepare()

@@ -1,0 +1,114 @@
+"""Two Adams, one for the category's prior and one for what is read off images, by groups.
+
+A group of parameters whose stage has not begun is left alone: neither its values nor its moments
+nor its count change, so its bias correction starts at its own first step (as PyTorch's Adam, which
+skips parameters without a gradient).
+"""
+
+import re
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import optax
+from flax.traverse_util import flatten_dict, unflatten_dict
+from jaxtyping import Array
+
+from pony_jax.model import Stage
+
+Params = dict[str, Any]
+FlatParams = dict[str, Array]
+
+
+class Group(NamedTuple):
+    """Parameters that share an Adam.
+
+    Attributes:
+      pattern: regular expression that the beginning of their path matches.
+      learning_rate: of this group.
+      is_active: whether the group learns in a stage.
+    """
+
+    pattern: str
+    learning_rate: float
+    is_active: Callable[[Stage], bool]
+
+
+def parameter_groups(prior_learning_rate: float, instance_learning_rate: float) -> dict[str, Group]:
+    """The groups of `pony_jax.model.Pony`."""
+    return {
+        "prior": Group(r"prior/", prior_learning_rate, lambda stage: True),
+        "image": Group(
+            r"instance/(out_encoder|viewpoint_head|light_head|texture_field)/",
+            instance_learning_rate,
+            lambda stage: True,
+        ),
+        "shape_feature": Group(
+            r"instance/key_encoder/",
+            instance_learning_rate,
+            lambda stage: stage.articulation or stage.deformation,
+        ),
+        "articulation": Group(
+            r"instance/articulation_network/",
+            instance_learning_rate,
+            lambda stage: stage.articulation,
+        ),
+        "deformation": Group(
+            r"instance/deformation_field/", instance_learning_rate, lambda stage: stage.deformation
+        ),
+    }
+
+
+def init_optimizer(params: Params, groups: dict[str, Group]) -> dict[str, optax.OptState]:
+    """Fresh moments of every group. Raises `ValueError` unless each parameter has one group."""
+    return {
+        name: optax.adam(groups[name].learning_rate).init(members)
+        for name, members in split_by_group(params, groups).items()
+    }
+
+
+def update_params(
+    params: Params,
+    grads: Params,
+    moments: dict[str, optax.OptState],
+    groups: dict[str, Group],
+    stage: Stage,
+) -> tuple[Params, dict[str, optax.OptState]]:
+    """One step of Adam for the groups that are active in `stage`."""
+    flat = dict(flatten_dict(params, sep="/"))
+    moments = dict(moments)
+    grads_of = split_by_group(grads, groups)
+    for name, group in groups.items():
+        if group.is_active(stage):
+            updates, moments[name] = optax.adam(group.learning_rate).update(
+                grads_of[name], moments[name]
+            )
+            flat |= {path: flat[path] + update for path, update in updates.items()}
+    return unflatten_dict(flat, sep="/"), moments
+
+
+def split_by_group(tree: Params, groups: dict[str, Group]) -> dict[str, FlatParams]:
+    """The leaves of a tree of parameters by group and path.
+
+    Raises `ValueError` for a parameter that no group or more than one matches.
+    """
+    members: dict[str, FlatParams] = {name: {} for name in groups}
+    for path, leaf in flatten_dict(tree, sep="/").items():
+        matching = [name for name, group in groups.items() if re.match(group.pattern, path)]
+        if len(matching) != 1:
+            raise ValueError(
+                f"parameter {path}: expected exactly one group, got {matching or 'none'}; add its "
+                "pattern to parameter_groups in pony_jax/training/optimizers.py"
+            )
+        members[matching[0]][path] = leaf
+    return members
+
+
+def gradient_norms(grads: Params) -> dict[str, Array]:
+    """Euclidean norm of the gradients of the prior and of the instance."""
+    return {f"gradient_norm_{name}": optax.tree.norm(tree) for name, tree in grads.items()}
+
+
+def num_parameters(params: Params) -> int:
+    """How many numbers a tree of parameters holds."""
+    return sum(leaf.size for leaf in jax.tree.leaves(params))

@@ -1,0 +1,73 @@
+"""Groups of parameters and their Adams."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from pony_jax.model import Capacities
+from pony_jax.training.optimizers import (
+    init_optimizer,
+    parameter_groups,
+    split_by_group,
+    update_params,
+)
+from tests.training.tiny_model import TinyModel
+
+_GROUPS = parameter_groups(prior_learning_rate=1e-3, instance_learning_rate=1e-4)
+_CAPACITIES = Capacities(4, 8, 16)
+
+
+def test_first_step_moves_each_parameter_by_its_learning_rate() -> None:
+    model = TinyModel()
+    params = model.init(jax.random.key(0))
+    stage = model.stage_at(99, _CAPACITIES)
+    grads = jax.tree.map(jnp.ones_like, params)
+    moved, _ = update_params(params, grads, init_optimizer(params, _GROUPS), _GROUPS, stage)
+    change = jax.tree.map(lambda new, old: float((old - new)[0]), moved, params)
+    assert change["prior"]["sdf"]["kernel"] == pytest.approx(1e-3, rel=1e-3)
+    for name, leaves in change["instance"].items():
+        assert leaves["kernel"] == pytest.approx(1e-4, rel=1e-2), name
+
+
+def test_matches_a_plain_adam_over_several_steps() -> None:
+    model = TinyModel()
+    params = model.init(jax.random.key(0))
+    stage = model.stage_at(99, _CAPACITIES)
+    moments = init_optimizer(params, _GROUPS)
+    adam = optax.adam(1e-3, b1=0.9, b2=0.999, eps=1e-8)
+    expected, plain = params["prior"], adam.init(params["prior"])
+    for i in range(4):
+        grads = jax.tree.map(lambda leaf, i=i: jnp.cos(leaf + i), params)
+        updates, plain = adam.update(grads["prior"], plain)
+        expected = optax.apply_updates(expected, updates)
+        params, moments = update_params(params, grads, moments, _GROUPS, stage)
+        jax.tree.map(np.testing.assert_array_equal, params["prior"], expected)
+
+
+def test_a_group_whose_stage_is_off_keeps_values_moments_and_count() -> None:
+    model = TinyModel()
+    params = model.init(jax.random.key(0))
+    moments = init_optimizer(params, _GROUPS)
+    grads = jax.tree.map(jnp.ones_like, params)
+    rigid = model.stage_at(0, _CAPACITIES)
+    moved, moved_moments = update_params(params, grads, moments, _GROUPS, rigid)
+    for name in ("shape_feature", "articulation", "deformation"):
+        jax.tree.map(np.testing.assert_array_equal, moved_moments[name], moments[name])
+    for name in ("key_encoder", "articulation_network", "deformation_field"):
+        assert moved["instance"][name]["kernel"] == params["instance"][name]["kernel"]
+    assert int(moved_moments["prior"][0].count) == 1
+
+
+def test_a_parameter_without_a_group_is_refused() -> None:
+    params = TinyModel().init(jax.random.key(0))
+    params["instance"]["crystal_ball"] = {"kernel": jnp.zeros(1)}
+    with pytest.raises(ValueError, match=r"instance/crystal_ball/kernel: expected exactly one"):
+        split_by_group(params, _GROUPS)
+
+
+def test_parameters_stay_what_they_were_when_split() -> None:
+    params = TinyModel().init(jax.random.key(0))
+    members = split_by_group(params, _GROUPS)
+    assert sum(len(group) for group in members.values()) == len(jax.tree.leaves(params))
