@@ -5,6 +5,7 @@ import functools
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.typing import ArrayLike
 from jaxtyping import Array, Float
 
 # pi/2 in three parts. The first two have few enough bits that their products with a whole number
@@ -62,7 +63,7 @@ def _frequencies(num_frequencies: int, scale: float) -> Float[np.ndarray, " n"]:
 
 @_embed.defjvp
 def _embed_jvp(
-    num_frequencies: int, scale: float, primals: tuple[Array], tangents: tuple[Array]
+    num_frequencies: int, scale: float, primals: tuple[ArrayLike], tangents: tuple[ArrayLike]
 ) -> tuple[Array, Array]:
     # The derivative needs nothing but the embedding itself. Phases are linear in x; written as a
     # matrix product, because its transpose is one too and not a sum over short axes.

@@ -42,12 +42,15 @@ def posed_bone_transforms(
       angles_rad: Euler angles (x, y, z) of each bone, radians.
       leg_attachments: body bone that each leg hangs from; may be traced.
       attach_legs: legs follow their body bone; otherwise they move on their own.
+
+    Raises:
+      ValueError: if the number of bones is not the skeleton's.
     """
     b, k = angles_rad.shape[:2]
-    if k != skeleton.num_bones or bones.shape[1] != k:
+    if k != skeleton.num_bones:
         raise ValueError(
-            f"bones, angles_rad: expected {skeleton.num_bones} bones of the skeleton, got "
-            f"{bones.shape[1]} and {k}"
+            f"bones: expected {skeleton.num_bones} bones, as the skeleton has, got {k}; "
+            "estimate them with the same skeleton"
         )
     turns = _turns(lax.stop_gradient(bones), angles_rad)
     n, num_legs = skeleton.num_body_bones, skeleton.num_legs
