@@ -1,0 +1,165 @@
+"""Viewpoint hypotheses against the original's, and how they are drawn."""
+
+import functools
+import re
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from pony_jax.ops.rotations import look_at_rotation
+from pony_jax.ops.schedules import linear_ramp
+from pony_jax.ops.viewpoint import (
+    choose_by_ranks,
+    choose_hypothesis,
+    decode_hypotheses,
+    hypothesis_probabilities,
+    hypothesis_signs,
+)
+
+
+def encode(hypotheses):
+    """The original's layout of decoded hypotheses: per hypothesis (logit, forward), translation."""
+    each = jnp.concatenate([hypotheses.logits[..., None], hypotheses.forward], axis=-1)
+    return jnp.concatenate([each.reshape(len(each), -1), hypotheses.translation_cam], axis=-1)
+
+
+@pytest.mark.parametrize(
+    "name", ["pose_quad_zeroy", "pose_quad_bird", "pose_oct", "pose_oct_zeroy"]
+)
+def test_decoding_equals_the_original(golden_case, equals_original, name):
+    case = golden_case("model_04_predictor", name)
+    cfg = case["cfg"]
+    np.testing.assert_array_equal(hypothesis_signs(cfg["rot_rep"]), case["orthant_signs"])
+    decoded = decode_hypotheses(
+        jnp.asarray(case["raw"]),
+        kind=cfg["rot_rep"],
+        zero_y=cfg["lookat_zeroy"],
+        max_trans_xy=cfg["max_trans_xy_range"],
+        max_trans_z=cfg["max_trans_z_range"],
+    )
+    equals_original("decoded", encode(decoded), case["out"], 1e-5)
+
+
+@functools.partial(jax.jit, static_argnames=("num_hypotheses", "training"))
+def original_pose(encoded, num_hypotheses, iteration, scalar, ranks, training):
+    """Probabilities and the chosen pose with the original's schedule."""
+    split = encoded[:, :-3].reshape(len(encoded), num_hypotheses, 4)
+    logits, forward = split[..., 0], split[..., 1:]
+    probabilities = hypothesis_probabilities(
+        logits,
+        temperature_gain=jnp.clip(iteration / 1000 / scalar, 1.0, 100.0),
+        uniform_mix=linear_ramp(iteration, 2000, 4000, 1.0, 0.0),
+    )
+    if training:
+        best_share = linear_ramp(iteration, 6000, 7600, 0.0, 0.8)
+        chosen = choose_by_ranks(*ranks, probabilities, best_share=best_share)
+    else:
+        chosen = jnp.argmax(probabilities, axis=-1)
+    row = jnp.arange(len(chosen))
+    rotation = look_at_rotation(forward[row, chosen]).reshape(-1, 9)
+    pose = jnp.concatenate([rotation, encoded[:, -3:]], axis=-1)
+    return pose, logits[row, chosen], probabilities[row, chosen], probabilities, chosen
+
+
+@pytest.mark.parametrize("training", [False, True])
+@pytest.mark.parametrize("name", ["hyp_quad", "hyp_oct"])
+def test_choice_equals_the_original(golden_case, equals_original, name, training):
+    cases = golden_case("model_04_predictor", name)
+    encoded = jnp.asarray(cases["in/poses_raw"])
+    num_hypotheses = (encoded.shape[1] - 3) // 4
+    pattern = re.compile(rf"(it(\d+)_rs{int(training)}(?:_scalar([\d.]+))?)/pose$")
+    matches = [m for m in map(pattern.fullmatch, cases) if m]
+    assert len(matches) >= 6
+    for match in matches:
+        case, iteration, scalar = match[1], float(match[2]), float(match[3] or 1)
+        ranks = None
+        if training:
+            names = ("perm_hypothesis", "perm_best")
+            ranks = tuple(jnp.asarray(cases[f"{case}/in/{n}"]) for n in names)
+
+        def run(encoded, iteration=iteration, scalar=scalar, ranks=ranks):
+            return original_pose(encoded, num_hypotheses, iteration, scalar, ranks, training)
+
+        pose, logit, probability, probabilities, chosen = run(encoded)
+        np.testing.assert_array_equal(chosen, cases[f"{case}/rot_idx"])
+        equals_original(f"{case} probabilities", probabilities, cases[f"{case}/rots_probs"], 1e-5)
+        equals_original(f"{case} probability", probability, cases[f"{case}/rot_prob"], 1e-5)
+        equals_original(f"{case} logit", logit, cases[f"{case}/rot_logit"], 1e-6)
+        equals_original(f"{case} pose", pose, cases[f"{case}/pose"], 1e-5)
+        if f"{case}/g/in/poses_raw" in cases:
+            cotangents = [cases[f"{case}/cot_{n}"] for n in ("pose", "logit", "prob")]
+            gradient = jax.grad(
+                lambda e, c=cotangents, r=run: sum(jnp.sum(x * y) for x, y in zip(r(e), c))  # noqa: B905
+            )(encoded)
+            equals_original(f"{case} gradient", gradient, cases[f"{case}/g/in/poses_raw"], 1e-4)
+
+
+@pytest.mark.parametrize("kind", ["quadlookat", "octlookat"])
+def test_hypotheses_stay_in_their_quadrants(kind):
+    signs = hypothesis_signs(kind)
+    raw = 5 * jax.random.normal(jax.random.key(0), (50, 4 * len(signs) + 3))
+    hypotheses = decode_hypotheses(raw, kind=kind, zero_y=False, max_trans_xy=0.4, max_trans_z=1.1)
+    axes = jnp.array([0, 2]) if kind == "quadlookat" else jnp.arange(3)
+    assert jnp.all(hypotheses.forward[..., axes] * signs[:, axes] >= 0)
+    np.testing.assert_allclose(jnp.linalg.norm(hypotheses.forward, axis=-1), 1.0, atol=1e-5)
+    assert jnp.all(jnp.abs(hypotheses.translation_cam) <= jnp.array([0.4, 0.4, 1.1]))
+
+
+def test_extreme_outputs_are_finite():
+    raw = jnp.array([[1e4], [-1e4], [0.0]]) * jnp.ones(19)
+
+    def total(raw):
+        hypotheses = decode_hypotheses(
+            raw, kind="quadlookat", zero_y=True, max_trans_xy=0.4, max_trans_z=1.1
+        )
+        return jnp.sum(encode(hypotheses))
+
+    value, gradient = jax.value_and_grad(total)(raw)
+    assert jnp.isfinite(value)
+    assert jnp.all(jnp.isfinite(gradient))
+
+
+@pytest.mark.parametrize("mix", [0.0, 0.5, 1.0])
+def test_probabilities_sum_to_one(mix):
+    logits = jax.random.normal(jax.random.key(1), (7, 4)) * 100
+    p = hypothesis_probabilities(logits, temperature_gain=100.0, uniform_mix=mix)
+    np.testing.assert_allclose(jnp.sum(p, axis=-1), 1.0, atol=1e-6)
+    assert jnp.all(p >= mix / 4 - 1e-7)
+    if mix < 1:
+        np.testing.assert_array_equal(jnp.argmax(p, axis=-1), jnp.argmin(logits, axis=-1))
+
+
+@pytest.mark.parametrize(("b", "m"), [(1, 4), (8, 4), (10, 4), (3, 8)])
+def test_choice_is_balanced_repeats_and_takes_the_best(b, m):
+    p = jax.nn.softmax(jax.random.normal(jax.random.key(2), (b, m)))
+    best = jnp.argmax(p, axis=-1)
+    key = jax.random.key(3)
+    choose = functools.partial(choose_hypothesis, key, p)
+    np.testing.assert_array_equal(choose(best_share=0.0, training=False), best)
+    np.testing.assert_array_equal(choose(best_share=1.0, training=True), best)
+    counts = np.bincount(choose(best_share=0.0, training=True), minlength=m)
+    assert counts.max() - counts.min() <= 1
+    first, again = (choose(best_share=0.5, training=True) for _ in range(2))
+    np.testing.assert_array_equal(first, again)
+
+
+def test_equal_scores_choose_the_first():
+    p = hypothesis_probabilities(jnp.zeros((3, 4)), temperature_gain=5.0, uniform_mix=0.0)
+    chosen = choose_hypothesis(jax.random.key(0), p, best_share=0.0, training=False)
+    np.testing.assert_array_equal(chosen, 0)
+
+
+def test_unknown_kind_raises():
+    with pytest.raises(
+        ValueError, match=r"expected one of \['octlookat', 'quadlookat'\], got 'tri'"
+    ):
+        hypothesis_signs("tri")
+
+
+def test_wrong_width_raises():
+    with pytest.raises(ValueError, match=r"4 x 4 \+ 3 = 19 channels for quadlookat, got 35"):
+        decode_hypotheses(
+            jnp.zeros((2, 35)), kind="quadlookat", zero_y=True, max_trans_xy=1.0, max_trans_z=1.0
+        )
