@@ -47,10 +47,11 @@ class VertexSums {
   }
 
  private:
-  // About 16 tasks in all, but only where a part has enough pixels to pay for its copy.
+  // About 16 tasks in all, but only where a part has enough pixels to pay for its copy; all copies
+  // together take at most 2 bytes a pixel.
   static int64_t CountParts(int64_t targets, int64_t size, int64_t rows, int64_t width) {
     const int64_t wanted = targets > 0 ? (16 + targets - 1) / targets : 1;
-    const int64_t affordable = 4 * rows * width / Max(size, int64_t{1});
+    const int64_t affordable = rows * width / (2 * Max(size, int64_t{1}));
     const int64_t worthwhile = rows * width / 4096;
     return Max(int64_t{1}, Min(Min(wanted, rows), Min(affordable, worthwhile)));
   }

@@ -33,10 +33,87 @@ inline bool RatioGreater(float a, float da, float b, float db) {
   return (a * db > b * da) == SameSign(da, db);
 }
 
+// What all pixels of an image share: where its vertices are, and which edges can be silhouettes. Most
+// neighbouring pixels of a fine mesh show different triangles with no silhouette between them; one
+// byte then answers for them.
+class Outlines {
+ public:
+  explicit Outlines(const AntialiasForward& args)
+      : args_(args), sets_(args.geometry.shared_pos ? 1 : args.geometry.num_images),
+        points_(sets_ * args.geometry.num_vertices), edges_(sets_ * args.geometry.num_triangles) {}
+
+  bool ok() const { return points_.ok() && edges_.ok(); }
+
+  void Prepare(const Parallel& parallel) const {
+    const Geometry& g = args_.geometry;
+    const float half_width = 0.5f * static_cast<float>(g.width);
+    const float half_height = 0.5f * static_cast<float>(g.height);
+    const int64_t vertices = sets_ * g.num_vertices, chunk = 4096;
+    ParallelFor(parallel, (vertices + chunk - 1) / chunk, [&](int64_t task) {
+      const int64_t end = Min(vertices, (task + 1) * chunk);
+      for (int64_t i = task * chunk; i < end; ++i) {
+        const float inverse_w = 1.0f / g.pos[4 * i + 3];
+        points_[i].x = g.pos[4 * i] * inverse_w * half_width;
+        points_[i].y = g.pos[4 * i + 1] * inverse_w * half_height;
+      }
+    });
+    const int64_t chunks = (g.num_triangles + chunk - 1) / chunk;
+    ParallelFor(parallel, sets_ * chunks, [&](int64_t task) {
+      const int64_t set = task / chunks, first = task % chunks * chunk;
+      const int64_t end = Min(g.num_triangles, first + chunk);
+      const float extent = half_width + half_height;
+      for (int64_t t = first; t < end; ++t) {
+        edges_[set * g.num_triangles + t] = PossibleEdges(t, points(set), extent);
+      }
+    });
+  }
+
+  // In pixels from the image centre.
+  const Point* points(int64_t image) const {
+    return points_.get() + (args_.geometry.shared_pos ? 0 : image * args_.geometry.num_vertices);
+  }
+  // Bit k of entry t: edge k of triangle t may be a silhouette.
+  const uint8_t* edges(int64_t image) const {
+    return edges_.get() + (args_.geometry.shared_pos ? 0 : image * args_.geometry.num_triangles);
+  }
+
+ private:
+  // An edge is ruled out only where rounding cannot matter: the decision itself is taken relative to
+  // a pixel.
+  uint8_t PossibleEdges(int64_t triangle, const Point* points, float extent) const {
+    const Geometry& g = args_.geometry;
+    const int32_t* tri = g.tri + 3 * triangle;
+    if (!IndicesValid(tri, g.num_vertices)) return 0;
+    const Point p[3] = {points[tri[0]], points[tri[1]], points[tri[2]]};
+    const float area = Cross(p[1], p[2], p[0]);
+    uint8_t possible = 0;
+    for (int k = 0; k < 3; ++k) {
+      const int32_t opposite = args_.opposite[3 * triangle + k];
+      const bool open = static_cast<uint32_t>(opposite) >= static_cast<uint64_t>(g.num_vertices);
+      const Point far = open ? p[k] : points[opposite];
+      const Point a = p[k == 2 ? 0 : k + 1], b = p[k == 0 ? 2 : k - 1];
+      const float side = Cross(a, b, far);
+      const float size = __builtin_fabsf(a.x - far.x) + __builtin_fabsf(a.y - far.y) +
+                         __builtin_fabsf(b.x - far.x) + __builtin_fabsf(b.y - far.y) +
+                         __builtin_fabsf(p[k].x - a.x) + __builtin_fabsf(p[k].y - a.y);
+      const float slack = 1e-5f * size * (extent + size);
+      const bool opposed = (side > slack && area < -slack) || (side < -slack && area > slack);
+      possible |= static_cast<uint8_t>(!opposed) << k;
+    }
+    return possible;
+  }
+
+  const AntialiasForward& args_;
+  int64_t sets_;
+  Scratch<Point> points_;
+  Scratch<uint8_t> edges_;
+};
+
 class Silhouette {
  public:
-  Silhouette(const AntialiasForward& args, int64_t image)
+  Silhouette(const AntialiasForward& args, const Outlines& outlines, int64_t image)
       : args_(args), geometry_(args.geometry), pos_(args.geometry.ImagePos(image)),
+        points_(outlines.points(image)), edges_(outlines.edges(image)),
         half_width_(0.5f * static_cast<float>(args.geometry.width)),
         half_height_(0.5f * static_cast<float>(args.geometry.height)) {}
 
@@ -44,22 +121,19 @@ class Silhouette {
   Crossing Find(const float* rast0, const float* rast1, int64_t column, int64_t row,
                 bool vertical) const {
     const Crossing none = {};
-    if (rast0[3] == rast1[3]) return none;
     const int64_t t0 = TriangleOfPixel(rast0, geometry_.num_triangles);
     const int64_t t1 = TriangleOfPixel(rast1, geometry_.num_triangles);
     if (t0 == t1) return none;
     // The nearer triangle has the edge.
     const bool first = t1 < 0 || (t0 >= 0 && rast0[2] < rast1[2]);
     const int64_t triangle = first ? t0 : t1;
+    if (edges_[triangle] == 0) return none;
     if (!first) (vertical ? row : column) += 1;
     const int32_t* tri = geometry_.tri + 3 * triangle;
-    if (!IndicesValid(tri, geometry_.num_vertices)) return none;
 
-    const Point centre = {static_cast<float>(static_cast<int32_t>(column)) + 0.5f - half_width_,
-                          static_cast<float>(static_cast<int32_t>(row)) + 0.5f - half_height_};
+    const Point centre = Centre(column, row);
     Point p[3];
-    for (int k = 0; k < 3; ++k) p[k] = Project(tri[k], centre);
-    const float area = Cross(p[1], p[2], p[0]);
+    for (int k = 0; k < 3; ++k) p[k] = Relative(tri[k], centre);
 
     // The edges as functions of the coordinate across the pair. Edge k faces vertex k.
     float dx[3], dy[3], distance[3];
@@ -83,11 +157,12 @@ class Silhouette {
     } else if (RatioGreater(distance[1], dy[1], distance[0], dy[0])) {
       k = 1;
     }
+    if (!(edges_[triangle] >> k & 1)) return none;
     // Only edges that run more across the pair than along it: the others belong to the other pairs.
     if (!(__builtin_fabsf(dy[k]) >= __builtin_fabsf(dx[k]))) return none;
     const float at = distance[k] / dy[k];
     if (!(at > -kEdgeSlack && at < 1.0f + kEdgeSlack)) return none;
-    if (!IsSilhouette(triangle, k, p, centre, area)) return none;
+    if (!IsSilhouette(triangle, k, p, centre)) return none;
 
     const float clamped = Min(Max(at, 0.0f), 1.0f);
     Crossing crossing;
@@ -103,11 +178,8 @@ class Silhouette {
                    float factor, float* sums) const {
     if (__builtin_fabsf(crossing.alpha) >= 0.5f) return;
     if (crossing.second) (vertical ? row : column) += 1;
-    const float* v0 = pos_ + 4 * static_cast<int64_t>(crossing.vertex[0]);
-    const float* v1 = pos_ + 4 * static_cast<int64_t>(crossing.vertex[1]);
-    const Point centre = {static_cast<float>(static_cast<int32_t>(column)) + 0.5f - half_width_,
-                          static_cast<float>(static_cast<int32_t>(row)) + 0.5f - half_height_};
-    const Point a = Project(crossing.vertex[0], centre), b = Project(crossing.vertex[1], centre);
+    const Point centre = Centre(column, row);
+    const Point a = Relative(crossing.vertex[0], centre), b = Relative(crossing.vertex[1], centre);
     const float ax = vertical ? a.y : a.x, ay = vertical ? a.x : a.y;
     const float bx = vertical ? b.y : b.x, by = vertical ? b.x : b.y;
     const float dx = bx - ax, dy = by - ay;
@@ -117,66 +189,85 @@ class Silhouette {
     const float scale = -factor * inverse;
     const float along_a = scale * by, across_a = scale * (at - bx);
     const float along_b = -scale * ay, across_b = scale * (ax - at);
-    AddVertex(v0, vertical ? across_a : along_a, vertical ? along_a : across_a,
-              sums + 4 * static_cast<int64_t>(crossing.vertex[0]));
-    AddVertex(v1, vertical ? across_b : along_b, vertical ? along_b : across_b,
-              sums + 4 * static_cast<int64_t>(crossing.vertex[1]));
+    AddVertex(crossing.vertex[0], vertical ? across_a : along_a, vertical ? along_a : across_a, sums);
+    AddVertex(crossing.vertex[1], vertical ? across_b : along_b, vertical ? along_b : across_b, sums);
   }
 
  private:
-  // In pixels, relative to a pixel centre.
-  Point Project(int32_t vertex, Point centre) const {
-    const float* p = pos_ + 4 * static_cast<int64_t>(vertex);
-    const float inverse_w = 1.0f / p[3];
-    return {p[0] * inverse_w * half_width_ - centre.x, p[1] * inverse_w * half_height_ - centre.y};
+  // Of a pixel, in pixels from the image centre.
+  Point Centre(int64_t column, int64_t row) const {
+    return {static_cast<float>(static_cast<int32_t>(column)) + 0.5f - half_width_,
+            static_cast<float>(static_cast<int32_t>(row)) + 0.5f - half_height_};
+  }
+
+  Point Relative(int32_t vertex, Point centre) const {
+    return {points_[vertex].x - centre.x, points_[vertex].y - centre.y};
   }
 
   // Whether both triangles at edge k lie on the same side of it, or there is only one.
-  bool IsSilhouette(int64_t triangle, int k, const Point* p, Point centre, float area) const {
+  bool IsSilhouette(int64_t triangle, int k, const Point* p, Point centre) const {
     const int32_t opposite = args_.opposite[3 * triangle + k];
-    if (opposite < 0 || opposite >= geometry_.num_vertices) return true;
-    const Point far = Project(opposite, centre);
-    return SameSign(Cross(p[(k + 1) % 3], p[(k + 2) % 3], far), area);
+    if (static_cast<uint32_t>(opposite) >= static_cast<uint64_t>(geometry_.num_vertices)) return true;
+    const Point far = Relative(opposite, centre);
+    return SameSign(Cross(p[(k + 1) % 3], p[(k + 2) % 3], far), Cross(p[1], p[2], p[0]));
   }
 
-  void AddVertex(const float* vertex, float gx, float gy, float* sum) const {
-    const float inverse_w = 1.0f / vertex[3];
+  void AddVertex(int32_t vertex, float gx, float gy, float* sums) const {
+    const float* p = pos_ + 4 * static_cast<int64_t>(vertex);
+    float* sum = sums + 4 * static_cast<int64_t>(vertex);
+    const float inverse_w = 1.0f / p[3];
     gx *= half_width_ * inverse_w;
     gy *= half_height_ * inverse_w;
     sum[0] += gx;
     sum[1] += gy;
-    sum[3] -= (vertex[0] * gx + vertex[1] * gy) * inverse_w;
+    sum[3] -= (p[0] * gx + p[1] * gy) * inverse_w;
   }
 
   const AntialiasForward& args_;
   const Geometry& geometry_;
   const float* pos_;
+  const Point* points_;
+  const uint8_t* edges_;
   float half_width_, half_height_;
 };
 
-// Calls visit(crossing, pixel 0, pixel 1, column, row, vertical) for the silhouette crossings of one row's
-// pairs, in a fixed order; the pixels are counted over all images. A pixel receives from the pair above
-// it first, then from its left, right and next-row pairs: the same order however rows are grouped.
+// Calls visit(crossing, pixel 0, pixel 1, column, row, vertical) for the silhouette crossings of one
+// row's pairs, in a fixed order; the pixels are counted over all images. A pixel receives from the
+// pair above it first, then from its left, right and next-row pairs: the same order however rows are
+// grouped.
 template <class Visit>
 inline void VisitRow(const AntialiasForward& args, const Silhouette& silhouette, int64_t image,
                      int64_t row, bool only_vertical, Visit visit) {
+  constexpr int kStep = 16;
   const Geometry& g = args.geometry;
   const int64_t first = (image * g.height + row) * g.width;
   const bool has_next_row = row + 1 < g.height;
-  for (int64_t column = 0; column < g.width; ++column) {
-    const int64_t pixel = first + column;
-    for (int vertical = only_vertical; vertical < 2; ++vertical) {
-      if (vertical ? !has_next_row : column + 1 == g.width) continue;
-      const int64_t other = pixel + (vertical ? g.width : 1);
-      if (args.rast[4 * pixel + 3] == args.rast[4 * other + 3]) continue;
-      const Crossing crossing =
-          silhouette.Find(args.rast + 4 * pixel, args.rast + 4 * other, column, row, vertical);
-      if (crossing.alpha != 0.0f) visit(crossing, pixel, other, column, row, vertical != 0);
+  for (int64_t begin = 0; begin < g.width; begin += kStep) {
+    // Most groups of pixels differ from no neighbour; this finds out without a branch per pixel.
+    const int64_t end = Min(begin + kStep, g.width);
+    const float* rast = args.rast + 4 * (first + begin);
+    const int64_t down = has_next_row ? 4 * g.width : 0;
+    int changes = 0;
+    for (int64_t i = 0; i < end - begin; ++i) changes |= rast[4 * i + 3] != rast[4 * i + down + 3];
+    const int64_t right_end = Min(end, g.width - 1);
+    for (int64_t i = 0; i < right_end - begin; ++i) changes |= rast[4 * i + 3] != rast[4 * i + 7];
+    if (!changes) continue;
+    for (int64_t column = begin; column < end; ++column) {
+      const int64_t pixel = first + column;
+      for (int vertical = only_vertical; vertical < 2; ++vertical) {
+        if (vertical ? !has_next_row : column + 1 == g.width) continue;
+        const int64_t other = pixel + (vertical ? g.width : 1);
+        if (args.rast[4 * pixel + 3] == args.rast[4 * other + 3]) continue;
+        const Crossing crossing =
+            silhouette.Find(args.rast + 4 * pixel, args.rast + 4 * other, column, row, vertical);
+        if (crossing.alpha != 0.0f) visit(crossing, pixel, other, column, row, vertical != 0);
+      }
     }
   }
 }
 
-void ForwardRows(const AntialiasForward& args, int64_t begin, int64_t end) {
+void ForwardRows(const AntialiasForward& args, const Outlines& outlines, int64_t begin,
+                 int64_t end) {
   const Geometry& g = args.geometry;
   const int64_t channels = args.num_channels;
   const int64_t begin_pixel = begin * g.width, end_pixel = end * g.width;
@@ -185,7 +276,7 @@ void ForwardRows(const AntialiasForward& args, int64_t begin, int64_t end) {
   // The pairs that reach into the first row from above belong to another task, their effect here to this.
   for (int64_t i = begin % g.height == 0 ? begin : begin - 1; i < end; ++i) {
     const int64_t image = i / g.height;
-    const Silhouette silhouette(args, image);
+    const Silhouette silhouette(args, outlines, image);
     VisitRow(args, silhouette, image, i % g.height, i < begin,
              [&](const Crossing& crossing, int64_t pixel0, int64_t pixel1, int64_t, int64_t, bool) {
                const int64_t target = crossing.alpha > 0.0f ? pixel0 : pixel1;
@@ -200,7 +291,8 @@ void ForwardRows(const AntialiasForward& args, int64_t begin, int64_t end) {
   }
 }
 
-void BackwardRows(const AntialiasBackward& args, int64_t begin, int64_t end, float* sums) {
+void BackwardRows(const AntialiasBackward& args, const Outlines& outlines, int64_t begin,
+                  int64_t end, float* sums) {
   const AntialiasForward& forward = args.forward;
   const Geometry& g = forward.geometry;
   const int64_t channels = forward.num_channels;
@@ -209,7 +301,7 @@ void BackwardRows(const AntialiasBackward& args, int64_t begin, int64_t end, flo
               sizeof(float) * static_cast<size_t>(channels * (end_pixel - begin_pixel)));
   for (int64_t i = begin % g.height == 0 ? begin : begin - 1; i < end; ++i) {
     const int64_t image = i / g.height;
-    const Silhouette silhouette(forward, image);
+    const Silhouette silhouette(forward, outlines, image);
     const auto add_color = [&](int64_t pixel, float alpha, const float* dy) {
       if (pixel < begin_pixel || pixel >= end_pixel) return;
       float* grad = args.grad_color + channels * pixel;
@@ -237,22 +329,28 @@ void BackwardRows(const AntialiasBackward& args, int64_t begin, int64_t end, flo
 
 bool ForwardAntialias(const AntialiasForward& args, const Parallel& parallel) {
   const Geometry& g = args.geometry;
+  const Outlines outlines(args);
+  if (!outlines.ok()) return false;
+  outlines.Prepare(parallel);
   const int64_t rows = g.num_images * g.height;
   const int64_t tasks = Max(int64_t{1}, Min(rows, rows * g.width / 8192));
   ParallelFor(parallel, rows > 0 ? tasks : 0, [&](int64_t task) {
-    ForwardRows(args, PartBegin(rows, tasks, task), PartBegin(rows, tasks, task + 1));
+    ForwardRows(args, outlines, PartBegin(rows, tasks, task), PartBegin(rows, tasks, task + 1));
   });
   return true;
 }
 
 bool BackwardAntialias(const AntialiasBackward& args, const Parallel& parallel) {
   const Geometry& g = args.forward.geometry;
+  const Outlines outlines(args.forward);
+  if (!outlines.ok()) return false;
+  outlines.Prepare(parallel);
   const int64_t targets = g.shared_pos ? 1 : g.num_images;
   const int64_t rows = g.shared_pos ? g.num_images * g.height : g.height;
   const VertexSums sums(args.grad_pos, targets, 4 * g.num_vertices, rows, g.width);
   if (!sums.ok()) return false;
   sums.Run(parallel, [&](int64_t target, int64_t begin, int64_t end, float* out) {
-    if (begin < end) BackwardRows(args, target * rows + begin, target * rows + end, out);
+    if (begin < end) BackwardRows(args, outlines, target * rows + begin, target * rows + end, out);
   });
   return true;
 }

@@ -12,6 +12,10 @@
 #include <mutex>
 #include <string>
 
+#ifdef __linux__
+#include <sys/mman.h>
+#endif
+
 #include "kernels.h"
 #include "xla/ffi/api/ffi.h"
 
@@ -86,6 +90,20 @@ ffi::Error BadShape(const char* name, const char* expected, Dims got) {
 ffi::Error OutOfMemory(const char* op) {
   return ffi::Error(ffi::ErrorCode::kResourceExhausted,
                     std::string(op) + ": no memory for the scratch arrays");
+}
+
+// XLA hands out results as fresh memory, and the kernel of the system then gives it 4 KiB at a time as
+// it is first written, which can cost more than computing them. This asks for huge pages.
+float* Fresh(ffi::Result<Floats>& result) {
+  float* data = result->typed_data();
+#ifdef __linux__
+  constexpr uintptr_t kHugePage = 2 << 20;
+  const uintptr_t begin = reinterpret_cast<uintptr_t>(data);
+  const uintptr_t first = (begin + kHugePage - 1) / kHugePage * kHugePage;
+  const uintptr_t end = (begin + result->size_bytes()) / kHugePage * kHugePage;
+  if (first < end) madvise(reinterpret_cast<void*>(first), end - first, MADV_HUGEPAGE);
+#endif
+  return data;
 }
 
 // The last `rank` dimensions, which are the op's own, and the product of those before them.
@@ -212,12 +230,13 @@ ffi::Error Rasterize(ffi::ThreadPool pool, Floats pos, Ints tri, Ints ranges, bo
     if (!image.ok || image[3] != 4) return BadShape("rast", "[B,H,W,4]", rast->dimensions());
     if (ffi::Error error = geometry.Check(outer, image); error.failure()) return error;
     const int64_t folded = geometry.Folds(outer) ? outer.size() : 1;
+    float *rast_data = Fresh(rast), *rast_db_data = Fresh(rast_db);
     const XlaParallel parallel(pool);
     for (int64_t i = 0; i < outer.size() / folded; ++i) {
       RasterizeForward args;
       args.geometry = geometry.At(outer, i, image, folded);
-      args.rast = rast->typed_data() + i * image.inner;
-      args.rast_db = rast_db->typed_data() + i * image.inner;
+      args.rast = rast_data + i * image.inner;
+      args.rast_db = rast_db_data + i * image.inner;
       if (!BestKernels().rasterize_forward(args, parallel)) return OutOfMemory("rasterize");
     }
     return ffi::Error::Success();
@@ -335,11 +354,12 @@ ffi::Error Interpolate(ffi::ThreadPool pool, Floats attr, Floats rast, Ints tri,
       return BadShape("out_da", "[B,H,W,2D]", result_da.dims);
     }
     const int64_t folded = inputs.Folds(outer) ? outer.size() : 1;
+    float *out_data = Fresh(out), *out_da_data = Fresh(out_da);
     const XlaParallel parallel(pool);
     for (int64_t i = 0; i < outer.size() / folded; ++i) {
       InterpolateForward args = inputs.At(outer, i, folded);
-      args.out = out->typed_data() + i * result.inner;
-      args.out_da = out_da->typed_data() + i * result_da.inner;
+      args.out = out_data + i * result.inner;
+      args.out_da = out_da_data + i * result_da.inner;
       if (!BestKernels().interpolate_forward(args, parallel)) return OutOfMemory("interpolate");
     }
     return ffi::Error::Success();
@@ -367,6 +387,7 @@ ffi::Error InterpolateGrad(ffi::ThreadPool pool, Floats attr, Floats rast, Ints 
     const bool folds = inputs.Folds(outer) && dy_shape.outer == outer.size() &&
                        (inputs.num_diff() == 0 || dda_shape.outer == outer.size());
     const int64_t folded = folds ? outer.size() : 1;
+    float *grad_rast_data = Fresh(grad_rast), *grad_rast_db_data = Fresh(grad_rast_db);
     const XlaParallel parallel(pool);
     for (int64_t i = 0; i < outer.size() / folded; ++i) {
       InterpolateBackward args;
@@ -375,8 +396,8 @@ ffi::Error InterpolateGrad(ffi::ThreadPool pool, Floats attr, Floats rast, Ints 
       const bool derivatives = inputs.num_diff() > 0;
       args.dda = derivatives ? dda.typed_data() + outer.Offset(dda_shape, i) : nullptr;
       args.grad_attr = grad_attr->typed_data() + i * grad_attr_shape.inner;
-      args.grad_rast = grad_rast->typed_data() + i * grad.inner;
-      args.grad_rast_db = derivatives ? grad_rast_db->typed_data() + i * grad.inner : nullptr;
+      args.grad_rast = grad_rast_data + i * grad.inner;
+      args.grad_rast_db = derivatives ? grad_rast_db_data + i * grad.inner : nullptr;
       if (!BestKernels().interpolate_backward(args, parallel)) {
         return OutOfMemory("interpolate gradient");
       }
@@ -436,10 +457,11 @@ ffi::Error Antialias(ffi::ThreadPool pool, Floats color, Floats rast, Floats pos
     const AntialiasArgs inputs(color, rast, pos, tri, ranges, opposite, range_mode);
     if (ffi::Error error = inputs.Check(outer); error.failure()) return error;
     const int64_t folded = inputs.Folds(outer) ? outer.size() : 1;
+    float* out_data = Fresh(out);
     const XlaParallel parallel(pool);
     for (int64_t i = 0; i < outer.size() / folded; ++i) {
       AntialiasForward args = inputs.At(outer, i, folded);
-      args.out = out->typed_data() + i * result.inner;
+      args.out = out_data + i * result.inner;
       if (!BestKernels().antialias_forward(args, parallel)) return OutOfMemory("antialias");
     }
     return ffi::Error::Success();
@@ -462,13 +484,14 @@ ffi::Error AntialiasGrad(ffi::ThreadPool pool, Floats color, Floats rast, Floats
     }
     const int64_t folded =
         inputs.Folds(outer) && dy_shape.outer == outer.size() ? outer.size() : 1;
+    float* grad_color_data = Fresh(grad_color);
     const XlaParallel parallel(pool);
     for (int64_t i = 0; i < outer.size() / folded; ++i) {
       AntialiasBackward args;
       args.forward = inputs.At(outer, i, folded);
       args.dy = dy.typed_data() + outer.Offset(dy_shape, i);
       args.pos_gradient_boost = pos_gradient_boost;
-      args.grad_color = grad_color->typed_data() + i * grad.inner;
+      args.grad_color = grad_color_data + i * grad.inner;
       args.grad_pos = grad_pos->typed_data() + i * grad_pos_shape.inner;
       if (!BestKernels().antialias_backward(args, parallel)) {
         return OutOfMemory("antialias gradient");

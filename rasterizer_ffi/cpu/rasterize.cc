@@ -5,6 +5,7 @@
 // depth are exact integer arithmetic and a pixel is shaded on its own, so the cut changes no bit.
 
 #include "isa.h"
+#include "simd.h"
 
 namespace rasterizer {
 namespace RASTERIZER_ISA {
@@ -15,16 +16,12 @@ constexpr int kGroup = 16;         // triangles set up together, and pixels shad
 constexpr int kMaxBands = 32;      // bits of a band mask
 constexpr int kMaxClipped = 9;     // a triangle cut by six planes has at most nine corners
 constexpr int64_t kBandPixels = 1 << 16;  // depth and id of a band: 512 KiB
+constexpr int64_t kStreamedPixels = 1 << 18;  // from here the results do not fit the cache
 
 // A depth unit is 2^-32 of the range -1 <= z/w <= 1, less a margin for the rounding of the slopes.
 constexpr double kDepthScale = 2147483648.0 - 32768.0;
 constexpr double kDepthOffset = 2147483648.0;
 constexpr uint32_t kFarthest = 0xffffffffu;
-
-typedef uint32_t Vec8u __attribute__((vector_size(32)));
-typedef int32_t Vec8i __attribute__((vector_size(32)));
-typedef uint32_t Vec16u __attribute__((vector_size(64)));
-typedef int32_t Vec16i __attribute__((vector_size(64)));
 
 // A vertex in lattice coordinates around the image centre. `inside`: -w <= x, y, z <= w and w > 0;
 // otherwise x, y, z/w mean nothing and the triangle is clipped first.
@@ -149,13 +146,6 @@ struct Band {
   int32_t row_begin, row_end;
   int32_t width, height;
 };
-
-template <class Vector, class Unsigned>
-inline Vector Load(const Unsigned* from) {
-  Vector v;
-  std::memcpy(&v, from, sizeof v);
-  return v;
-}
 
 constexpr uint32_t kLanes[16] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
 
@@ -421,46 +411,70 @@ uint32_t TriangleBands(const Frame& frame, int64_t image, int64_t t) {
   return BandMask(low, high, static_cast<int32_t>(g.height), frame.bands);
 }
 
-// Barycentrics, depth and pixel derivatives of up to kGroup pixels of a row, from the unsnapped
-// vertices of the triangles they show.
-void ShadePixels(const Geometry& g, const float* pos, const int32_t* ids, int count, int64_t row,
-                 int64_t column, float* rast, float* rast_db) {
-  float x[3][kGroup], y[3][kGroup], z[3][kGroup], w[3][kGroup];
+// Per image constants of the shading.
+struct Shading {
+  const float* pos;
+  const int32_t* tri;
+  float step_x, step_y;    // clip-space size of a pixel
+  float first_x, first_y;  // clip-space centre of the first pixel
+  bool streamed;           // results bypass the cache
+};
+
+Shading MakeShading(const RasterizeForward& args, int64_t image) {
+  const Geometry& g = args.geometry;
+  Shading s;
+  s.pos = g.ImagePos(image);
+  s.tri = g.tri;
+  s.step_x = 2.0f / static_cast<float>(g.width);
+  s.step_y = 2.0f / static_cast<float>(g.height);
+  s.first_x = 1.0f / static_cast<float>(g.width) - 1.0f;
+  s.first_y = 1.0f / static_cast<float>(g.height) - 1.0f;
+  s.streamed = CanStream(args.rast) && CanStream(args.rast_db) &&
+               g.num_images * g.height * g.width >= kStreamedPixels;
+  return s;
+}
+
+// Barycentrics, depth and pixel derivatives of kGroup pixels of a row, from the unsnapped vertices of
+// the triangles they show. At least one of the ids is not 0.
+void ShadeGroup(const Shading& s, const int32_t* ids, float fy, int32_t column, float* rast,
+                float* rast_db) {
+  // By corner: x, y, z, w.
+  alignas(64) float corner[3][4][kGroup];
   int32_t any = 0;
-  for (int i = 0; i < count; ++i) any = ids[i] != 0 ? ids[i] : any;
-  if (any == 0) {
-    std::memset(rast, 0, sizeof(float) * 4 * count);
-    std::memset(rast_db, 0, sizeof(float) * 4 * count);
-    return;
-  }
-  for (int i = 0; i < kGroup; ++i) {
-    // Lanes without a triangle compute with any other's and are set to zero at the end.
-    const int64_t triangle = (i < count && ids[i] != 0 ? ids[i] : any) - 1;
+  for (int i = 0; i < kGroup; ++i) any |= ids[i];
+  for (int i = kGroup - 1; i >= 0; --i) any = ids[i] != 0 ? ids[i] : any;
+  for (int i = 0; i < kGroup; i += 4) {
+    const float* vertex[3][4];
+    for (int j = 0; j < 4; ++j) {
+      // Pixels without a triangle compute with any other's and are set to zero at the end.
+      const int32_t* tri = s.tri + 3 * static_cast<int64_t>((ids[i + j] != 0 ? ids[i + j] : any) - 1);
+      for (int k = 0; k < 3; ++k) vertex[k][j] = s.pos + 4 * static_cast<int64_t>(tri[k]);
+    }
     for (int k = 0; k < 3; ++k) {
-      const float* p = pos + 4 * static_cast<int64_t>(g.tri[3 * triangle + k]);
-      x[k][i] = p[0], y[k][i] = p[1], z[k][i] = p[2], w[k][i] = p[3];
+      Transpose4(vertex[k][0], vertex[k][1], vertex[k][2], vertex[k][3], &corner[k][0][i],
+                 &corner[k][1][i], &corner[k][2][i], &corner[k][3][i]);
     }
   }
+  const float *x0_ = corner[0][0], *y0_ = corner[0][1], *z0_ = corner[0][2], *w0_ = corner[0][3];
+  const float *x1_ = corner[1][0], *y1_ = corner[1][1], *z1_ = corner[1][2], *w1_ = corner[1][3];
+  const float *x2_ = corner[2][0], *y2_ = corner[2][1], *z2_ = corner[2][2], *w2_ = corner[2][3];
 
-  const float step_x = 2.0f / static_cast<float>(g.width);
-  const float step_y = 2.0f / static_cast<float>(g.height);
-  const float fy = step_y * static_cast<float>(row) + (1.0f / static_cast<float>(g.height) - 1.0f);
-  const float first_x = 1.0f / static_cast<float>(g.width) - 1.0f;
-  float out[kGroup][4], out_db[kGroup][4];
+  alignas(64) float out[4][kGroup], out_db[4][kGroup];
   for (int i = 0; i < kGroup; ++i) {
-    const float fx = step_x * static_cast<float>(static_cast<int32_t>(column) + i) + first_x;
+    const float fx = s.step_x * static_cast<float>(column + i) + s.first_x;
+    const float w0 = w0_[i], w1 = w1_[i], w2 = w2_[i];
     // Vertices as seen from the pixel: the homogeneous weights are the areas of opposite edges.
-    const float x0 = x[0][i] - fx * w[0][i], y0 = y[0][i] - fy * w[0][i];
-    const float x1 = x[1][i] - fx * w[1][i], y1 = y[1][i] - fy * w[1][i];
-    const float x2 = x[2][i] - fx * w[2][i], y2 = y[2][i] - fy * w[2][i];
+    const float x0 = x0_[i] - fx * w0, y0 = y0_[i] - fy * w0;
+    const float x1 = x1_[i] - fx * w1, y1 = y1_[i] - fy * w1;
+    const float x2 = x2_[i] - fx * w2, y2 = y2_[i] - fy * w2;
     const float a0 = x1 * y2 - y1 * x2;
     const float a1 = x2 * y0 - y2 * x0;
     const float a2 = x0 * y1 - y0 * x1;
     const float inverse = 1.0f / (a0 + a1 + a2);
     const float b0 = a0 * inverse, b1 = a1 * inverse;
-    const float depth = (z[0][i] * a0 + z[1][i] * a1 + z[2][i] * a2) /
-                        (w[0][i] * a0 + w[1][i] * a1 + w[2][i] * a2);
+    const float depth = (z0_[i] * a0 + z1_[i] * a1 + z2_[i] * a2) / (w0 * a0 + w1 * a1 + w2 * a2);
 
+    // Written so that NaN becomes 0, or -1 for the depth.
     float u = b0 > 0.0f ? b0 : 0.0f;
     float v = b1 > 0.0f ? b1 : 0.0f;
     u = u < 1.0f ? u : 1.0f;
@@ -473,27 +487,57 @@ void ShadePixels(const Geometry& g, const float* pos, const int32_t* ids, int co
     zw = zw < 1.0f ? zw : 1.0f;
 
     // The pixel's own coordinates cancel in the derivatives of the areas.
-    const float a0x = y[1][i] * w[2][i] - w[1][i] * y[2][i];
-    const float a1x = y[2][i] * w[0][i] - w[2][i] * y[0][i];
-    const float a2x = y[0][i] * w[1][i] - w[0][i] * y[1][i];
-    const float a0y = w[1][i] * x[2][i] - x[1][i] * w[2][i];
-    const float a1y = w[2][i] * x[0][i] - x[2][i] * w[0][i];
-    const float a2y = w[0][i] * x[1][i] - x[0][i] * w[1][i];
+    const float a0x = y1_[i] * w2 - w1 * y2_[i], a0y = w1 * x2_[i] - x1_[i] * w2;
+    const float a1x = y2_[i] * w0 - w2 * y0_[i], a1y = w2 * x0_[i] - x2_[i] * w0;
+    const float a2x = y0_[i] * w1 - w0 * y1_[i], a2y = w0 * x1_[i] - x0_[i] * w1;
     const float sum_x = a0x + a1x + a2x, sum_y = a0y + a1y + a2y;
-    const float per_x = step_x * inverse, per_y = step_y * inverse;
+    const float per_x = s.step_x * inverse, per_y = s.step_y * inverse;
 
-    const bool shown = i < count && ids[i] != 0;
-    out[i][0] = shown ? u : 0.0f;
-    out[i][1] = shown ? v : 0.0f;
-    out[i][2] = shown ? zw : 0.0f;
-    out[i][3] = shown ? static_cast<float>(ids[i]) : 0.0f;
-    out_db[i][0] = shown ? per_x * (a0x - u * sum_x) : 0.0f;
-    out_db[i][1] = shown ? per_y * (a0y - u * sum_y) : 0.0f;
-    out_db[i][2] = shown ? per_x * (a1x - v * sum_x) : 0.0f;
-    out_db[i][3] = shown ? per_y * (a1y - v * sum_y) : 0.0f;
+    const bool shown = ids[i] != 0;
+    out[0][i] = shown ? u : 0.0f;
+    out[1][i] = shown ? v : 0.0f;
+    out[2][i] = shown ? zw : 0.0f;
+    out[3][i] = static_cast<float>(ids[i]);
+    out_db[0][i] = shown ? per_x * (a0x - u * sum_x) : 0.0f;
+    out_db[1][i] = shown ? per_y * (a0y - u * sum_y) : 0.0f;
+    out_db[2][i] = shown ? per_x * (a1x - v * sum_x) : 0.0f;
+    out_db[3][i] = shown ? per_y * (a1y - v * sum_y) : 0.0f;
   }
-  std::memcpy(rast, out, sizeof(float) * 4 * count);
-  std::memcpy(rast_db, out_db, sizeof(float) * 4 * count);
+  for (int i = 0; i < kGroup; i += 4) {
+    Interleave4(&out[0][i], &out[1][i], &out[2][i], &out[3][i], rast + 4 * i, s.streamed);
+    Interleave4(&out_db[0][i], &out_db[1][i], &out_db[2][i], &out_db[3][i], rast_db + 4 * i,
+                s.streamed);
+  }
+}
+
+// Shades one row. `ids` may be read up to the next multiple of kGroup; what lies there is ignored.
+void ShadeRow(const Shading& s, int32_t* ids, int64_t row, int64_t width, float* rast,
+              float* rast_db) {
+  const float fy = s.step_y * static_cast<float>(row) + s.first_y;
+  for (int64_t i = width; i % kGroup != 0; ++i) ids[i] = 0;
+  int64_t column = 0;
+  while (column < width) {
+    const int64_t empty_begin = column;
+    while (column < width && AllZero(ids + column)) column += kGroup;
+    const int64_t empty = 4 * (Min(column, width) - empty_begin);
+    if (empty > 0) {
+      ZeroFill(rast + 4 * empty_begin, empty, s.streamed);
+      ZeroFill(rast_db + 4 * empty_begin, empty, s.streamed);
+    }
+    if (column + kGroup <= width) {
+      ShadeGroup(s, ids + column, fy, static_cast<int32_t>(column), rast + 4 * column,
+                 rast_db + 4 * column);
+    } else if (column < width) {
+      alignas(64) float tail[4 * kGroup], tail_db[4 * kGroup];
+      Shading unstreamed = s;
+      unstreamed.streamed = false;
+      ShadeGroup(unstreamed, ids + column, fy, static_cast<int32_t>(column), tail, tail_db);
+      const size_t size = sizeof(float) * 4 * static_cast<size_t>(width - column);
+      std::memcpy(rast + 4 * column, tail, size);
+      std::memcpy(rast_db + 4 * column, tail_db, size);
+    }
+    column += kGroup;
+  }
 }
 
 bool DrawBand(const Frame& frame, int64_t image, const uint32_t* masks, int64_t band_index) {
@@ -516,15 +560,13 @@ bool DrawBand(const Frame& frame, int64_t image, const uint32_t* masks, int64_t 
   }
   DrawTriangles(frame, image, masks, band_index, band);
 
+  const Shading shading = MakeShading(*frame.args, image);
   for (int32_t row = band.row_begin; row < band.row_end; ++row) {
-    const int32_t* ids = band.id + (row - band.row_begin) * band.stride;
-    const int64_t first = (image * g.height + row) * g.width;
-    for (int64_t column = 0; column < g.width; column += kGroup) {
-      const int count = static_cast<int>(Min(int64_t{kGroup}, g.width - column));
-      ShadePixels(g, g.ImagePos(image), ids + column, count, row, column,
-                  frame.args->rast + 4 * (first + column), frame.args->rast_db + 4 * (first + column));
-    }
+    const int64_t first = 4 * (image * g.height + row) * g.width;
+    ShadeRow(shading, band.id + (row - band.row_begin) * band.stride, row, g.width,
+             frame.args->rast + first, frame.args->rast_db + first);
   }
+  if (shading.streamed) StreamFence();
   return true;
 }
 
