@@ -62,6 +62,14 @@ class SyntheticQuadrupedConfig(tfds.core.BuilderConfig):
     num_train: int = 2000
     num_test: int = 200
 
+    def __post_init__(self) -> None:
+        for name in ("feature_size", "token_grid"):
+            if self.image_size % getattr(self, name):
+                raise ValueError(
+                    f"expected {name} to divide image_size = {self.image_size}, got "
+                    f"{getattr(self, name)}; choose a divisor"
+                )
+
     def sizes(self) -> dict[str, int]:
         """The arguments of `schema.example_features` that are sizes."""
         names = ("image_size", "feature_size", "token_grid", "token_dim")
@@ -72,9 +80,22 @@ class SyntheticQuadruped(tfds.core.GeneratorBasedBuilder):
     """Builder of the synthetic animals, one config for each species."""
 
     VERSION = tfds.core.Version("1.0.0")
-    BUILDER_CONFIGS = tuple(
-        SyntheticQuadrupedConfig(name=name, species=name, description=f"Synthetic {name}.")
-        for name in SPECIES
+    BUILDER_CONFIGS = (
+        *(
+            SyntheticQuadrupedConfig(name=name, species=name, description=f"Synthetic {name}.")
+            for name in SPECIES
+        ),
+        SyntheticQuadrupedConfig(
+            name="horse_tiny",
+            species="horse",
+            image_size=32,
+            feature_size=16,
+            token_grid=8,
+            token_dim=8,
+            num_train=20,
+            num_test=20,
+            description="Twenty small pictures, for tests of what reads them.",
+        ),
     )
 
     def __init__(self, *, data_dir: str | os.PathLike[str], **options: Any):
@@ -157,21 +178,42 @@ def load_anatomy(directory: os.PathLike[str]) -> dict[str, np.ndarray]:
         return dict(arrays)
 
 
-def make_shooter(config: SyntheticQuadrupedConfig) -> Callable[[str, int], Shot]:
-    """A function that renders the `_BATCH` images of a split from a given index on."""
-    template = load_template(config.species)
+def load_truth(directory: str | os.PathLike[str], split: str) -> dict[str, np.ndarray]:
+    """`truth/` of all examples of a split, stacked: the keys above, and `id` and `box`.
+
+    `directory` is that of the shards. For evaluation; training never calls this.
+    """
+    source = tfds.builder_from_directory(directory).as_data_source(split)
+    rows = [{"id": row["id"], "box": row["box"], **row["truth"]} for row in source]
+    return {key: np.stack([row[key] for row in rows]) for key in rows[0]}
+
+
+@functools.cache
+def make_renderer(
+    species: str, image_size: int, feature_size: int, token_grid: int, token_dim: int
+) -> Callable[[str, int], Shot]:
+    """A function of split ('train' or 'test') and index that renders `_BATCH` images from there on.
+
+    It is compiled once for all splits, which takes about ten seconds.
+    """
     render = jax.jit(
         functools.partial(
-            take_shots, template=template, species=SPECIES[config.species], **config.sizes()
+            take_shots,
+            template=load_template(species),
+            species=SPECIES[species],
+            image_size=image_size,
+            feature_size=feature_size,
+            token_grid=token_grid,
+            token_dim=token_dim,
         )
     )
 
-    def shoot(split: str, first: int) -> Shot:
+    def render_from(split: str, first: int) -> Shot:
         split_key = jax.random.fold_in(jax.random.key(_SEED), _SPLITS.index(split))
         indices = jnp.arange(first, first + _BATCH)
         return render(jax.vmap(lambda index: jax.random.fold_in(split_key, index))(indices))
 
-    return shoot
+    return render_from
 
 
 def make_examples(
@@ -184,12 +226,12 @@ def make_examples(
     """
     if not count:
         return
-    shoot = make_shooter(config)
-    ahead = shoot(split, 0)
+    render_from = make_renderer(config.species, **config.sizes())
+    ahead = render_from(split, 0)
     for first in range(0, count, _BATCH):
         shot = ahead
         if first + _BATCH < count:
-            ahead = shoot(split, first + _BATCH)
+            ahead = render_from(split, first + _BATCH)
         shot = jax.tree.map(np.asarray, shot)
         for row in range(min(_BATCH, count - first)):
             one = jax.tree.map(lambda array, row=row: array[row], shot)

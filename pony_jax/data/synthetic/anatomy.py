@@ -61,6 +61,11 @@ def mirrored(point: tuple[float, ...], side: str) -> tuple[float, ...]:
     return point if side == "left" else (-point[0], *point[1:])
 
 
+def without_side(name: str) -> str:
+    """The name of a bone or limb without `left_` or `right_`."""
+    return name.removeprefix("left_").removeprefix("right_")
+
+
 def _sided(name: str | None, side: str) -> str | None:
     centre = {bone.name for bone in _CENTRE_BONES}
     return name if name is None or name in centre else f"{side}_{name}"
@@ -245,8 +250,8 @@ class Species:
             for limb in paired
             for side in SIDES
         )
-        dropped = {*self.without, *(f"{side}_{name}" for side in SIDES for name in self.without)}
-        return tuple(limb for limb in centre + both_sides if limb.name not in dropped)
+        limbs = centre + both_sides
+        return tuple(limb for limb in limbs if without_side(limb.name) not in self.without)
 
     def factors(self) -> Float[np.ndarray, "k 3"]:
         """Per bone the factors of width, depth and length."""
@@ -257,12 +262,12 @@ class Species:
                 f"expected bones out of {sorted(known)} in the species {self.name}, got {name!r}; "
                 "write the name of a bone without its side"
             )
-        plain = [name.removeprefix("left_").removeprefix("right_") for name in BONE_NAMES]
+        plain = [without_side(name) for name in BONE_NAMES]
         return np.array([[table.get(name, 1.0) for table in tables] for name in plain])
 
     def pitch_rad(self) -> Float[np.ndarray, " k"]:
         """Per bone its turn about x against the horse."""
-        plain = [name.removeprefix("left_").removeprefix("right_") for name in BONE_NAMES]
+        plain = [without_side(name) for name in BONE_NAMES]
         return np.radians([self.pitch_deg.get(name, 0.0) for name in plain])
 
 

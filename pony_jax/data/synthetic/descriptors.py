@@ -73,7 +73,8 @@ def surface_basis(template: Template) -> Float[np.ndarray, "v n"]:
 
 
 def _standard(column: np.ndarray) -> np.ndarray:
-    return (column - column.mean()) / column.std()
+    """Zero mean and unit variance; a part that a species lacks stays 0."""
+    return (column - column.mean()) / (column.std() or 1.0)
 
 
 @functools.cache

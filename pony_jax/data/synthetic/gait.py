@@ -6,7 +6,7 @@ import numpy as np
 from jax import Array
 from jaxtyping import Float, Int, PRNGKeyArray
 
-from pony_jax.data.synthetic.anatomy import BONE_INDEX, BONE_NAMES, SIDES
+from pony_jax.data.synthetic.anatomy import BONE_INDEX, BONE_NAMES, SIDES, without_side
 
 GAITS = ("stand", "walk", "trot", "gallop", "graze")
 _SHARE = np.array([0.28, 0.26, 0.10, 0.20, 0.16], np.float32)
@@ -61,7 +61,7 @@ def _limits_rad() -> Float[np.ndarray, "2 k 3"]:
 
 
 def _is_part(part: str, name: str) -> bool:
-    plain = name.removeprefix("left_").removeprefix("right_")
+    plain = without_side(name)
     return plain.startswith("tail") if part == "tail" else plain == part
 
 

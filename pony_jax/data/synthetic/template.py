@@ -18,6 +18,7 @@ from pony_jax.data.synthetic.anatomy import (
     SPECIES,
     Limb,
     mirrored,
+    without_side,
 )
 from pony_jax.data.synthetic.proportions import chain, follow, follow_bones, pitch, stretches
 from pony_jax.data.synthetic.surface import (
@@ -27,7 +28,7 @@ from pony_jax.data.synthetic.surface import (
     surface_nets,
 )
 
-BODY_SIZE = 4.05
+BODY_SIZE = 3.85
 """Longest side of a template's bounding box in object units. At distance 10 and 25 degrees field of
 view an animal seen from the side fills the crop a little too much, one from in front too little: so
 both are within reach of the camera's small shifts."""
@@ -122,10 +123,17 @@ def _soft_nearest(distance: np.ndarray, spread: float) -> np.ndarray:
 
 
 def _body_distance(points: np.ndarray, limbs: list) -> np.ndarray:
-    total = None
+    """Smooth union of all limbs. Those of a pair are joined first, so that neither side leads."""
+    distances: dict[str, np.ndarray] = {}
+    blends: dict[str, float] = {}
     for limb, nodes, _ in limbs:
-        distance, _ = limb_distance(points, nodes)
-        total = distance if total is None else smooth_union(total, distance, limb.blend)
+        name, (distance, _) = without_side(limb.name), limb_distance(points, nodes)
+        distances[name] = np.minimum(distances.get(name, distance), distance)
+        blends[name] = limb.blend
+    names = list(distances)
+    total = distances[names[0]]
+    for name in names[1:]:
+        total = smooth_union(total, distances[name], blends[name])
     return total
 
 
@@ -182,7 +190,7 @@ def _memberships(
     )
     parts = np.zeros((len(verts), len(PART_NAMES)))
     for i, (limb, _, _) in enumerate(limbs):
-        plain = limb.name.removeprefix("left_").removeprefix("right_")
+        plain = without_side(limb.name)
         parts[:, PART_NAMES.index(plain if plain in PART_NAMES else "trunk")] += share[:, i]
     for leg, below in (("foreleg", "fore"), ("hind_leg", "hind")):
         for part in (f"{below}_cannon", f"{below}_hoof"):
