@@ -170,15 +170,16 @@ class Pony:
         )
 
     def initial_capacities(self, step: int) -> Capacities:
-        """Buffers for a surface that meets as many lattice cells as the starting ellipsoid twice.
+        """Buffers that hold the starting ellipsoid and images filled to a quarter.
 
         Whatever they are, a buffer that turns out too small is grown by the training loop.
         """
         resolution = self.stage_at(step, Capacities(0, 0, 0)).grid_resolution
         cell = 2 * max(self.prior.grid_extent) / resolution
-        area = 2 * np.pi * (0.15 * self.prior.grid_scale) ** 2 * 2.7
-        verts = 2.5 * 2 * area / cell**2
-        pixels = 0.3 * self.batch_size * self.image_size**2
+        # Area of the ellipsoid of half axes r, r, 2r, and vertices a cell's face of it (measured).
+        area = 21.5 * (0.15 * self.prior.grid_scale) ** 2
+        verts = 6.4 * area / cell**2
+        pixels = 0.26 * self.batch_size * self.image_size**2
         return Capacities(0, 0, 0).grown_to(Capacities(int(verts), int(2 * verts), int(pixels)))
 
     # The forward pass
@@ -274,14 +275,12 @@ class Pony:
         """Albedo, shading and feature of the visible surface, `[n, c]` each."""
         surface = visible.surface
         appearance = self._apply(params, "appearance", batch["patch_out"])
-        direction, ambient, diffuse = self._apply(params, "light", appearance)
+        light = jnp.concatenate(self._apply(params, "light", appearance), axis=-1)
+        # A product with one-hot rows instead of a gather, whose transpose is a slow scatter.
+        light = jax.nn.one_hot(surface.image, len(light), dtype=light.dtype) @ light
+        direction, ambient, diffuse = jnp.split(light, [3, 4], axis=-1)
         albedo = self._apply(params, "albedo", surface.point_rest, appearance, surface.image)
-        shading = directional_shading(
-            surface.normal_cam,
-            direction[surface.image],
-            ambient[surface.image],
-            diffuse[surface.image],
-        )
+        shading = directional_shading(surface.normal_cam, direction, ambient, diffuse)
         feature = self.prior.apply(
             {"params": params["prior"]},
             surface.point_rest,

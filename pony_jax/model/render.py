@@ -62,14 +62,10 @@ def find_surface(
         sample = coverage[:, i // samples :: samples, i % samples :: samples]
         rast = jnp.where(rast[..., 3:] > 0, rast, sample)
 
-    attributes = jnp.concatenate(
-        [
-            jnp.broadcast_to(verts_rest, verts_posed.shape),
-            verts_posed,
-            vertex_normals(verts_posed, faces),
-        ],
-        axis=-1,
-    )
+    # Positions and normals of the camera frame, made at the vertices: a pixel needs no camera.
+    verts_cam = transform_points(camera.cam_from_world, verts_posed)[..., :3]
+    verts_rest = jnp.broadcast_to(verts_rest, verts_posed.shape)
+    attributes = jnp.concatenate([verts_rest, verts_cam, vertex_normals(verts_cam, faces)], axis=-1)
     attributes, _ = rasterizer_ffi.interpolate(attributes, rast, faces)
 
     face_id = rast[..., 3].reshape(-1).astype(jnp.int32)
@@ -77,16 +73,14 @@ def find_surface(
     pixel = jnp.searchsorted(prefix, jnp.arange(1, max_pixels + 1, dtype=jnp.int32))
     row = jnp.minimum(pixel, len(face_id) - 1)
     image = row // (image_size * image_size)
-    point_rest, point_posed, normal = jnp.split(attributes.reshape(-1, 9)[row], 3, axis=-1)
-
-    face = jnp.maximum(face_id[row] - 1, 0)
-    normal_world = shading_normal(
-        normal,
-        face_normals(verts_posed, faces)[image, face],
-        camera.position_world[image] - point_posed,
+    packed = (
+        attributes.reshape(-1, 9)
+        .at[pixel]
+        .get(mode="fill", fill_value=0.0, unique_indices=True, indices_are_sorted=True)
     )
-    rotation = camera.cam_from_world[:, :3, :3][image]
-    normal_cam = safe_normalize(jnp.einsum("nij,nj->ni", rotation, normal_world))
+    point_rest, point_cam, normal_cam = jnp.split(packed, 3, axis=-1)
+    face_normal_cam = face_normals(verts_cam, faces)[image, jnp.maximum(face_id[row] - 1, 0)]
+    normal_cam = safe_normalize(shading_normal(normal_cam, face_normal_cam, -point_cam))
     surface = Surface(pixel, image, point_rest, normal_cam, prefix[-1])
     return Visible(surface, coverage, verts_clip, faces)
 

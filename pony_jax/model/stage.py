@@ -15,13 +15,20 @@ class Capacities(NamedTuple):
         return all(have >= want for have, want in zip(self, wanted, strict=True))
 
     def grown_to(self, wanted: "Capacities") -> "Capacities":
-        """The next powers of two that hold `wanted`; sizes that suffice stay."""
-        return Capacities(
-            *(
-                have if have >= want else 1 << (int(want) - 1).bit_length()
-                for have, want in zip(self, wanted, strict=True)
-            )
-        )
+        """Sizes that hold `wanted` with an eighth to spare; sizes that suffice already stay.
+
+        New sizes are multiples of an eighth of a power of two, so that they recur between runs
+        and the compilation cache knows them. A whole power of two would leave the networks up to
+        twice the pixels that are there.
+        """
+
+        def grow(have: int, want: int) -> int:
+            if have >= want:
+                return have
+            unit = max(1 << int(want).bit_length() >> 4, 1)
+            return -(-int(want * 1.125) // unit) * unit
+
+        return Capacities(*map(grow, self, wanted))
 
 
 class Stage(NamedTuple):

@@ -22,18 +22,19 @@ def torch_bias_init(fan_in: int) -> Callable[..., Array]:
 
 
 class Linear(nn.Module):
-    """`x @ kernel (+ bias)` with PyTorch's initialisation."""
+    """`x @ kernel (+ bias)` with PyTorch's initialisation, or starting from zero."""
 
     features: int
     use_bias: bool = True
+    zero_init: bool = False
 
     @nn.compact
     def __call__(self, x: Float[Array, "... i"]) -> Float[Array, "... o"]:
         return nn.Dense(
             self.features,
             use_bias=self.use_bias,
-            kernel_init=torch_kernel_init,
-            bias_init=torch_bias_init(x.shape[-1]),
+            kernel_init=nn.initializers.zeros if self.zero_init else torch_kernel_init,
+            bias_init=nn.initializers.zeros if self.zero_init else torch_bias_init(x.shape[-1]),
             name="dense",
         )(x)
 
