@@ -3,6 +3,7 @@
 // centres. This is what gives coverage, and so the silhouette, a gradient.
 
 #include "accumulate.h"
+#include "simd.h"
 
 namespace rasterizer {
 namespace RASTERIZER_ISA {
@@ -35,12 +36,12 @@ inline bool RatioGreater(float a, float da, float b, float db) {
 
 // What all pixels of an image share: where its vertices are, and which edges can be silhouettes. Most
 // neighbouring pixels of a fine mesh show different triangles with no silhouette between them; one
-// byte then answers for them.
+// look into a table then answers for them.
 class Outlines {
  public:
   explicit Outlines(const AntialiasForward& args)
       : args_(args), sets_(args.geometry.shared_pos ? 1 : args.geometry.num_images),
-        points_(sets_ * args.geometry.num_vertices), edges_(sets_ * args.geometry.num_triangles) {}
+        points_(sets_ * args.geometry.num_vertices), edges_(sets_ * (args.geometry.num_triangles + 1)) {}
 
   bool ok() const { return points_.ok() && edges_.ok(); }
 
@@ -58,12 +59,15 @@ class Outlines {
       }
     });
     const int64_t chunks = (g.num_triangles + chunk - 1) / chunk;
+    if (chunks == 0) std::memset(edges_.get(), 0, sizeof(int32_t) * static_cast<size_t>(sets_));
     ParallelFor(parallel, sets_ * chunks, [&](int64_t task) {
       const int64_t set = task / chunks, first = task % chunks * chunk;
       const int64_t end = Min(g.num_triangles, first + chunk);
       const float extent = half_width + half_height;
+      int32_t* by_id = edges_.get() + set * (g.num_triangles + 1);
+      if (first == 0) by_id[0] = 0;
       for (int64_t t = first; t < end; ++t) {
-        edges_[set * g.num_triangles + t] = PossibleEdges(t, points(set), extent);
+        by_id[t + 1] = PossibleEdges(t, points(set), extent);
       }
     });
   }
@@ -72,21 +76,22 @@ class Outlines {
   const Point* points(int64_t image) const {
     return points_.get() + (args_.geometry.shared_pos ? 0 : image * args_.geometry.num_vertices);
   }
-  // Bit k of entry t: edge k of triangle t may be a silhouette.
-  const uint8_t* edges(int64_t image) const {
-    return edges_.get() + (args_.geometry.shared_pos ? 0 : image * args_.geometry.num_triangles);
+  // Bit k of entry t + 1: edge k of triangle t may be a silhouette. Entry 0, the background, is 0.
+  const int32_t* edges_by_id(int64_t image) const {
+    const int64_t set = args_.geometry.shared_pos ? 0 : image;
+    return edges_.get() + set * (args_.geometry.num_triangles + 1);
   }
 
  private:
   // An edge is ruled out only where rounding cannot matter: the decision itself is taken relative to
   // a pixel.
-  uint8_t PossibleEdges(int64_t triangle, const Point* points, float extent) const {
+  int32_t PossibleEdges(int64_t triangle, const Point* points, float extent) const {
     const Geometry& g = args_.geometry;
     const int32_t* tri = g.tri + 3 * triangle;
     if (!IndicesValid(tri, g.num_vertices)) return 0;
     const Point p[3] = {points[tri[0]], points[tri[1]], points[tri[2]]};
     const float area = Cross(p[1], p[2], p[0]);
-    uint8_t possible = 0;
+    int32_t possible = 0;
     for (int k = 0; k < 3; ++k) {
       const int32_t opposite = args_.opposite[3 * triangle + k];
       const bool open = static_cast<uint32_t>(opposite) >= static_cast<uint64_t>(g.num_vertices);
@@ -98,7 +103,7 @@ class Outlines {
                          __builtin_fabsf(p[k].x - a.x) + __builtin_fabsf(p[k].y - a.y);
       const float slack = 1e-5f * size * (extent + size);
       const bool opposed = (side > slack && area < -slack) || (side < -slack && area > slack);
-      possible |= static_cast<uint8_t>(!opposed) << k;
+      possible |= static_cast<int32_t>(!opposed) << k;
     }
     return possible;
   }
@@ -106,16 +111,66 @@ class Outlines {
   const AntialiasForward& args_;
   int64_t sets_;
   Scratch<Point> points_;
-  Scratch<uint8_t> edges_;
+  Scratch<int32_t> edges_;
 };
+
+constexpr int kStep = 16;  // pixels looked at together
+
+// Depths and ids of up to kStep pixels of rast and the one after them.
+struct Run {
+  alignas(64) float depth[kStep + 4];
+  alignas(64) float id[kStep + 4];
+};
+
+// Reads `count` pixels; those beyond are background.
+inline void LoadRun(const float* rast, int count, Run* run) {
+  float unused[kStep];
+  int i = 0;
+  for (; i + 4 <= count; i += 4) {
+    Transpose4(rast + 4 * i, rast + 4 * i + 4, rast + 4 * i + 8, rast + 4 * i + 12, unused, unused,
+               run->depth + i, run->id + i);
+  }
+  for (; i < count; ++i) {
+    run->depth[i] = rast[4 * i + 2];
+    run->id[i] = rast[4 * i + 3];
+  }
+  for (; i < kStep + 1; ++i) run->depth[i] = run->id[i] = 0.0f;
+}
+
+// Bit i: pixels i of two runs show different triangles, and the nearer has an edge that may be a
+// silhouette. Without a branch per pixel: this turns down nearly all pairs of a fine mesh.
+inline uint32_t CandidatePairs(const float* depth0, const float* depth1, const float* ids0,
+                               const float* ids1, const int32_t* edges_by_id,
+                               float num_triangles) {
+  const auto ids = [&](const float* from) {
+    const Vec16f f = Load<Vec16f>(from);
+    const Vec16i valid = (f >= 1.0f) & (f <= Vec16f{} + num_triangles);  // not NaN either
+    return __builtin_convertvector(valid ? f : Vec16f{}, Vec16i);
+  };
+  const Vec16i id0 = ids(ids0), id1 = ids(ids1);
+  const Vec16i nearer = Load<Vec16f>(depth0) < Load<Vec16f>(depth1);
+  const Vec16i first = (id1 == 0) | ((id0 != 0) & nearer);
+  const Vec16i triangle = id0 == id1 ? Vec16i{} : first ? id0 : id1;
+  uint32_t bits = 0;
+  for (int i = 0; i < kStep; ++i) {
+    bits |= static_cast<uint32_t>(edges_by_id[triangle[i]] != 0) << i;
+  }
+  return bits;
+}
 
 class Silhouette {
  public:
   Silhouette(const AntialiasForward& args, const Outlines& outlines, int64_t image)
       : args_(args), geometry_(args.geometry), pos_(args.geometry.ImagePos(image)),
-        points_(outlines.points(image)), edges_(outlines.edges(image)),
+        points_(outlines.points(image)), edges_(outlines.edges_by_id(image)),
         half_width_(0.5f * static_cast<float>(args.geometry.width)),
         half_height_(0.5f * static_cast<float>(args.geometry.height)) {}
+
+  // Whether Find should look at the pairs of pixels i of a run with pixels i + offset of another.
+  uint32_t Candidates(const Run& run, const Run& other, int offset) const {
+    return CandidatePairs(run.depth, other.depth + offset, run.id, other.id + offset, edges_,
+                          static_cast<float>(geometry_.num_triangles));
+  }
 
   // The pair of pixel (column, row) with its right (vertical = false) or next-row neighbour.
   Crossing Find(const float* rast0, const float* rast1, int64_t column, int64_t row,
@@ -127,7 +182,6 @@ class Silhouette {
     // The nearer triangle has the edge.
     const bool first = t1 < 0 || (t0 >= 0 && rast0[2] < rast1[2]);
     const int64_t triangle = first ? t0 : t1;
-    if (edges_[triangle] == 0) return none;
     if (!first) (vertical ? row : column) += 1;
     const int32_t* tri = geometry_.tri + 3 * triangle;
 
@@ -157,7 +211,7 @@ class Silhouette {
     } else if (RatioGreater(distance[1], dy[1], distance[0], dy[0])) {
       k = 1;
     }
-    if (!(edges_[triangle] >> k & 1)) return none;
+    if (!(edges_[triangle + 1] >> k & 1)) return none;
     // Only edges that run more across the pair than along it: the others belong to the other pairs.
     if (!(__builtin_fabsf(dy[k]) >= __builtin_fabsf(dx[k]))) return none;
     const float at = distance[k] / dy[k];
@@ -227,9 +281,20 @@ class Silhouette {
   const Geometry& geometry_;
   const float* pos_;
   const Point* points_;
-  const uint8_t* edges_;
+  const int32_t* edges_;
   float half_width_, half_height_;
 };
+
+// Whether kStep pixels of rast, the same shifted by one, and those of the next row show the same.
+inline bool AllSame(const float* rast, const float* next_row) {
+  Vec16i changes = {};
+  for (int i = 0; i < 4 * kStep; i += 16) {
+    const Vec16i pixels = Load<Vec16i>(rast + i);
+    changes |= pixels ^ Load<Vec16i>(rast + i + 4);
+    changes |= pixels ^ Load<Vec16i>(next_row + i);
+  }
+  return (changes[3] | changes[7] | changes[11] | changes[15]) == 0;
+}
 
 // Calls visit(crossing, pixel 0, pixel 1, column, row, vertical) for the silhouette crossings of one
 // row's pairs, in a fixed order; the pixels are counted over all images. A pixel receives from the
@@ -238,26 +303,25 @@ class Silhouette {
 template <class Visit>
 inline void VisitRow(const AntialiasForward& args, const Silhouette& silhouette, int64_t image,
                      int64_t row, bool only_vertical, Visit visit) {
-  constexpr int kStep = 16;
   const Geometry& g = args.geometry;
   const int64_t first = (image * g.height + row) * g.width;
-  const bool has_next_row = row + 1 < g.height;
   for (int64_t begin = 0; begin < g.width; begin += kStep) {
-    // Most groups of pixels differ from no neighbour; this finds out without a branch per pixel.
-    const int64_t end = Min(begin + kStep, g.width);
+    const int count = static_cast<int>(Min(int64_t{kStep}, g.width - begin));
     const float* rast = args.rast + 4 * (first + begin);
-    const int64_t down = has_next_row ? 4 * g.width : 0;
-    int changes = 0;
-    for (int64_t i = 0; i < end - begin; ++i) changes |= rast[4 * i + 3] != rast[4 * i + down + 3];
-    const int64_t right_end = Min(end, g.width - 1);
-    for (int64_t i = 0; i < right_end - begin; ++i) changes |= rast[4 * i + 3] != rast[4 * i + 7];
-    if (!changes) continue;
-    for (int64_t column = begin; column < end; ++column) {
-      const int64_t pixel = first + column;
-      for (int vertical = only_vertical; vertical < 2; ++vertical) {
-        if (vertical ? !has_next_row : column + 1 == g.width) continue;
-        const int64_t other = pixel + (vertical ? g.width : 1);
-        if (args.rast[4 * pixel + 3] == args.rast[4 * other + 3]) continue;
+    const bool has_next_row = row + 1 < g.height;
+    if (begin + kStep < g.width && AllSame(rast, has_next_row ? rast + 4 * g.width : rast)) continue;
+    Run run, next_row;
+    LoadRun(rast, static_cast<int>(Min(int64_t{kStep + 1}, g.width - begin)), &run);
+    LoadRun(rast + 4 * g.width, has_next_row ? count : 0, &next_row);
+    const uint32_t with_right = (uint32_t{1} << (begin + count == g.width ? count - 1 : count)) - 1;
+    const uint32_t with_next_row = has_next_row ? (uint32_t{1} << count) - 1 : 0;
+    const uint32_t right = only_vertical ? 0 : silhouette.Candidates(run, run, 1) & with_right;
+    const uint32_t down = silhouette.Candidates(run, next_row, 0) & with_next_row;
+    for (int i = 0; (right | down) >> i != 0; ++i) {
+      for (int vertical = 0; vertical < 2; ++vertical) {
+        if (!((vertical ? down : right) >> i & 1)) continue;
+        const int64_t column = begin + i;
+        const int64_t pixel = first + column, other = pixel + (vertical ? g.width : 1);
         const Crossing crossing =
             silhouette.Find(args.rast + 4 * pixel, args.rast + 4 * other, column, row, vertical);
         if (crossing.alpha != 0.0f) visit(crossing, pixel, other, column, row, vertical != 0);

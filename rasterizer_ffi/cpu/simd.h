@@ -20,6 +20,7 @@ typedef uint32_t Vec8u __attribute__((vector_size(32)));
 typedef int32_t Vec8i __attribute__((vector_size(32)));
 typedef uint32_t Vec16u __attribute__((vector_size(64)));
 typedef int32_t Vec16i __attribute__((vector_size(64)));
+typedef float Vec16f __attribute__((vector_size(64)));
 
 template <class Vector, class Element>
 inline Vector Load(const Element* from) {
