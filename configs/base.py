@@ -64,6 +64,7 @@ def get_config() -> ConfigDict:
     config.model = ConfigDict()
     config.model.grid_scale = 7.0  # unit of length: the cube that the paper's grid fills
     config.model.grid_extent = (7.0, 7.0, 7.0)  # sides of the grid's box, x y z, world units
+    config.model.ellipsoid = (1.0, 1.0, 2.0)  # half axes of the start, in 0.15 grid_scale
     config.model.coarse_resolution = 128  # lattice layers along the longest side, even
     config.model.fine_resolution = 256
     config.model.jitter = 0.05  # largest shift of the grid in training, share of grid_scale

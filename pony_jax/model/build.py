@@ -24,6 +24,7 @@ def build_model(config: ConfigDict, token_shape: tuple[int, int]) -> Pony:
         prior=Prior(
             grid_scale=model.grid_scale,
             grid_extent=tuple(model.grid_extent),
+            ellipsoid=tuple(model.ellipsoid),
             sdf_hidden=model.hidden,
             sdf_layers=model.sdf_layers,
             sdf_frequencies=model.sdf_frequencies,

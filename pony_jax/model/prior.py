@@ -26,6 +26,7 @@ class Prior(nn.Module):
 
     grid_scale: float
     grid_extent: tuple[float, float, float]
+    ellipsoid: tuple[float, float, float]
     sdf_hidden: int
     sdf_layers: int
     sdf_frequencies: int
@@ -37,7 +38,11 @@ class Prior(nn.Module):
 
     def setup(self) -> None:
         self.sdf = SDFField(
-            self.sdf_hidden, self.sdf_layers, self.sdf_frequencies, self.grid_scale
+            self.ellipsoid,
+            self.sdf_hidden,
+            self.sdf_layers,
+            self.sdf_frequencies,
+            self.grid_scale,
         )
         self.feature = FeatureField(
             self.feature_dim,

@@ -14,10 +14,15 @@ _FREQUENCY = 0.9 * 2 * np.pi
 class SDFField(nn.Module):
     """Signed distance of the prior shape, positive inside, mirror-symmetric in x = 0.
 
-    MagicPony@e4a8b20:magicpony/geometry/dmtet.py. An ellipsoid twice as long in z as it is wide
-    starts the shape; the network adds to it.
+    MagicPony@e4a8b20:magicpony/geometry/dmtet.py. An ellipsoid starts the shape; the network adds
+    to it.
+
+    Attributes:
+      ellipsoid: half axes of the start (x, y, z), in units of 0.15 `grid_scale`; (1, 1, 2) in the
+        original.
     """
 
+    ellipsoid: tuple[float, float, float]
     hidden: int
     num_layers: int
     num_frequencies: int
@@ -34,7 +39,7 @@ class SDFField(nn.Module):
             mirror=True,
             name="network",
         )
-        squeezed = points / jnp.array([1.0, 1.0, 2.0])
+        squeezed = points / jnp.array(self.ellipsoid)
         # The tiny constant keeps the gradient finite (zero) at the origin.
         radius = jnp.sqrt(jnp.sum(squeezed**2, axis=-1) + 1e-12)
         return network(points)[..., 0] + 0.15 * self.grid_scale - radius

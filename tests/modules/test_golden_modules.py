@@ -135,7 +135,11 @@ def test_sdf_field(golden_case, equals_original, name):
     case = golden_case("model_02_dmtet", name)
     cfg = case["cfg"]
     field = SDFField(
-        cfg["hidden_size"], cfg["num_layers"], cfg["embedder_freq"], float(cfg["grid_scale"])
+        (1.0, 1.0, 2.0),
+        cfg["hidden_size"],
+        cfg["num_layers"],
+        cfg["embedder_freq"],
+        float(cfg["grid_scale"]),
     )
     params = {"network": module_params(weights_of(case, "mlp."), coordinate_mlp)}
     check(
@@ -154,7 +158,11 @@ def test_eikonal_term(golden_case, equals_original):
     case = golden_case("model_02_dmtet", "eikonal")
     cfg = case["cfg"]
     field = SDFField(
-        cfg["hidden_size"], cfg["num_layers"], cfg["embedder_freq"], float(cfg["grid_scale"])
+        (1.0, 1.0, 2.0),
+        cfg["hidden_size"],
+        cfg["num_layers"],
+        cfg["embedder_freq"],
+        float(cfg["grid_scale"]),
     )
     params = {"network": module_params(weights_of(case, "mlp."), coordinate_mlp)}
     points = jnp.asarray(case["in/sample_points"])
