@@ -60,6 +60,7 @@ def _paper(config: ConfigDict) -> None:
 def _test(config: ConfigDict) -> None:
     _cpu_sized(config)
     config.num_steps = 8
+    config.data.name = "synthetic_quadruped/horse_tiny"
     config.data.image_size = 32
     config.data.batch_size = 2
     config.data.max_train_examples = 8
@@ -72,11 +73,11 @@ def _test(config: ConfigDict) -> None:
     config.model.articulation_blocks = 1
     config.model.articulation_heads = 2
     config.model.eikonal_points = 64
-    # Every stage has its turn: articulation, then legs, then deformation, then the fine grid.
+    # Three stages, two steps or more each: rigid, everything moves, fine grid.
     config.schedule.articulation_from = 0.25
-    config.schedule.attach_legs_from = 0.5
-    config.schedule.articulation_loss_from = 0.5
-    config.schedule.deformation_from = 0.5
+    config.schedule.attach_legs_from = 0.25
+    config.schedule.articulation_loss_from = 0.25
+    config.schedule.deformation_from = 0.25
     config.schedule.fine_grid_from = 0.75
     config.log.every_steps = 2
     config.log.panel_every_steps = 4

@@ -15,8 +15,6 @@ def run(main: Callable[[Sequence[str]], None]) -> None:
     """`absl.app.run` without usage texts and tracebacks where the user can put things right."""
 
     def guarded(argv: Sequence[str]) -> None:
-        if flags.FLAGS["verbosity"].using_default_value:
-            logging.set_verbosity(logging.WARNING)  # libraries tell much at INFO
         if len(argv) > 1:
             _stop(f"expected flags only, got {' '.join(argv[1:])!r}; write --name=value")
         try:
@@ -34,7 +32,10 @@ def _parse_flags(argv: Sequence[str]) -> list[str]:
         if argument.startswith("--config="):
             _check_config_file(Path(argument.removeprefix("--config=").partition(":")[0]))
     try:
-        return flags.FLAGS(argv)
+        positional = flags.FLAGS(argv)
+        if flags.FLAGS["verbosity"].using_default_value:
+            flags.FLAGS.verbosity = logging.WARNING  # libraries tell much at INFO
+        return positional
     except (flags.Error, AttributeError, OSError, TypeError, ValueError) as error:
         _stop(_describe(error))
 

@@ -4,6 +4,7 @@ Every line of `metrics.jsonl` has `kind` (train, eval), `step` (number of update
 `elapsed_s` (see `Stopwatch`); units are in the keys.
 """
 
+import io
 import json
 import resource
 import sys
@@ -15,6 +16,8 @@ from typing import Any
 
 from tensorboardX import SummaryWriter
 from tqdm import tqdm
+
+_SECONDS_BETWEEN_LINES = 15.0
 
 
 def say(line: str) -> None:
@@ -51,23 +54,36 @@ class Logs:
         _drop_lines_after(path, first_step)
         self._file = path.open("a", buffering=1)
         self._board = SummaryWriter(str(workdir / "tensorboard"), purge_step=first_step)
+        # A terminal sees a bar that moves; a file or a notebook a new line now and then.
+        self._is_terminal = sys.stderr.isatty()
+        self._shown_at_s = time.monotonic()
         self._bar = tqdm(
             initial=first_step,
             total=num_steps,
             unit="step",
             dynamic_ncols=True,
-            file=sys.stderr,
+            file=sys.stderr if self._is_terminal else io.StringIO(),
             smoothing=0.05,
-            mininterval=0.5 if sys.stderr.isatty() else 20.0,
+            bar_format=(
+                "step {n_fmt}/{total_fmt} {bar:20} {elapsed} gone, {remaining} left, "
+                "{rate_fmt}{postfix}"
+            ),
         )
 
     def say(self, line: str) -> None:
         """A line above the progress."""
-        self._bar.write(line, file=sys.stderr)
+        if self._is_terminal:
+            self._bar.write(line, file=sys.stderr)
+        else:
+            say(line)
 
-    def advance(self, num_steps: int) -> None:
-        """Moves the progress line on."""
-        self._bar.update(num_steps)
+    def advance(self) -> None:
+        """Moves the progress on by a step."""
+        self._bar.update()
+        now = time.monotonic()
+        if not self._is_terminal and now - self._shown_at_s > _SECONDS_BETWEEN_LINES:
+            self._shown_at_s = now
+            say(str(self._bar))
 
     def write(self, kind: str, step: int, values: Mapping[str, Any]) -> None:
         """A record of numbers (nested ones get dotted names in TensorBoard)."""

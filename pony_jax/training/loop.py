@@ -73,7 +73,7 @@ def train(config: ConfigDict, workdir: str | Path) -> dict[str, Any]:
         for step in range(first_step, config.num_steps):
             stepper.run(step)
             num_updates = step + 1
-            logs.advance(1)
+            logs.advance()
             observer.log(num_updates, stepper)
             if _is_due(num_updates, config.checkpoint.every_steps) or stop_requested():
                 save()
