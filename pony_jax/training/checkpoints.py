@@ -1,12 +1,16 @@
 """What a work folder keeps of a run: its configuration and its last states."""
 
+import errno
 import json
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
 import orbax.checkpoint as ocp
+from absl import logging
 from ml_collections import ConfigDict
 
 from pony_jax.model import Capacities
@@ -44,7 +48,9 @@ class Checkpoints:
         self._manager = ocp.CheckpointManager(
             self._folder,
             options=ocp.CheckpointManagerOptions(
-                max_to_keep=keep, enable_async_checkpointing=False
+                max_to_keep=keep,
+                enable_async_checkpointing=False,
+                cleanup_tmp_directories=True,
             ),
             item_names=("state", "progress"),
             item_handlers={
@@ -62,18 +68,17 @@ class Checkpoints:
         step = int(state.step)
         if step == self.latest_step():
             return
+        args = ocp.args.Composite(
+            state=ocp.args.StandardSave(state._asdict()),
+            progress=ocp.args.JsonSave(progress._asdict()),
+        )
         try:
-            self._manager.save(
-                step,
-                args=ocp.args.Composite(
-                    state=ocp.args.StandardSave(state._asdict()),
-                    progress=ocp.args.JsonSave(progress._asdict()),
-                ),
-            )
+            with _quiet_library():
+                self._manager.save(step, args=args)
         except (OSError, ValueError) as error:  # the storage library reports a full disk as either
             raise RunError(
                 f"step {step}: could not write a checkpoint to {self._folder}: "
-                f"{_first_line(error)}; make room there or choose another --workdir; earlier "
+                f"{_reason(error)}; make room there or choose another --workdir; earlier "
                 "checkpoints are untouched"
             ) from error
 
@@ -189,5 +194,21 @@ def _check_shapes(saved: Any, expected: Any, folder: Path) -> None:
             )
 
 
-def _first_line(error: BaseException) -> str:
-    return str(error).strip().splitlines()[0][:300] if str(error).strip() else repr(error)
+def _reason(error: Exception) -> str:
+    """The system's own words where they are buried in a library's message."""
+    text = str(error)
+    for number in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES):
+        if os.strerror(number) in text:
+            return os.strerror(number)
+    return text.strip().partition("\n")[0] or repr(error)
+
+
+@contextmanager
+def _quiet_library() -> Iterator[None]:
+    """Keeps Orbax from logging the traceback of an error that is reported in a line."""
+    verbosity = logging.get_verbosity()
+    logging.set_verbosity(logging.FATAL)
+    try:
+        yield
+    finally:
+        logging.set_verbosity(verbosity)

@@ -62,15 +62,24 @@ def test_a_state_of_another_model_is_refused_by_the_name_of_the_array(tmp_path: 
         Checkpoints(tmp_path, keep=2).restore(other)
 
 
-def test_a_full_disk_is_one_clear_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    "error",
+    [
+        OSError(errno.ENOSPC, "No space left on device"),
+        ValueError('RESOURCE_EXHAUSTED: Error writing "params": No space left on device [28]'),
+    ],
+)
+def test_a_full_disk_is_one_clear_line(
+    error: Exception, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     checkpoints = Checkpoints(tmp_path, keep=2)
     checkpoints.save(_state(1), _PROGRESS)
 
     def fail(*args: object, **kwargs: object) -> None:
-        raise OSError(errno.ENOSPC, "No space left on device")
+        raise error
 
     monkeypatch.setattr(checkpoints._manager, "save", fail)
-    with pytest.raises(RunError, match=r"step 2: could not write .*No space left.*make room"):
+    with pytest.raises(RunError, match=r"could not write .*: No space left on device; make room"):
         checkpoints.save(_state(2), _PROGRESS)
     assert checkpoints.latest_step() == 1
 
