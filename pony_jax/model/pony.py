@@ -40,8 +40,8 @@ class Schedule:
 
     Hypothesis probabilities are uniform until `uniform_until`, then blend into the softmax until
     `softmax_from`; from `best_from` on the best hypothesis is drawn more and more often, up to
-    `best_share` of a batch at `best_full`. The softmax sharpens linearly from gain 1 to `max_gain`
-    at `max_gain_at`.
+    `best_share` of a batch at `best_full`. The softmax's gain grows with the step to `max_gain` at
+    `max_gain_at`, and is at least 1.
     """
 
     uniform_until: int
@@ -217,7 +217,14 @@ class Pony:
         schedule = self.schedule
         return hypothesis_probabilities(
             hypotheses.logits,
-            temperature_gain=linear_ramp(step, 0, schedule.max_gain_at, 1.0, schedule.max_gain),
+            # A line through the origin, but at least 1.
+            temperature_gain=linear_ramp(
+                step,
+                schedule.max_gain_at / schedule.max_gain,
+                schedule.max_gain_at,
+                1.0,
+                schedule.max_gain,
+            ),
             uniform_mix=linear_ramp(step, schedule.uniform_until, schedule.softmax_from, 1.0, 0.0),
         )
 
@@ -417,9 +424,7 @@ class Pony:
         Azimuth 0 looks at the head, 90 at the animal's left side.
         """
         azimuth = jnp.deg2rad(jnp.asarray(azimuths_deg, jnp.float32))
-        forward = jnp.stack(
-            [jnp.sin(azimuth), jnp.zeros_like(azimuth), jnp.cos(azimuth)], axis=-1
-        )
+        forward = jnp.stack([jnp.sin(azimuth), jnp.zeros_like(azimuth), jnp.cos(azimuth)], axis=-1)
         camera = self._camera(look_at_rotation(forward), jnp.zeros((len(azimuth), 3)))
         rest = self._prior_shape(params, stage)
         visible = find_surface(

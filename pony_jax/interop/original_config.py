@@ -1,0 +1,164 @@
+"""Settings of the original (its .yml files) as a configuration of this project."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+from ml_collections import ConfigDict
+
+from pony_jax.interop.torch_file import CheckpointError
+
+# Settings of the original that this model has in one form only, with the original's defaults.
+_FIXED: dict[str, tuple[Any, Any]] = {  # name: (what is built here, the original's default)
+    "init_sdf": ("ellipsoid", None),
+    "sym_prior_shape": (True, False),
+    "sym_texture": (True, False),
+    "sym_deform": (True, False),
+    "embed_concat_pts": (True, True),
+    "enable_deform": (True, False),
+    "enable_articulation": (True, False),
+    "enable_lighting": (True, False),
+    "articulation_arch": ("attention", "mlp"),
+    "articulation_feature_mode": ("sample+global", "global"),
+    "vit_final_layer_type": ("conv", "conv"),
+    "pose_arch": ("encoder_dino_patch_key", None),
+    "background_mode": ("none", "none"),
+    "static_root_bones": (False, False),
+}
+
+# Plain values: name in the original, its default there, our key.
+_PLAIN: list[tuple[str, Any, str]] = [
+    ("seed", 0, "seed"),
+    ("out_image_size", 256, "data.image_size"),
+    ("batch_size", 64, "data.batch_size"),
+    ("lr", 1e-4, "optimizer.instance_learning_rate"),
+    ("prior_lr", 1e-4, "optimizer.prior_learning_rate"),
+    ("mask_loss_weight", 0.0, "loss.mask"),
+    ("mask_dt_loss_weight", 0.0, "loss.mask_distance"),
+    ("mask_inv_dt_loss_weight", 0.0, "loss.mask_inverse_distance"),
+    ("rgb_loss_weight", 0.0, "loss.rgb"),
+    ("dino_feat_im_loss_weight", 0.0, "loss.feature"),
+    ("logit_loss_weight", 0.0, "loss.hypothesis_score"),
+    ("logit_loss_dino_feat_im_loss_multiplier", 1.0, "loss.score_feature_gain"),
+    ("sdf_gradient_reg_loss_weight", 0.0, "loss.eikonal"),
+    ("deformation_reg_loss_weight", 0.0, "loss.deformation"),
+    ("arti_reg_loss_weight", 0.0, "loss.articulation"),
+    ("grid_scale", 7.0, "model.grid_scale"),
+    ("dmtet_grid_res_smaller", 128, "model.coarse_resolution"),
+    ("dmtet_grid_res", 256, "model.fine_resolution"),
+    ("jitter_grid", 0.0, "model.jitter"),
+    ("renderer_spp", 1, "model.samples"),
+    ("mlp_hidden_size", 64, "model.hidden"),
+    ("latent_dim", 256, "model.latent"),
+    ("num_layers_shape", 5, "model.sdf_layers"),
+    ("embedder_freq_shape", 8, "model.sdf_frequencies"),
+    ("dino_feature_recon_dim", 64, "model.feature_dim"),
+    ("num_layers_dino", 5, "model.feature_layers"),
+    ("embedder_freq_dino", 8, "model.feature_frequencies"),
+    ("sym_dino", False, "model.feature_mirror"),
+    ("num_layers_tex", 8, "model.texture_layers"),
+    ("embedder_freq_tex", 10, "model.texture_frequencies"),
+    ("num_layers_deform", 5, "model.deformation_layers"),
+    ("embedder_freq_deform", 10, "model.deformation_frequencies"),
+    ("num_layers_light", 5, "model.light_layers"),
+    ("num_layers_arti", 4, "model.articulation_blocks"),
+    ("embedder_freq_arti", 8, "model.articulation_frequencies"),
+    ("articulation_multiplier", 1.0, "model.articulation_multiplier"),
+    ("max_arti_angle", 60.0, "model.max_angle_deg"),
+    ("constrain_legs", False, "model.constrain_legs"),
+    ("skinning_temperature", 1.0, "model.skinning_temperature"),
+    ("num_body_bones", 4, "model.num_body_bones"),
+    ("num_legs", 0, "model.num_legs"),
+    ("num_leg_bones", 0, "model.num_leg_bones"),
+    ("body_bones_mode", "z_minmax", "model.body_bones_from"),
+    ("cam_pos_z_offset", 10.0, "model.camera_distance"),
+    ("fov", 25.0, "model.fov_y_deg"),
+    ("max_trans_xy_range_ratio", 1.0, "model.max_shift_xy"),
+    ("max_trans_z_range_ratio", 1.0, "model.max_shift_z"),
+    ("rot_rep", "quadlookat", "model.hypotheses"),
+    ("lookat_zeroy", False, "model.level_horizon"),
+]
+
+
+def read_settings(path: Path) -> dict[str, Any]:
+    """The original's settings from its .yml, or the same as JSON.
+
+    A JSON file may hold them under 'config', beside 'reduced_sizes_not_in_original_config'.
+
+    Raises:
+      CheckpointError: if the file is neither, or holds no settings by name.
+    """
+    try:
+        text = path.read_text()
+        settings = json.loads(text) if path.suffix == ".json" else yaml.safe_load(text)
+    except (yaml.YAMLError, ValueError) as error:
+        raise CheckpointError(f"{path}: expected YAML or JSON, got {error}") from error
+    if not isinstance(settings, dict):
+        raise CheckpointError(f"{path}: expected settings by name, got {type(settings).__name__}")
+    reduced = settings.get("reduced_sizes_not_in_original_config", {})
+    return dict(settings.get("config", settings)) | reduced
+
+
+def original_config(
+    settings: Mapping[str, Any], base: ConfigDict, steps_per_epoch: float
+) -> ConfigDict:
+    """Our configuration for settings of the original.
+
+    Args:
+      settings: as `read_settings` gives them.
+      base: every key of a configuration; what the original has no setting for stays as it is here.
+      steps_per_epoch: turns the original's epochs into steps.
+
+    Raises:
+      CheckpointError: names the settings that this model cannot follow.
+    """
+    wrong = [
+        f"{name} {settings.get(name, default)!r} (only {built!r} is built here)"
+        for name, (built, default) in _FIXED.items()
+        if settings.get(name, default) != built
+    ]
+    if wrong:
+        raise CheckpointError(f"settings that this model cannot follow: {', '.join(wrong)}")
+    config = base.copy_and_resolve_references()
+    for name, default, key in _PLAIN:
+        value = settings.get(name)
+        section, _, leaf = key.rpartition(".")
+        node = config[section] if section else config
+        value = default if value is None else value
+        node[leaf] = float(value) if isinstance(node[leaf], float) else value
+    model = config.model
+    model.grid_extent = (model.grid_scale,) * 3
+    model.leg_attachments = tuple(settings.get("legs_to_body_joint_indices") or ())
+    model.encoder_hidden = settings.get("encoder_nf", 256)
+    config.data.mirror_probability = 0.5 if settings.get("random_xflip_train") else 0.0
+    _set_schedule(config, settings, steps_per_epoch)
+    return config.lock()
+
+
+def _set_schedule(config: ConfigDict, settings: Mapping[str, Any], steps_per_epoch: float) -> None:
+    """Epochs and iterations of the original as shares of the run; 1 means never."""
+    num_epochs = settings.get("num_epochs", 10)
+    config.num_steps = round(num_epochs * steps_per_epoch)
+
+    def from_steps(step: float) -> float:
+        return min(step / config.num_steps, 1.0)
+
+    def from_epochs(name: str) -> float:
+        epochs = settings.get(name)
+        return 1.0 if epochs is None else min(epochs[0] / num_epochs, 1.0)
+
+    schedule = config.schedule
+    uniform = settings.get("naive_probs_iter", 2000)
+    best = settings.get("best_pose_start_iter", 6000)
+    schedule.uniform_until = from_steps(uniform)
+    schedule.softmax_from = from_steps(uniform + 2000)
+    schedule.best_from = from_steps(best)
+    schedule.best_full = from_steps(best + 1600)  # where its ramp of 2,000 steps meets 0.8
+    schedule.max_gain_at = 100_000 * settings.get("rot_temp_scalar", 1.0) / config.num_steps
+    schedule.articulation_from = from_epochs("articulation_epochs")
+    schedule.attach_legs_from = from_epochs("attach_legs_to_body_epochs")
+    schedule.articulation_loss_from = from_epochs("arti_reg_loss_epochs")
+    schedule.deformation_from = from_epochs("deform_epochs")
+    schedule.fine_grid_from = min(settings.get("dmtet_grid_res_smaller_epoch", 0) / num_epochs, 1.0)

@@ -1,0 +1,115 @@
+"""The conversion command: the folder it leaves, settings it refuses, and that it leaves none."""
+
+import json
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+
+from configs import base
+from pony_jax.interop import convert as command
+from pony_jax.interop.original_config import original_config, read_settings
+from pony_jax.interop.torch_file import CheckpointError
+from pony_jax.training.checkpoints import Checkpoints, load_config
+from pony_jax.training.step import TrainState
+
+GOLDEN = Path(__file__).parents[3] / "shared" / "golden"
+CHECKPOINT = GOLDEN / "tiny_checkpoint.pth"
+SETTINGS = GOLDEN / "tiny_checkpoint_config.json"
+needs_golden = pytest.mark.skipif(not CHECKPOINT.exists(), reason="needs the full golden set")
+
+HORSE = {  # the least that a file of the original must say
+    "init_sdf": "ellipsoid",
+    "sym_prior_shape": True,
+    "sym_texture": True,
+    "sym_deform": True,
+    "enable_deform": True,
+    "enable_articulation": True,
+    "enable_lighting": True,
+    "articulation_arch": "attention",
+    "articulation_feature_mode": "sample+global",
+    "pose_arch": "encoder_dino_patch_key",
+    "num_epochs": 120,
+}
+
+
+@needs_golden
+def test_converts_to_a_run_that_can_be_restored(tmp_path):
+    converted = command.convert(CHECKPOINT, str(SETTINGS), tmp_path / "run")
+    config = load_config(tmp_path / "run")
+    assert (config.model.hidden, config.model.encoder_hidden) == (32, 16)
+    checkpoints = Checkpoints(tmp_path / "run", keep=2)
+    progress = checkpoints.read_progress()
+    assert progress.token_shape == (32, 48)
+    like = TrainState(converted.params, converted.moments, np.int32(0))
+    state = checkpoints.restore(jax.tree.map(np.asarray, like))
+    assert int(state.step) == 70_000
+    jax.tree.map(np.testing.assert_array_equal, state.params, converted.params)
+    assert jax.tree.structure(state.moments) == jax.tree.structure(converted.moments)
+    backbone = command.load_backbone_params(tmp_path / "run")
+    assert backbone["positions"].shape == (28, 28, 48)
+
+
+@needs_golden
+@pytest.mark.parametrize("damage", ["truncated", "settings", "missing"])
+def test_nothing_is_written_when_it_fails(tmp_path, damage):
+    checkpoint, settings = CHECKPOINT, SETTINGS
+    if damage == "truncated":
+        checkpoint = tmp_path / "part.pth"
+        checkpoint.write_bytes(CHECKPOINT.read_bytes()[:100_000])
+    elif damage == "settings":
+        changed = json.loads(SETTINGS.read_text())
+        changed["config"]["latent_dim"] = 33
+        settings = tmp_path / "other.json"
+        settings.write_text(json.dumps(changed))
+    else:
+        settings = tmp_path / "none.yml"
+    with pytest.raises(CheckpointError):
+        command.convert(checkpoint, str(settings), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_settings_become_shares_of_the_run():
+    settings = HORSE | {
+        "articulation_epochs": [8, 1000],
+        "attach_legs_to_body_epochs": [50, 1000],
+        "deform_epochs": [80, 1000],
+        "dmtet_grid_res_smaller_epoch": 90,
+        "max_arti_angle": 60,
+        "renderer_spp": 4,
+    }
+    config = original_config(settings, base.get_config(), 1000.0)
+    assert config.num_steps == 120_000
+    schedule = config.schedule
+    assert schedule.articulation_from * 120 == pytest.approx(8)
+    assert schedule.deformation_from * 120 == pytest.approx(80)
+    assert schedule.articulation_loss_from == 1.0  # never
+    assert schedule.uniform_until * config.num_steps == pytest.approx(2000)
+    assert schedule.max_gain_at * config.num_steps == pytest.approx(100_000)
+    assert (config.model.samples, config.model.max_angle_deg) == (4, 60.0)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("init_sdf", "sphere", r"init_sdf 'sphere' \(only 'ellipsoid' is built here\)"),
+        ("articulation_arch", "mlp", r"articulation_arch 'mlp' \(only 'attention'"),
+        ("background_mode", "input", r"background_mode 'input' \(only 'none'"),
+    ],
+)
+def test_settings_that_are_not_built_raise(name, value, message):
+    with pytest.raises(CheckpointError, match=message):
+        original_config(HORSE | {name: value}, base.get_config(), 1000.0)
+
+
+def test_yaml_settings_are_read(tmp_path):
+    path = tmp_path / "train.yml"
+    path.write_text("num_epochs: 120\nrot_rep: octlookat\n")
+    assert read_settings(path) == {"num_epochs": 120, "rot_rep": "octlookat"}
+    path.write_text("- just\n- a list\n")
+    with pytest.raises(CheckpointError, match="expected settings by name, got list"):
+        read_settings(path)
+    path.write_text("a: [")
+    with pytest.raises(CheckpointError, match="expected YAML or JSON"):
+        read_settings(path)

@@ -1,0 +1,260 @@
+"""The original's small complete checkpoint: converted, it computes what the original computed."""
+
+import json
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax.traverse_util import flatten_dict, unflatten_dict
+
+from configs import base
+from pony_jax.interop.original_checkpoint import convert_checkpoint
+from pony_jax.interop.original_config import original_config, read_settings
+from pony_jax.interop.torch_file import CheckpointError, read_torch_file
+from pony_jax.model import build_model
+from pony_jax.modules.vit import ViT
+from pony_jax.ops.bones import estimate_bones
+from pony_jax.ops.cameras import camera_from_pose, transform_points
+from pony_jax.ops.kinematics import posed_bone_transforms
+from pony_jax.ops.mesh import vertex_normals
+from pony_jax.ops.rotations import look_at_rotation
+from pony_jax.ops.skinning import pose_bones, skin, skinning_weights
+from pony_jax.ops.viewpoint import decode_hypotheses, hypothesis_probabilities
+from pony_jax.training.optimizers import parameter_groups
+
+GOLDEN = Path(__file__).parents[3] / "shared" / "golden"
+pytestmark = pytest.mark.skipif(
+    not (GOLDEN / "tiny_checkpoint.pth").exists(), reason="needs the full golden set"
+)
+GROUPS = parameter_groups(1e-3, 1e-4)
+
+
+@pytest.fixture(scope="module")
+def original():
+    """Arrays that the original computed."""
+    return dict(np.load(GOLDEN / "tiny_checkpoint.npz"))
+
+
+@pytest.fixture
+def content():
+    """The checkpoint, read afresh for every test that changes it."""
+    return read_torch_file(GOLDEN / "tiny_checkpoint.pth")
+
+
+@pytest.fixture(scope="module")
+def settings():
+    return read_settings(GOLDEN / "tiny_checkpoint_config.json")
+
+
+@pytest.fixture(scope="module")
+def model(settings):
+    return build_model(original_config(settings, base.get_config(), 700.0), (32, 48))
+
+
+@pytest.fixture(scope="module")
+def converted(model):
+    return convert_checkpoint(read_torch_file(GOLDEN / "tiny_checkpoint.pth"), model, GROUPS)
+
+
+@pytest.fixture(scope="module")
+def tokens(converted, settings, original):
+    """Tokens of the stored images, by the converted backbone."""
+    vit = settings["vit"]
+    network = ViT(width=vit["embed_dim"], depth=vit["depth"], num_heads=vit["num_heads"])
+    images = np.moveaxis(original["in/images_u8"][:, 0], 1, -1) / np.float32(255)
+    params = unflatten_dict(converted.backbone, sep="/")
+    return jax.jit(network.apply)({"params": params}, jnp.asarray(images * 2 - 1))
+
+
+def test_tokens(tokens, original, equals_original):
+    equals_original("patch_key", tokens.key, np.moveaxis(original["patch_key"], 1, -1), 1e-4)
+    equals_original("patch_out", tokens.out, np.moveaxis(original["patch_out"], 1, -1), 1e-4)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("stage", ["", "early/"])
+def test_every_output(model, converted, tokens, original, equals_original, stage):
+    """From tokens to the posed animal; the early stage has no deformation and free legs."""
+    prior_verts = jnp.asarray(original["prior/verts"])
+    instance, skeleton = model.instance, model.instance.skeleton
+    late = stage == ""
+    iteration = float(original[f"{stage}in/total_iter"])
+
+    def apply(method, *args):
+        return instance.apply({"params": converted.params["instance"]}, *args, method=method)
+
+    @jax.jit
+    def run(key, out):
+        shape_feature, appearance = apply("shape_feature", key), apply("appearance", out)
+        hypotheses = decode_hypotheses(
+            apply("viewpoint", key),
+            kind=model.camera.hypotheses,
+            zero_y=model.camera.level_horizon,
+            max_trans_xy=model.camera.max_shift_xy,
+            max_trans_z=model.camera.max_shift_z,
+        )
+        probabilities = hypothesis_probabilities(
+            hypotheses.logits,
+            temperature_gain=jnp.clip(iteration / 1000, 1.0, 100.0),
+            uniform_mix=jnp.clip((4000 - iteration) / 2000, 0.0, 1.0),
+        )
+        chosen = jnp.argmax(probabilities, axis=-1)
+        forward = hypotheses.forward[jnp.arange(2), chosen]
+        rotation = look_at_rotation(forward)
+        translation = hypotheses.translation_cam
+        camera = camera_from_pose(
+            rotation,
+            translation,
+            distance=model.camera.distance,
+            fov_y_deg=model.camera.fov_y_deg,
+        )
+        deformation = apply("deformation", prior_verts, shape_feature)
+        verts = jnp.broadcast_to(prior_verts, deformation.shape) + late * deformation
+        valid = jnp.ones(len(prior_verts), bool)
+        bones, attachments = estimate_bones(verts, valid, skeleton, model.leg_attachments)
+        angles = apply("joint_angles", key, shape_feature, bones, camera)
+        transforms = posed_bone_transforms(bones, angles, skeleton, attachments, late)
+        weights = skinning_weights(verts, bones, model.skinning_temperature)
+        posed = skin(verts, weights, transforms)
+        clip = transform_points(camera.clip_from_world, posed)
+        faces = jnp.asarray(original["prior/faces"])
+        n = len(prior_verts)
+        image = jnp.repeat(jnp.arange(2), n)
+        albedo = apply("albedo", jnp.tile(prior_verts, (2, 1)), appearance, image)
+        return {
+            "feat_key": shape_feature,
+            "feat_out": appearance,
+            "rots_probs": probabilities,
+            "rot_idx": chosen,
+            "rot_logit": hypotheses.logits[jnp.arange(2), chosen],
+            "rot_prob": probabilities[jnp.arange(2), chosen],
+            "pose": jnp.concatenate([rotation.reshape(2, 9), translation], axis=-1),
+            "pose_raw": jnp.concatenate([forward, translation], axis=-1),
+            "mvp": camera.clip_from_world,
+            "w2c": camera.cam_from_world,
+            "campos": camera.position_world,
+            "deformation": deformation,
+            "deformed_verts": verts,
+            "bones_pred": bones[:, None],
+            "arti_params": angles[:, None],
+            "vertices_to_bones": jnp.moveaxis(weights, 2, 0)[:, :, None],
+            "posed_verts": posed,
+            "posed_bones": pose_bones(bones, transforms)[:, None],
+            "posed_v_nrm": vertex_normals(posed, faces),
+            "prior/v_nrm": vertex_normals(prior_verts[None], faces)[0],
+            "verts_ndc": clip[..., :2] / clip[..., 3:],
+            "texture_at_prior_verts": albedo.reshape(2, n, 3),
+            "light_params": jnp.concatenate(apply("light", appearance), axis=-1),
+            "prior/dino_at_verts": model.prior.apply(
+                {"params": converted.params["prior"]},
+                prior_verts,
+                method=lambda prior, points: prior.feature(points),
+            ),
+        }
+
+    # The articulation network sees sines of up to 360 radians a unit, which magnify the rounding of
+    # the tokens (the original's own is 1.5e-6 of the largest), and normals of the thinnest
+    # triangles that of the vertices. So the stored tokens are the input of the strict comparison.
+    stored = [jnp.asarray(np.moveaxis(original[k], 1, -1)) for k in ("patch_key", "patch_out")]
+    for source, maps, tolerance in [
+        ("", stored, 1e-4),
+        (", from the image", [tokens.key, tokens.out], 5e-4),
+    ]:
+        values = {name: value for name, value in run(*maps).items() if f"{stage}{name}" in original}
+        assert len(values) == (24 if late else 5)
+        for name, value in values.items():
+            expected = original[f"{stage}{name}"]
+            if name == "texture_at_prior_verts":
+                expected = expected[..., :3]
+            by_normal = 10 if name == "posed_v_nrm" else 1
+            equals_original(f"{stage}{name}{source}", value, expected, by_normal * tolerance)
+
+
+def test_every_tensor_is_used_or_named(converted, content):
+    named = "\n".join(converted.notes)
+    for network in ("netPrior", "netInstance"):
+        for name in content[network]:
+            if not name.startswith("netEncoder.ViT."):
+                assert name in named
+    assert (
+        f"{sum(n.startswith('netEncoder.ViT.') for n in content['netInstance'])} tensors" in named
+    )
+
+
+def test_moments_follow_their_parameters(converted, content):
+    order = json.loads(str(np.load(GOLDEN / "tiny_checkpoint.npz")["trainable_order"]))
+    number = order["optimizerInstance"].index("netDeform.mlp.network.0.weight")
+    stored = content["optimizerInstance"]["state"][number]
+    adam = converted.moments["deformation"][0]
+    path = "instance/deformation_field/network/conditioned"
+    np.testing.assert_array_equal(adam.mu[path], stored["exp_avg"].T)
+    np.testing.assert_array_equal(adam.nu[path], stored["exp_avg_sq"].T)
+    assert int(adam.count) == int(stored["step"]) == 1
+    assert converted.num_updates == 70_000
+    members = [path for state in converted.moments.values() for path in state[0].mu]
+    assert sorted(members) == sorted(flatten_dict(converted.params, sep="/"))
+
+
+def test_weights_alone_get_fresh_moments(model, content):
+    for name in ("optimizerPrior", "optimizerInstance", "epoch", "total_iter"):
+        del content[name]
+    alone = convert_checkpoint(content, model, GROUPS)
+    assert alone.num_updates is None
+    for leaf in jax.tree.leaves(alone.moments):
+        assert not np.any(leaf)
+
+
+def test_the_newer_repository_calls_the_prior_base(model, converted, content):
+    content["netBase"] = content.pop("netPrior")
+    content["optimizerBase"] = content.pop("optimizerPrior")
+    again = convert_checkpoint(content, model, GROUPS)
+    jax.tree.map(np.testing.assert_array_equal, again.params, converted.params)
+    jax.tree.map(np.testing.assert_array_equal, again.moments, converted.moments)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (
+            lambda c: c["netInstance"].pop("netDeform.in_layer.bias"),
+            r"found none for instance/deformation_field/network/input/dense/bias",
+        ),
+        (
+            lambda c: c["netInstance"].update({"netSecret.weight": np.zeros(3)}),
+            r"tensor netSecret\.weight: expected a name of the original",
+        ),
+        (
+            lambda c: c["netInstance"].update(
+                {"netPose.network.12.weight": np.zeros((1, 1, 4, 4))}
+            ),
+            r"tensor netPose\.network\.12\.weight: .* has no instance/viewpoint_head/conv_4/kernel",
+        ),
+        (
+            lambda c: c["netPrior"].update({"netShape.mlp.in_layer.bias": np.zeros(5)}),
+            r"tensor netShape\.mlp\.in_layer\.bias: expected the shape of .*\(32,\), got \(5,\)",
+        ),
+        (
+            lambda c: c["netPrior"].update({"netDINO.min_max": np.full((16, 2), 0.5)}),
+            r"tensor netDINO\.min_max: expected the ranges",
+        ),
+        (
+            lambda c: c["netInstance"].pop("netEncoder.ViT.cls_token"),
+            r"tensor netEncoder\.ViT\.cls_token: unknown or missing",
+        ),
+        (
+            lambda c: c["optimizerPrior"]["param_groups"][0]["params"].pop(),
+            r"optimizerPrior: expected 11 parameters, got 10",
+        ),
+        (
+            lambda c: c["optimizerPrior"]["state"][0].update({"exp_avg": np.zeros((2, 2))}),
+            r"exp_avg of netShape\.mlp\.in_layer\.weight: expected the shape \(32, 51\)",
+        ),
+        (lambda c: c.pop("netInstance"), r"expected an entry netInstance, got \['epoch'"),
+    ],
+)
+def test_wrong_tensors_raise(model, content, change, message):
+    change(content)
+    with pytest.raises(CheckpointError, match=message):
+        convert_checkpoint(content, model, GROUPS)
