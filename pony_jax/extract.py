@@ -7,7 +7,6 @@ Images and masks are paired by the stem of their names. `--layout` names other f
 called like a layout has that layout. Photographs that cannot be used are skipped, one line each.
 """
 
-import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
@@ -15,15 +14,17 @@ from typing import Any
 
 import numpy as np
 import tensorflow_datasets as tfds
-from absl import app, flags, logging
+from absl import flags, logging
 from PIL import Image
 from tqdm import tqdm
 
+from pony_jax import command_line
 from pony_jax.data import magicpony_folder, photographs, schema, weizmann_horse
 from pony_jax.data.photograph_builder import PhotographBuilder
 from pony_jax.features.backbones import BACKBONES, load_backbone
 from pony_jax.features.contact_sheet import contact_sheet
 from pony_jax.features.extraction import Extractor, FeatureSizes, fit_extractor
+from pony_jax.training.errors import RunError
 
 _LAYOUTS = ("folders", "weizmann_horse", "magicpony_folder")
 
@@ -172,8 +173,6 @@ def _write_contact_sheet(folder: Path, file: Path) -> None:
 
 
 def main(argv: Sequence[str]) -> None:
-    if len(argv) > 1:
-        raise app.UsageError(f"expected flags only, got {' '.join(argv[1:])}")
     start_s = time.monotonic()
     layout = _LAYOUT.value or (_DATASET.value if _DATASET.value in _LAYOUTS else "folders")
     try:
@@ -194,8 +193,8 @@ def main(argv: Sequence[str]) -> None:
         )
         if _CONTACT_SHEET.value:
             _write_contact_sheet(folder, Path(_CONTACT_SHEET.value))
-    except (ValueError, OSError, ImportError) as error:
-        sys.exit(f"extract: {error}")
+    except (ValueError, ImportError) as error:
+        raise RunError(str(error)) from error
     splits = tfds.builder_from_directory(folder).info.splits
     counts = ", ".join(f"{info.num_examples} {name}" for name, info in splits.items())
     print(f"wrote {folder}: {counts} photographs in {time.monotonic() - start_s:.0f} s")
@@ -203,4 +202,4 @@ def main(argv: Sequence[str]) -> None:
 
 if __name__ == "__main__":
     flags.mark_flags_as_required(["images", "dataset", "data_dir"])
-    app.run(main)
+    command_line.run(main)

@@ -1,9 +1,9 @@
 """Folders in the original's layout, so that its published archives can be read.
 
 `root/{train,val,test}/SEQUENCE/NAME_rgb.{png,jpg}` with `NAME_mask.png` and `NAME_box.txt`
-beside it: square crops already, whose box says where in the full photograph they lie. Its `NAME_feat16.png` is
-not read, since it has no counterpart for the mirrored image: features are extracted anew. Layout:
-elliottwu/MagicPony@e4a8b20, its sequence data set.
+beside it: square crops already, whose box says where in the full photograph they lie. Its
+`NAME_feat16.png` is not read, since it has no counterpart for the mirrored image: features are
+extracted anew. Layout: elliottwu/MagicPony@e4a8b20, its sequence data set.
 """
 
 import os

@@ -1,9 +1,9 @@
 """From shards on disk to batches for the model.
 
 A split is read and decoded once, into arrays small enough to stay in memory; a batch is then a
-gather from those arrays. Which examples a training batch holds, and which of them are mirrored, is a pure
-function of seed and step, so a resumed run sees what it would have seen. Neither TensorFlow nor
-PyTorch is imported.
+gather from those arrays. Which examples a training batch holds, and which of them are mirrored, is
+a pure function of seed and step, so a resumed run sees what it would have seen. Neither TensorFlow
+nor PyTorch is imported.
 
 A batch is a dictionary of float32 arrays, S = image_size:
 
@@ -12,8 +12,8 @@ A batch is a dictionary of float32 arrays, S = image_size:
 | `image`            | [b,S,S,3]   | RGB 0..1, row 0 at the top |
 | `mask`             | [b,S,S,1]   | 1 = animal, 0 = not |
 | `valid`            | [b,S,S,1]   | 1 where the crop lies inside the photograph |
-| `distance_inside`  | [b,S,S,1]   | distance to the nearest pixel off the animal, in units of S px |
-| `distance_outside` | [b,S,S,1]   | distance to the nearest pixel of the animal, in units of S px |
+| `distance_inside`  | [b,S,S,1]   | distance to the nearest pixel off the animal, over S |
+| `distance_outside` | [b,S,S,1]   | distance to the nearest pixel of the animal, over S |
 | `feature`          | [b,S,S,16]  | PCA features 0..1 |
 | `patch_key`        | [b,T,T,d]   | tokens |
 | `patch_out`        | [b,T,T,d]   | tokens |
@@ -237,7 +237,7 @@ def _open_split(dataset_name: str, split: str, data_dir: Path) -> Any:
         "pony_jax.data, or point data_dir to where it is"
     )
     folder = data_dir / dataset_name
-    versions = tfds.core.utils.list_all_versions(folder)
+    versions = tfds.core.utils.version.list_all_versions(folder)
     if not versions:
         raise FileNotFoundError(
             f"expected data set {dataset_name!r} in {folder}/VERSION, found none; {advice}"
@@ -288,18 +288,23 @@ def _resize_feature(
     feature: UInt8[np.ndarray, "p p c"], size: int
 ) -> UInt8[np.ndarray, "size size c"]:
     """Bilinear with half-pixel centres, borders clamped and no antialiasing, as the original."""
-    num_stored = feature.shape[0]
-    if num_stored == size:
+    if feature.shape[0] == size:
         return feature
+    rows = _stretch(feature.astype(np.float32), size, axis=0)
+    return np.rint(_stretch(rows, size, axis=1)).astype(np.uint8)
+
+
+def _stretch(
+    values: Float32[np.ndarray, "..."], size: int, axis: int
+) -> Float32[np.ndarray, "..."]:
+    """Linear interpolation along one axis; without BLAS, whose threads would fight the loader's."""
+    num_stored = values.shape[axis]
     position = np.clip((np.arange(size) + 0.5) * num_stored / size - 0.5, 0, num_stored - 1)
-    before = np.minimum(position.astype(int), max(num_stored - 2, 0))
-    weights = np.zeros((size, num_stored), np.float32)
-    weights[np.arange(size), before] = 1 - (position - before)
-    weights[np.arange(size), np.minimum(before + 1, num_stored - 1)] += position - before
-    resized = np.einsum(
-        "yp,pqc,xq->yxc", weights, feature.astype(np.float32), weights, optimize=True
-    )
-    return np.rint(resized).astype(np.uint8)
+    before = position.astype(int)
+    weight = (position - before).astype(np.float32)
+    low = np.take(values, before, axis)
+    high = np.take(values, np.minimum(before + 1, num_stored - 1), axis)
+    return low + (high - low) * weight.reshape([-1 if a == axis else 1 for a in range(values.ndim)])
 
 
 def _unit_range(stored: UInt8[np.ndarray, "..."]) -> Float32[np.ndarray, "..."]:

@@ -1,6 +1,7 @@
 """What a backbone is, and the list of those there are."""
 
 import hashlib
+import os
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
@@ -39,6 +40,9 @@ def load_backbone(name: str, weights: Path | None = None) -> Backbone:
         raise ValueError(f"expected a backbone of {', '.join(BACKBONES)}, got {name!r}")
     if weights is not None and not weights.is_file():
         raise FileNotFoundError(f"expected the weights of {name} at {weights}, found no such file")
+    # PyTorch's idle threads give way instead of spinning: beside other programs, an order of
+    # magnitude. Read when PyTorch is first imported, which is here.
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     try:
         if name == "efficientnet_lite0":
             from pony_jax.features.efficientnet import EfficientNetLite0

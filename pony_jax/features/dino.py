@@ -1,5 +1,6 @@
 """DINO ViT-S/8 as a backbone: the paper's choice."""
 
+import hashlib
 from pathlib import Path
 
 import numpy as np
@@ -57,8 +58,6 @@ class DinoViTS8:
 
 
 def _state_sha256(network: torch.nn.Module) -> str:
-    import hashlib
-
     digest = hashlib.sha256()
     for name, value in sorted(network.state_dict().items()):
         digest.update(name.encode())
