@@ -127,8 +127,9 @@ def _cell_walls(key: PRNGKeyArray, points: Float[Array, "v 3"]) -> Float[Array, 
     """Difference of the distances to the two nearest of random surface points: 0 on the walls."""
     seeds = points[jax.random.randint(key, (_NUM_CELLS,), 0, len(points))]
     squared = jnp.sum((points[:, None] - seeds) ** 2, -1)
-    nearest = -jax.lax.top_k(-squared, 2)[0]
-    return jnp.sqrt(nearest[:, 1]) - jnp.sqrt(nearest[:, 0])
+    nearest = squared.min(-1)
+    second = jnp.where(squared == nearest[:, None], jnp.inf, squared).min(-1)
+    return jnp.sqrt(second) - jnp.sqrt(nearest)
 
 
 def _part(template: Template, *names: str) -> Float[np.ndarray, "v 1"]:
