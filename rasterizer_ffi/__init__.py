@@ -5,7 +5,9 @@ from rasterizer_ffi.ops import (
     antialias_construct_topology_hash,
     interpolate,
     rasterize,
+    rasterize_layers,
     set_max_threads,
+    texture,
 )
 
 __all__ = [
@@ -13,5 +15,7 @@ __all__ = [
     "antialias_construct_topology_hash",
     "interpolate",
     "rasterize",
+    "rasterize_layers",
     "set_max_threads",
+    "texture",
 ]

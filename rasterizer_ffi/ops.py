@@ -10,7 +10,7 @@ derivatives. Row 0 of an image is the bottom in clip space (y/w near -1).
 import ctypes
 import functools
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -22,11 +22,14 @@ from rasterizer_ffi.library import load_library
 
 _TARGETS = {
     "rasterizer_rasterize": "RasterizerRasterize",
+    "rasterizer_rasterize_layers": "RasterizerRasterizeLayers",
     "rasterizer_rasterize_grad": "RasterizerRasterizeGrad",
     "rasterizer_interpolate": "RasterizerInterpolate",
     "rasterizer_interpolate_grad": "RasterizerInterpolateGrad",
     "rasterizer_antialias": "RasterizerAntialias",
     "rasterizer_antialias_grad": "RasterizerAntialiasGrad",
+    "rasterizer_texture": "RasterizerTexture",
+    "rasterizer_texture_grad": "RasterizerTextureGrad",
     "rasterizer_topology": "RasterizerTopology",
 }
 _MAX_TRIANGLES = 2**24  # ids are stored as floats
@@ -128,7 +131,12 @@ def rasterize(
     Raises:
       TypeError, ValueError: an argument's dtype or shape; expected and got are named.
     """
-    op = "rasterize"
+    args = _check_scene("rasterize", pos, tri, resolution, ranges)
+    return _rasterize(*args, bool(grad_db))
+
+
+def _check_scene(op: str, pos: Any, tri: Any, resolution: Any, ranges: Any) -> tuple[Any, ...]:
+    """The checked arguments of `rasterize`; without `ranges`, an empty array stands for them."""
     pos = _check_pos(op, pos)
     tri = _check_tri(op, tri)
     height, width = (int(n) for n in resolution)
@@ -140,7 +148,7 @@ def rasterize(
         _check(pos.ndim == 2, op, "pos", "of shape [v, 4], as ranges are given", pos.shape)
         ranges = _array(op, "ranges", ranges, jnp.int32, (2,), "[b, 2]")
         _check(ranges.shape[1] == 2, op, "ranges", "of shape [b, 2]", ranges.shape)
-    return _rasterize(pos, tri, ranges, (height, width), bool(grad_db))
+    return pos, tri, ranges, (height, width)
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(3, 4))
@@ -189,6 +197,65 @@ def _dense(cotangent):
 
 
 _rasterize.defvjp(_rasterize_fwd, _rasterize_bwd, symbolic_zeros=True)
+
+
+def rasterize_layers(
+    pos: Float[Array, "b v 4"] | Float[Array, "v 4"],
+    tri: Int[Array, "f 3"],
+    resolution: tuple[int, int],
+    num_layers: int,
+    ranges: Int[Array, "b 2"] | None = None,
+    grad_db: bool = True,
+) -> tuple[Float[Array, "l b h w 4"], Float[Array, "l b h w 4"]]:
+    """Depth peeling: what `rasterize` shows, what is behind that, and so on.
+
+    Layer i holds, at each pixel, the nearest triangle strictly behind the one of layer i - 1 (of
+    triangles at equal depth only the last in `tri` is seen). Layer 0 is what `rasterize` returns.
+
+    Args:
+      pos, tri, resolution, ranges, grad_db: as for `rasterize`.
+      num_layers: how many layers, static.
+
+    Returns:
+      rast, rast_db: as of `rasterize`, with the layers in front.
+
+    Raises:
+      TypeError, ValueError: an argument's dtype or shape; expected and got are named.
+    """
+    op = "rasterize_layers"
+    pos, tri, ranges, resolution = _check_scene(op, pos, tri, resolution, ranges)
+    _check(num_layers >= 1, op, "num_layers", "of at least 1", num_layers)
+    return _rasterize_layers(pos, tri, ranges, resolution, int(num_layers), bool(grad_db))
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(3, 4, 5))
+def _rasterize_layers(pos, tri, ranges, resolution, num_layers, grad_db):
+    del grad_db
+    range_mode = pos.ndim == 2
+    shape = (num_layers, ranges.shape[0] if range_mode else pos.shape[0], *resolution, 4)
+    return tuple(
+        _call(
+            "rasterizer_rasterize_layers", [shape, shape], pos, tri, ranges, range_mode=range_mode
+        )
+    )
+
+
+def _rasterize_layers_fwd(pos, tri, ranges, resolution, num_layers, grad_db):
+    rast, rast_db = _rasterize_layers(pos, tri, ranges, resolution, num_layers, grad_db)
+    return (rast, rast_db), (pos, tri, ranges, rast)
+
+
+def _rasterize_layers_bwd(resolution, num_layers, grad_db, residuals, cotangents):
+    pos, tri, ranges, rast = residuals
+    grad_pos = jnp.zeros_like(pos)
+    for layer in range(num_layers):
+        layer_cotangents = tuple(ct[layer] for ct in cotangents)
+        layer_residuals = (pos, tri, ranges, rast[layer])
+        grad_pos += _rasterize_bwd(resolution, grad_db, layer_residuals, layer_cotangents)[0]
+    return grad_pos, None, None
+
+
+_rasterize_layers.defvjp(_rasterize_layers_fwd, _rasterize_layers_bwd)
 
 
 # ------------------------------------------------------------------------------
@@ -389,3 +456,149 @@ def _antialias_bwd(boost, residuals, dy):
 
 
 _antialias.defvjp(_antialias_fwd, _antialias_bwd)
+
+
+# ------------------------------------------------------------------------------
+# texture
+# ------------------------------------------------------------------------------
+
+_FILTERS = ("nearest", "linear", "linear-mipmap-nearest", "linear-mipmap-linear")
+_BOUNDARIES = ("cube", "wrap", "clamp", "zero")
+
+
+class _Lookup(NamedTuple):
+    """The static part of a texture lookup; the fields are attributes of the FFI targets."""
+
+    height: int
+    width: int
+    max_level: int
+    filter: int
+    boundary: int
+    with_da: bool
+    with_bias: bool
+
+    def attributes(self) -> dict[str, Any]:
+        numbers = ("height", "width", "max_level", "filter", "boundary")
+        return self._asdict() | {name: np.int64(getattr(self, name)) for name in numbers}
+
+
+def texture(
+    tex: Float[Array, "n h w c"] | Float[Array, "n 6 h w c"],
+    uv: Float[Array, "b h w 2"] | Float[Array, "b h w 3"],
+    uv_da: Float[Array, "b h w 4"] | Float[Array, "b h w 6"] | None = None,
+    mip_level_bias: Float[Array, "b h w"] | None = None,
+    mip: Sequence[Array] | None = None,
+    filter_mode: str = "auto",
+    boundary_mode: str = "wrap",
+    max_mip_level: int | None = None,
+) -> Float[Array, "b h w c"]:
+    """Looks up a texture at each pixel.
+
+    Args:
+      tex: one texture per image, or one (n = 1) for all. Row 0 is t = 0. Cube maps have six faces,
+        ordered +x, -x, +y, -y, +z, -z.
+      uv: coordinates (s, t), where 0 and 1 are the borders; for cube maps a direction (x, y, z).
+      uv_da: derivatives of `uv` by pixel, as `interpolate` returns them; they choose the level.
+      mip_level_bias: added to the level; alone, it is the level.
+      mip: the levels below `tex`, each half the size of the one before; built by averaging if None.
+      filter_mode: "nearest", "linear", "linear-mipmap-nearest", "linear-mipmap-linear"; "auto" is
+        the last if `uv_da` or `mip_level_bias` is given, else "linear".
+      boundary_mode: "wrap", "clamp", "zero" (black outside), or "cube".
+      max_mip_level: the coarsest level used; None means all.
+
+    Raises:
+      TypeError, ValueError: an argument's dtype or shape, an unknown mode, or a level of odd size
+        that would have to be halved; expected and got are named.
+    """
+    op = "texture"
+    if filter_mode == "auto":
+        given = uv_da is not None or mip_level_bias is not None
+        filter_mode = "linear-mipmap-linear" if given else "linear"
+    _check(filter_mode in _FILTERS, op, "filter_mode", f"'auto' or one of {_FILTERS}", filter_mode)
+    _check(
+        boundary_mode in _BOUNDARIES, op, "boundary_mode", f"one of {_BOUNDARIES}", boundary_mode
+    )
+    cube = boundary_mode == "cube"
+    shape = "[n, 6, h, w, c]" if cube else "[n, h, w, c]"
+    tex = _array(op, "tex", tex, jnp.float32, (5 if cube else 4,), shape)
+    if cube:
+        square = tex.shape[1] == 6 and tex.shape[2] == tex.shape[3]
+        _check(square, op, "tex", "of six square faces [n, 6, h, h, c]", tex.shape)
+    _check(min(tex.shape) > 0, op, "tex", "with no empty dimension", tex.shape)
+    coordinates = 3 if cube else 2
+    uv = _array(op, "uv", uv, jnp.float32, (4,), f"[b, h, w, {coordinates}]")
+    _check(uv.shape[3] == coordinates, op, "uv", f"with {coordinates} coordinates", uv.shape)
+    _check(tex.shape[0] in (1, uv.shape[0]), op, "tex", f"of 1 or {uv.shape[0]} images", tex.shape)
+
+    mipmapped = "mipmap" in filter_mode
+    if mipmapped:
+        given = uv_da is not None or mip_level_bias is not None
+        _check(given, op, "uv_da or mip_level_bias", f"for filter_mode {filter_mode!r}", None)
+    else:
+        uv_da = mip_level_bias = None
+    absent = jnp.zeros((*uv.shape[:3], 0), jnp.float32)
+    da, bias = absent, absent
+    if uv_da is not None:
+        da = _array(op, "uv_da", uv_da, jnp.float32, (4,), f"[b, h, w, {2 * coordinates}]")
+        expected = (*uv.shape[:3], 2 * coordinates)
+        _check(da.shape == expected, op, "uv_da", f"of shape {expected}", da.shape)
+    if mip_level_bias is not None:
+        bias = _array(op, "mip_level_bias", mip_level_bias, jnp.float32, (3,), "[b, h, w]")
+        _check(bias.shape == uv.shape[:3], op, "mip_level_bias", f"of {uv.shape[:3]}", bias.shape)
+        bias = bias[..., None]
+    levels = _mip_levels(op, tex, mip, max_mip_level) if mipmapped else [tex]
+    lookup = _Lookup(
+        height=tex.shape[-3],
+        width=tex.shape[-2],
+        max_level=len(levels) - 1,
+        filter=_FILTERS.index(filter_mode),
+        boundary=_BOUNDARIES.index(boundary_mode),
+        with_da=uv_da is not None,
+        with_bias=mip_level_bias is not None,
+    )
+    num_textures, num_channels = tex.shape[0], tex.shape[-1]
+    stack = [level.reshape(num_textures, -1, num_channels) for level in levels]
+    stack = stack[0] if len(stack) == 1 else jnp.concatenate(stack, axis=1)
+    return _texture(stack, uv, da, bias, lookup)
+
+
+def _mip_levels(op: str, tex: Array, mip: Any, max_level: int | None) -> list[Array]:
+    """All levels of a texture, from itself to the coarsest that is used."""
+    levels = [tex]
+    if mip is not None:
+        for level in mip[:max_level]:
+            height, width = (max(n // 2, 1) for n in levels[-1].shape[-3:-1])
+            expected = (*tex.shape[:-3], height, width, tex.shape[-1])
+            array = _array(op, "mip", level, jnp.float32, (tex.ndim,), str(expected))
+            _check(array.shape == expected, op, "mip", f"level of shape {expected}", array.shape)
+            levels.append(array)
+        return levels
+    while levels[-1].shape[-3:-1] != (1, 1) and (max_level is None or len(levels) <= max_level):
+        *lead, height, width, channels = levels[-1].shape
+        even = all(n == 1 or n % 2 == 0 for n in (height, width))
+        _check(
+            even, op, "a level to be halved", "of even size (or a max_mip_level)", (height, width)
+        )
+        down, across = min(height, 2), min(width, 2)
+        blocks = levels[-1].reshape(*lead, height // down, down, width // across, across, channels)
+        levels.append(blocks.mean(axis=(-4, -2)))
+    return levels
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(4,))
+def _texture(stack, uv, uv_da, bias, lookup):
+    shape = (*uv.shape[:3], stack.shape[2])
+    (out,) = _call("rasterizer_texture", [shape], stack, uv, uv_da, bias, **lookup.attributes())
+    return out
+
+
+def _texture_fwd(stack, uv, uv_da, bias, lookup):
+    return _texture(stack, uv, uv_da, bias, lookup), (stack, uv, uv_da, bias)
+
+
+def _texture_bwd(lookup, residuals, dy):
+    shapes = [x.shape for x in residuals]
+    return tuple(_call("rasterizer_texture_grad", shapes, *residuals, dy, **lookup.attributes()))
+
+
+_texture.defvjp(_texture_fwd, _texture_bwd)

@@ -243,6 +243,28 @@ ffi::Error Rasterize(ffi::ThreadPool pool, Floats pos, Ints tri, Ints ranges, bo
   });
 }
 
+ffi::Error RasterizeLayers(ffi::ThreadPool pool, Floats pos, Ints tri, Ints ranges, bool range_mode,
+                           ffi::Result<Floats> rast, ffi::Result<Floats> rast_db) {
+  return Guarded("rasterize_layers", [&] {
+    const Shape layers(rast->dimensions(), 5), image(rast->dimensions(), 4);
+    const Outer outer(layers);
+    const GeometryArgs geometry(pos, tri, ranges, range_mode);
+    if (!layers.ok || image[3] != 4) return BadShape("rast", "[L,B,H,W,4]", rast->dimensions());
+    if (ffi::Error error = geometry.Check(outer, image); error.failure()) return error;
+    float *rast_data = Fresh(rast), *rast_db_data = Fresh(rast_db);
+    const XlaParallel parallel(pool);
+    for (int64_t i = 0; i < outer.size(); ++i) {
+      RasterizeForward args;
+      args.geometry = geometry.At(outer, i, image, 1);
+      args.num_layers = layers[0];
+      args.rast = rast_data + i * layers.inner;
+      args.rast_db = rast_db_data + i * layers.inner;
+      if (!BestKernels().rasterize_forward(args, parallel)) return OutOfMemory("rasterize_layers");
+    }
+    return ffi::Error::Success();
+  });
+}
+
 ffi::Error RasterizeGrad(ffi::ThreadPool pool, Floats pos, Ints tri, Ints ranges, Floats rast,
                          Floats dy, Floats ddb, bool range_mode, bool with_db,
                          ffi::Result<Floats> grad_pos) {
@@ -501,6 +523,125 @@ ffi::Error AntialiasGrad(ffi::ThreadPool pool, Floats color, Floats rast, Floats
   });
 }
 
+// The inputs of texture for one index over the leading dimensions. uv_da and bias have no channels, or
+// no pixels, where they are not given.
+struct TextureArgs {
+  Shape stack, uv, uv_da, bias;
+  const float *stack_data, *uv_data, *uv_da_data, *bias_data;
+  int64_t height, width, max_level;
+  int filter, boundary;
+  bool with_da, with_bias;
+
+  ffi::Error Check(const Outer& outer) const {
+    const int64_t coordinates = boundary == kCube ? 3 : 2;
+    if (filter < kNearest || filter > kLinearMipmapLinear || boundary < kCube || boundary > kZero ||
+        max_level < 0 || max_level > 30 || height < 1 || width < 1) {
+      return ffi::Error::InvalidArgument("texture: an attribute is out of range");
+    }
+    if (!outer.Matches(uv) || uv[3] != coordinates) {
+      return BadShape("uv", boundary == kCube ? "[B,H,W,3]" : "[B,H,W,2]", uv.dims);
+    }
+    int64_t texels = 0, h = height, w = width;
+    for (int64_t i = 0; i <= max_level; ++i) {
+      texels += (boundary == kCube ? 6 : 1) * h * w;
+      h = h > 1 ? h / 2 : 1;
+      w = w > 1 ? w / 2 : 1;
+    }
+    if (!outer.Matches(stack) || (stack[0] != 1 && stack[0] != uv[0]) || stack[1] != texels) {
+      return BadShape("texture levels", "[1 or B, texels of all levels, C]", stack.dims);
+    }
+    if (with_da && (!outer.Matches(uv_da) || !SameImage(uv_da, uv) || uv_da[3] != 2 * coordinates)) {
+      return BadShape("uv_da", "[B,H,W,4], cube maps [B,H,W,6]", uv_da.dims);
+    }
+    if (with_bias && (!outer.Matches(bias) || !SameImage(bias, uv) || bias[3] != 1)) {
+      return BadShape("mip_level_bias", "[B,H,W]", bias.dims);
+    }
+    return ffi::Error::Success();
+  }
+
+  TextureForward At(const Outer& outer, int64_t index) const {
+    TextureForward args = {};
+    args.stack = stack_data + outer.Offset(stack, index);
+    args.uv = uv_data + outer.Offset(uv, index);
+    args.uv_da = with_da ? uv_da_data + outer.Offset(uv_da, index) : nullptr;
+    args.bias = with_bias ? bias_data + outer.Offset(bias, index) : nullptr;
+    args.num_textures = stack[0];
+    args.num_images = uv[0];
+    args.num_pixels = uv[1] * uv[2];
+    args.num_channels = stack[2];
+    args.height = height;
+    args.width = width;
+    args.max_level = max_level;
+    args.filter = filter;
+    args.boundary = boundary;
+    return args;
+  }
+};
+
+TextureArgs MakeTextureArgs(const Floats& stack, const Floats& uv, const Floats& uv_da,
+                            const Floats& bias, int64_t height, int64_t width, int64_t max_level,
+                            int64_t filter, int64_t boundary, bool with_da, bool with_bias) {
+  return {Shape(stack.dimensions(), 3), Shape(uv.dimensions(), 4), Shape(uv_da.dimensions(), 4),
+          Shape(bias.dimensions(), 4), stack.typed_data(), uv.typed_data(), uv_da.typed_data(),
+          bias.typed_data(), height, width, max_level, static_cast<int>(filter),
+          static_cast<int>(boundary), with_da, with_bias};
+}
+
+ffi::Error Texture(ffi::ThreadPool pool, Floats stack, Floats uv, Floats uv_da, Floats bias,
+                   int64_t height, int64_t width, int64_t max_level, int64_t filter,
+                   int64_t boundary, bool with_da, bool with_bias, ffi::Result<Floats> out) {
+  return Guarded("texture", [&] {
+    const Shape result(out->dimensions(), 4);
+    const Outer outer(result);
+    const TextureArgs inputs = MakeTextureArgs(stack, uv, uv_da, bias, height, width, max_level,
+                                               filter, boundary, with_da, with_bias);
+    if (ffi::Error error = inputs.Check(outer); error.failure()) return error;
+    if (!SameImage(result, inputs.uv) || result[3] != inputs.stack[2]) {
+      return BadShape("out", "[B,H,W,C]", result.dims);
+    }
+    float* out_data = Fresh(out);
+    const XlaParallel parallel(pool);
+    for (int64_t i = 0; i < outer.size(); ++i) {
+      TextureForward args = inputs.At(outer, i);
+      args.out = out_data + i * result.inner;
+      if (!BestKernels().texture_forward(args, parallel)) return OutOfMemory("texture");
+    }
+    return ffi::Error::Success();
+  });
+}
+
+ffi::Error TextureGrad(ffi::ThreadPool pool, Floats stack, Floats uv, Floats uv_da, Floats bias,
+                       Floats dy, int64_t height, int64_t width, int64_t max_level, int64_t filter,
+                       int64_t boundary, bool with_da, bool with_bias,
+                       ffi::Result<Floats> grad_stack, ffi::Result<Floats> grad_uv,
+                       ffi::Result<Floats> grad_uv_da, ffi::Result<Floats> grad_bias) {
+  return Guarded("texture gradient", [&] {
+    const Shape grad(grad_uv->dimensions(), 4), dy_shape(dy.dimensions(), 4);
+    const Shape grad_stack_shape(grad_stack->dimensions(), 3);
+    const Shape grad_da_shape(grad_uv_da->dimensions(), 4), grad_bias_shape(grad_bias->dimensions(), 4);
+    const Outer outer(grad);
+    const TextureArgs inputs = MakeTextureArgs(stack, uv, uv_da, bias, height, width, max_level,
+                                               filter, boundary, with_da, with_bias);
+    if (ffi::Error error = inputs.Check(outer); error.failure()) return error;
+    if (!outer.Matches(dy_shape) || !SameImage(dy_shape, inputs.uv) ||
+        dy_shape[3] != inputs.stack[2]) {
+      return BadShape("gradient of the result", "[B,H,W,C]", dy_shape.dims);
+    }
+    const XlaParallel parallel(pool);
+    for (int64_t i = 0; i < outer.size(); ++i) {
+      TextureBackward args;
+      args.forward = inputs.At(outer, i);
+      args.dy = dy.typed_data() + outer.Offset(dy_shape, i);
+      args.grad_stack = grad_stack->typed_data() + i * grad_stack_shape.inner;
+      args.grad_uv = grad_uv->typed_data() + i * grad.inner;
+      args.grad_uv_da = with_da ? grad_uv_da->typed_data() + i * grad_da_shape.inner : nullptr;
+      args.grad_bias = with_bias ? grad_bias->typed_data() + i * grad_bias_shape.inner : nullptr;
+      if (!BestKernels().texture_backward(args, parallel)) return OutOfMemory("texture gradient");
+    }
+    return ffi::Error::Success();
+  });
+}
+
 ffi::Error TopologyHash(Ints tri, ffi::Result<Ints> opposite) {
   return Guarded("antialias_construct_topology_hash", [&] {
     const Shape result(opposite->dimensions(), 2), tri_shape(tri.dimensions(), 2);
@@ -528,6 +669,16 @@ extern "C" void RasterizerSetMaxThreads(int threads) {
 }
 
 XLA_FFI_DEFINE_HANDLER_SYMBOL(RasterizerRasterize, rasterizer::Rasterize,
+                              ffi::Ffi::Bind()
+                                  .Ctx<ffi::ThreadPool>()
+                                  .Arg<rasterizer::Floats>()  // pos
+                                  .Arg<rasterizer::Ints>()    // tri
+                                  .Arg<rasterizer::Ints>()    // ranges
+                                  .Attr<bool>("range_mode")
+                                  .Ret<rasterizer::Floats>()    // rast
+                                  .Ret<rasterizer::Floats>());  // rast_db
+
+XLA_FFI_DEFINE_HANDLER_SYMBOL(RasterizerRasterizeLayers, rasterizer::RasterizeLayers,
                               ffi::Ffi::Bind()
                                   .Ctx<ffi::ThreadPool>()
                                   .Arg<rasterizer::Floats>()  // pos
@@ -601,6 +752,42 @@ XLA_FFI_DEFINE_HANDLER_SYMBOL(RasterizerAntialiasGrad, rasterizer::AntialiasGrad
                                   .Attr<float>("pos_gradient_boost")
                                   .Ret<rasterizer::Floats>()    // gradient of color
                                   .Ret<rasterizer::Floats>());  // gradient of pos
+
+XLA_FFI_DEFINE_HANDLER_SYMBOL(RasterizerTexture, rasterizer::Texture,
+                              ffi::Ffi::Bind()
+                                  .Ctx<ffi::ThreadPool>()
+                                  .Arg<rasterizer::Floats>()  // levels
+                                  .Arg<rasterizer::Floats>()  // uv
+                                  .Arg<rasterizer::Floats>()  // uv_da
+                                  .Arg<rasterizer::Floats>()  // mip_level_bias
+                                  .Attr<int64_t>("height")
+                                  .Attr<int64_t>("width")
+                                  .Attr<int64_t>("max_level")
+                                  .Attr<int64_t>("filter")
+                                  .Attr<int64_t>("boundary")
+                                  .Attr<bool>("with_da")
+                                  .Attr<bool>("with_bias")
+                                  .Ret<rasterizer::Floats>());  // out
+
+XLA_FFI_DEFINE_HANDLER_SYMBOL(RasterizerTextureGrad, rasterizer::TextureGrad,
+                              ffi::Ffi::Bind()
+                                  .Ctx<ffi::ThreadPool>()
+                                  .Arg<rasterizer::Floats>()  // levels
+                                  .Arg<rasterizer::Floats>()  // uv
+                                  .Arg<rasterizer::Floats>()  // uv_da
+                                  .Arg<rasterizer::Floats>()  // mip_level_bias
+                                  .Arg<rasterizer::Floats>()  // gradient of out
+                                  .Attr<int64_t>("height")
+                                  .Attr<int64_t>("width")
+                                  .Attr<int64_t>("max_level")
+                                  .Attr<int64_t>("filter")
+                                  .Attr<int64_t>("boundary")
+                                  .Attr<bool>("with_da")
+                                  .Attr<bool>("with_bias")
+                                  .Ret<rasterizer::Floats>()    // gradient of levels
+                                  .Ret<rasterizer::Floats>()    // gradient of uv
+                                  .Ret<rasterizer::Floats>()    // gradient of uv_da
+                                  .Ret<rasterizer::Floats>());  // gradient of mip_level_bias
 
 XLA_FFI_DEFINE_HANDLER_SYMBOL(RasterizerTopology, rasterizer::TopologyHash,
                               ffi::Ffi::Bind()

@@ -26,6 +26,8 @@ bool ForwardInterpolate(const InterpolateForward& args, const Parallel& parallel
 bool BackwardInterpolate(const InterpolateBackward& args, const Parallel& parallel);
 bool ForwardAntialias(const AntialiasForward& args, const Parallel& parallel);
 bool BackwardAntialias(const AntialiasBackward& args, const Parallel& parallel);
+bool ForwardTexture(const TextureForward& args, const Parallel& parallel);
+bool BackwardTexture(const TextureBackward& args, const Parallel& parallel);
 
 namespace {
 

@@ -39,6 +39,9 @@ struct RasterizeForward {
   Geometry geometry;
   float* rast;     // out [B,H,W,4]: u, v, z/w, triangle index + 1 (all 0 where no triangle is)
   float* rast_db;  // out [B,H,W,4]: du/dX, du/dY, dv/dX, dv/dY per pixel
+  // Depth peeling: layer i shows what is nearest strictly behind layer i - 1. The results are then
+  // [L,B,H,W,4].
+  int64_t num_layers = 1;
 };
 
 struct RasterizeBackward {
@@ -92,6 +95,35 @@ struct AntialiasBackward {
   float* grad_pos;           // out, like pos; the z components are 0
 };
 
+enum TextureFilter { kNearest = 0, kLinear = 1, kLinearMipmapNearest = 2, kLinearMipmapLinear = 3 };
+enum TextureBoundary { kCube = 0, kWrap = 1, kClamp = 2, kZero = 3 };
+
+struct TextureForward {
+  const float* stack;    // [N,T,C]: all levels of each texture, from the finest; a level is rows of
+                         // texels, for cube maps six times
+  const float* uv;       // [B,H,W,2], cube maps [B,H,W,3]
+  const float* uv_da;    // [B,H,W,4], cube maps [B,H,W,6]: (d/dX, d/dY) of each; or null
+  const float* bias;     // [B,H,W] added to the level; or null
+  int64_t num_textures;  // N: 1 or B
+  int64_t num_images;
+  int64_t num_pixels;    // H * W
+  int64_t num_channels;
+  int64_t height, width; // of the finest level
+  int64_t max_level;     // the coarsest level; 0 without mipmaps
+  int filter;            // a TextureFilter
+  int boundary;          // a TextureBoundary
+  float* out;            // out [B,H,W,C]
+};
+
+struct TextureBackward {
+  TextureForward forward;  // its inputs; out is not touched
+  const float* dy;         // [B,H,W,C]
+  float* grad_stack;       // out, like stack
+  float* grad_uv;          // out, like uv
+  float* grad_uv_da;       // out, like uv_da; null without
+  float* grad_bias;        // out, like bias; null without
+};
+
 // Across edge i of a triangle (the edge that faces its vertex i) lies another triangle; its far
 // vertex is opposite[i], or -1 on an open boundary.
 struct Topology {
@@ -109,6 +141,8 @@ struct Kernels {
   bool (*interpolate_backward)(const InterpolateBackward&, const Parallel&);
   bool (*antialias_forward)(const AntialiasForward&, const Parallel&);
   bool (*antialias_backward)(const AntialiasBackward&, const Parallel&);
+  bool (*texture_forward)(const TextureForward&, const Parallel&);
+  bool (*texture_backward)(const TextureBackward&, const Parallel&);
 };
 
 // The kernels for the widest instruction set that this processor has, or for the one named in the

@@ -141,6 +141,7 @@ void SetUp(const CornerGroup& c, int count, int32_t width, int32_t height, Setup
 // the last column.
 struct Band {
   uint32_t* depth;
+  const uint32_t* in_front;  // depth of the layer before; null for the first
   int32_t* id;
   int64_t stride;
   int32_t row_begin, row_end;
@@ -150,7 +151,7 @@ struct Band {
 constexpr uint32_t kLanes[16] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
 
 // Draws triangle i of the group, one vector of pixels of a row at a time.
-template <class VecU, class VecI>
+template <class VecU, class VecI, bool kBehind>
 inline void Draw(const SetupGroup& s, int i, const Band& band) {
   constexpr int kWidth = sizeof(VecU) / 4;
   const VecU lanes = Load<VecU>(kLanes);
@@ -175,7 +176,8 @@ inline void Draw(const SetupGroup& s, int i, const Band& band) {
       const VecU depth = z_lanes + (z + ux * s.depth_dx[i]);
       const VecU old_depth = Load<VecU>(band.depth + at + x);
       const VecI old_id = Load<VecI>(band.id + at + x);
-      const VecI wins = ((VecI)outside >= 0) & (depth <= old_depth);
+      VecI wins = ((VecI)outside >= 0) & (depth <= old_depth);
+      if (kBehind) wins &= depth > Load<VecU>(band.in_front + at + x);
       const VecU new_depth = wins ? depth : old_depth;
       const VecI new_id = wins ? id : old_id;
       std::memcpy(band.depth + at + x, &new_depth, sizeof new_depth);
@@ -222,7 +224,8 @@ void DrawHuge(const CornerGroup& c, const SetupGroup& s, int i, const Band& band
       }
       const uint32_t depth = corner + static_cast<uint32_t>(column - s.x_min[i]) * depth_dx +
                              static_cast<uint32_t>(row - s.y_min[i]) * depth_dy;
-      if (inside && depth <= band.depth[at + column]) {
+      const bool behind = band.in_front == nullptr || depth > band.in_front[at + column];
+      if (inside && behind && depth <= band.depth[at + column]) {
         band.depth[at + column] = depth;
         band.id[at + column] = s.id[i];
       }
@@ -249,10 +252,12 @@ void DrawGroup(const CornerGroup& corners, int count, const Band& band) {
         DrawHuge(corners, setup, i, band);
       }
     } else if (setup.drawn[i]) {
-      if (setup.x_max[i] - setup.x_min[i] < 8) {
-        Draw<Vec8u, Vec8i>(setup, i, band);
+      if (band.in_front != nullptr) {
+        Draw<Vec16u, Vec16i, true>(setup, i, band);
+      } else if (setup.x_max[i] - setup.x_min[i] < 8) {
+        Draw<Vec8u, Vec8i, false>(setup, i, band);
       } else {
-        Draw<Vec16u, Vec16i>(setup, i, band);
+        Draw<Vec16u, Vec16i, false>(setup, i, band);
       }
     }
   }
@@ -549,22 +554,25 @@ bool DrawBand(const Frame& frame, int64_t image, const uint32_t* masks, int64_t 
   band.row_end = static_cast<int32_t>(PartBegin(g.height, frame.bands, band_index + 1));
   band.stride = g.width + kGroup;
   const int64_t size = band.stride * (band.row_end - band.row_begin);
-  Scratch<uint32_t> depth(size);
+  const int64_t layers = frame.args->num_layers;
+  Scratch<uint32_t> depth(layers > 1 ? 2 * size : size);
   Scratch<int32_t> id(size);
   if (!depth.ok() || !id.ok()) return false;
-  band.depth = depth.get();
   band.id = id.get();
-  for (int64_t i = 0; i < size; ++i) {
-    band.depth[i] = kFarthest;
-    band.id[i] = 0;
-  }
-  DrawTriangles(frame, image, masks, band_index, band);
-
   const Shading shading = MakeShading(*frame.args, image);
-  for (int32_t row = band.row_begin; row < band.row_end; ++row) {
-    const int64_t first = 4 * (image * g.height + row) * g.width;
-    ShadeRow(shading, band.id + (row - band.row_begin) * band.stride, row, g.width,
-             frame.args->rast + first, frame.args->rast_db + first);
+  for (int64_t layer = 0; layer < layers; ++layer) {
+    band.depth = depth.get() + (layer % 2) * size;
+    band.in_front = layer == 0 ? nullptr : depth.get() + (1 - layer % 2) * size;
+    for (int64_t i = 0; i < size; ++i) {
+      band.depth[i] = kFarthest;
+      band.id[i] = 0;
+    }
+    DrawTriangles(frame, image, masks, band_index, band);
+    for (int32_t row = band.row_begin; row < band.row_end; ++row) {
+      const int64_t first = 4 * ((layer * g.num_images + image) * g.height + row) * g.width;
+      ShadeRow(shading, band.id + (row - band.row_begin) * band.stride, row, g.width,
+               frame.args->rast + first, frame.args->rast_db + first);
+    }
   }
   if (shading.streamed) StreamFence();
   return true;
