@@ -130,6 +130,7 @@ def original_config(
         node[leaf] = float(value) if isinstance(node[leaf], float) else value
     model = config.model
     model.grid_extent = (model.grid_scale,) * 3
+    model.ellipsoid = (1.0, 1.0, 2.0)
     model.leg_attachments = tuple(settings.get("legs_to_body_joint_indices") or ())
     model.encoder_hidden = settings.get("encoder_nf", 256)
     config.data.mirror_probability = 0.5 if settings.get("random_xflip_train") else 0.0
