@@ -35,6 +35,7 @@ def get_config() -> ConfigDict:
     # Losses: weight of each term of `LossWeights` (pony_jax/model/objective.py).
     config.loss = ConfigDict()
     config.loss.mask = 10.0
+    config.loss.mask_pyramid = 0.0  # of silhouettes at coarser pixels; not in the paper
     config.loss.mask_distance = 0.0
     config.loss.mask_inverse_distance = 100.0
     config.loss.rgb = 1.0

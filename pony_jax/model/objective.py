@@ -19,6 +19,7 @@ class LossWeights:
     """
 
     mask: float
+    mask_pyramid: float
     mask_distance: float
     mask_inverse_distance: float
     rgb: float
@@ -47,6 +48,7 @@ def image_losses(rendered: Rendered, batch: dict[str, Array]) -> dict[str, Float
     overlap = losses.overlap_mask(alpha, mask, valid)
     return {
         "mask": losses.mask_loss(alpha, mask, valid),
+        "mask_pyramid": losses.mask_pyramid_loss(alpha, mask, valid),
         "mask_distance": losses.mask_distance_loss(alpha, batch["distance_outside"]),
         "mask_inverse_distance": losses.mask_inverse_distance_loss(alpha, batch["distance_inside"]),
         "rgb": losses.rgb_loss(rendered.image, batch["image"], overlap),

@@ -132,3 +132,28 @@ def test_nothing_to_average_gives_zero():
     value, gradient = jax.value_and_grad(losses.deformation_loss)(jnp.zeros((2, 5, 3)), 0)
     assert float(value) == 0.0
     np.testing.assert_array_equal(gradient, 0.0)
+
+
+def test_mask_pyramid_of_one_wrong_pixel():
+    alpha = jnp.zeros((1, 32, 32, 1)).at[0, 17, 18].set(1.0)
+    mask, valid = jnp.zeros_like(alpha), jnp.ones_like(alpha)
+    # Windows of side s lie s/2 apart, so four hold the pixel, of (64/s - 1)^2: s * 4 / s^4 / n.
+    expected = sum(4 / s**3 / (64 / s - 1) ** 2 for s in (4, 8, 16))
+    np.testing.assert_allclose(losses.mask_pyramid_loss(alpha, mask, valid), expected, rtol=1e-6)
+
+
+def test_mask_pyramid_pulls_a_leg_beside_its_place():
+    mask = jnp.zeros((1, 16, 16, 1)).at[0, 2:14, 8].set(1.0)
+
+    def loss(shift):
+        """A leg three pixels to the left, `shift` pixels nearer."""
+        alpha = jnp.zeros_like(mask).at[0, 2:14, 5].set(1 - shift).at[0, 2:14, 6].set(shift)
+        return losses.mask_pyramid_loss(alpha, mask, jnp.ones_like(mask))[0]
+
+    assert jax.grad(loss)(0.5) < 0
+
+
+def test_mask_pyramid_counts_a_rest_of_pixels():
+    alpha = jnp.zeros((1, 13, 9, 1)).at[0, 12, 8].set(1.0)
+    value = losses.mask_pyramid_loss(alpha, jnp.zeros_like(alpha), jnp.ones_like(alpha))
+    assert value[0] > 0
