@@ -4,8 +4,8 @@ Every line of `metrics.jsonl` has `kind` (train, eval), `step` (number of update
 `elapsed_s` (see `Stopwatch`); units are in the keys.
 """
 
-import io
 import json
+import os
 import resource
 import sys
 import time
@@ -62,7 +62,7 @@ class Logs:
             total=num_steps,
             unit="step",
             dynamic_ncols=True,
-            file=sys.stderr if self._is_terminal else io.StringIO(),
+            file=sys.stderr if self._is_terminal else open(os.devnull, "w"),
             smoothing=0.05,
             bar_format=(
                 "step {n_fmt}/{total_fmt} {bar:20} {elapsed} gone, {remaining} left, "

@@ -21,7 +21,7 @@ from pony_jax.training.environment import prepare_process
 from pony_jax.training.errors import as_run_error
 from pony_jax.training.logs import Logs, Stopwatch, peak_memory_gib, say
 from pony_jax.training.optimizers import num_parameters, parameter_groups
-from pony_jax.training.step import init_state
+from pony_jax.training.step import TrainState, init_state
 from pony_jax.training.stepper import Stepper
 
 
@@ -33,35 +33,21 @@ def train(config: ConfigDict, workdir: str | Path) -> dict[str, Any]:
     path = open_workdir(workdir, config)
     prepare_process(config.compilation_cache_dir)
     train_split, test_split = load_train_and_test(config.data, say)
-    stopwatch = Stopwatch()
-
+    token_shape = (train_split.token_grid, train_split.token_dim)
+    checkpoints = Checkpoints(path, config.checkpoint.keep)
+    params_key, steps_key = jax.random.split(jax.random.key(config.seed))
     with as_run_error("configuration"):
-        token_shape = (train_split.token_grid, train_split.token_dim)
         model = build_model(config, token_shape)
         groups = parameter_groups(**config.optimizer)
-        params_key, steps_key = jax.random.split(jax.random.key(config.seed))
-        fresh = jax.jit(lambda key: init_state(model, groups, key))
-        expected = jax.eval_shape(fresh, params_key)
-        batches = TrainingBatches(
-            train_split,
-            batch_size=config.data.batch_size,
-            seed=config.seed,
-            mirror_probability=config.data.mirror_probability,
+        batches = _training_batches(config, train_split)
+        state, progress = _start_or_resume(
+            checkpoints, lambda: init_state(model, groups, params_key), token_shape
         )
 
-    checkpoints = Checkpoints(path, config.checkpoint.keep)
-    if checkpoints.latest_step() is None:
-        state, capacities = fresh(params_key), Capacities(0, 0, 0)
-        say(f"model: {num_parameters(state.params):,} parameters")
-    else:
-        state, progress = checkpoints.restore(expected), checkpoints.read_progress()
-        capacities = progress.capacities
-        stopwatch = Stopwatch(progress.elapsed_s)
-        say(f"goes on with step {int(state.step)} from {path}")
-
     first_step = int(state.step)
+    stopwatch = Stopwatch(progress.elapsed_s)
     logs = Logs(path, first_step=first_step, num_steps=config.num_steps, stopwatch=stopwatch)
-    stepper = Stepper(model, groups, batches, state, steps_key, capacities, logs.say)
+    stepper = Stepper(model, groups, batches, state, steps_key, progress.capacities, logs.say)
     observer = _Observer(config, path, model, test_split, logs, stopwatch)
 
     def save() -> None:
@@ -70,24 +56,47 @@ def train(config: ConfigDict, workdir: str | Path) -> dict[str, Any]:
         checkpoints.save(stepper.state, progress)
 
     with _stop_requests() as stop_requested:
-        for step in range(first_step, config.num_steps):
-            stepper.run(step)
-            num_updates = step + 1
+        for num_updates in range(first_step + 1, config.num_steps + 1):
+            stepper.run(num_updates - 1)
             logs.advance()
             observer.log(num_updates, stepper)
-            if _is_due(num_updates, config.checkpoint.every_steps) or stop_requested():
+            if _is_due(num_updates, config.checkpoint.every_steps):
                 save()
             observer.look(num_updates, stepper)
             if stop_requested():
+                save()
                 logs.close()
-                say(f"stopped after step {step}; the same command goes on from there")
-                return {"num_updates": num_updates, "finished": False}
+                say(f"stopped after {num_updates} steps; the same command goes on from there")
+                return {"finished": False, "num_updates": num_updates}
 
     save()
     scores = observer.evaluate(config.num_steps, stepper)
     observer.draw(config.num_steps, stepper)
     logs.close()
     return _summarise(path, config.num_steps, stopwatch, scores)
+
+
+def _training_batches(config: ConfigDict, split: Split) -> TrainingBatches:
+    return TrainingBatches(
+        split,
+        batch_size=config.data.batch_size,
+        seed=config.seed,
+        mirror_probability=config.data.mirror_probability,
+    )
+
+
+def _start_or_resume(
+    checkpoints: Checkpoints, init: Callable[[], TrainState], token_shape: tuple[int, int]
+) -> tuple[TrainState, Progress]:
+    """The newest state of the run, or else a fresh one."""
+    init = jax.jit(init)
+    if checkpoints.latest_step() is None:
+        state = init()
+        say(f"model: {num_parameters(state.params):,} parameters")
+        return state, Progress(token_shape, Capacities(0, 0, 0), 0.0)
+    state = checkpoints.restore(jax.eval_shape(init))
+    say(f"goes on with step {int(state.step)}")
+    return state, checkpoints.read_progress()
 
 
 class _Observer:

@@ -10,9 +10,10 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import optax
 from flax.traverse_util import flatten_dict, unflatten_dict
-from jaxtyping import Array
+from jaxtyping import Array, Int
 
 from pony_jax.model import Stage
 
@@ -25,36 +26,57 @@ class Group(NamedTuple):
 
     Attributes:
       pattern: regular expression that the beginning of their path matches.
-      learning_rate: of this group.
+      learning_rate: of this group, a function of the run's step.
       is_active: whether the group learns in a stage.
     """
 
     pattern: str
-    learning_rate: float
+    learning_rate: optax.Schedule
     is_active: Callable[[Stage], bool]
 
 
-def parameter_groups(prior_learning_rate: float, instance_learning_rate: float) -> dict[str, Group]:
-    """The groups of `pony_jax.model.Pony`."""
+def parameter_groups(
+    prior_learning_rate: float,
+    instance_learning_rate: float,
+    decay_from: float,
+    final_learning_rate: float,
+    num_steps: int,
+) -> dict[str, Group]:
+    """The groups of `pony_jax.model.Pony`.
+
+    Args:
+      prior_learning_rate: of the category's fields.
+      instance_learning_rate: of everything read off an image.
+      decay_from: share of the run after which both rates fall along a cosine.
+      final_learning_rate: share of the rates that is left at the end; 1 keeps them.
+      num_steps: length of the run.
+    """
+
+    def decayed(rate: float) -> optax.Schedule:
+        first = min(round(decay_from * num_steps), num_steps - 1)
+        falling = optax.cosine_decay_schedule(rate, num_steps - first, final_learning_rate)
+        return lambda step: falling(jnp.maximum(step - first, 0))
+
+    prior_rate, instance_rate = decayed(prior_learning_rate), decayed(instance_learning_rate)
     return {
-        "prior": Group(r"prior/", prior_learning_rate, lambda stage: True),
+        "prior": Group(r"prior/", prior_rate, lambda stage: True),
         "image": Group(
             r"instance/(out_encoder|viewpoint_head|light_head|texture_field)/",
-            instance_learning_rate,
+            instance_rate,
             lambda stage: True,
         ),
         "shape_feature": Group(
             r"instance/key_encoder/",
-            instance_learning_rate,
+            instance_rate,
             lambda stage: stage.articulation or stage.deformation,
         ),
         "articulation": Group(
             r"instance/articulation_network/",
-            instance_learning_rate,
+            instance_rate,
             lambda stage: stage.articulation,
         ),
         "deformation": Group(
-            r"instance/deformation_field/", instance_learning_rate, lambda stage: stage.deformation
+            r"instance/deformation_field/", instance_rate, lambda stage: stage.deformation
         ),
     }
 
@@ -62,7 +84,7 @@ def parameter_groups(prior_learning_rate: float, instance_learning_rate: float) 
 def init_optimizer(params: Params, groups: dict[str, Group]) -> dict[str, optax.OptState]:
     """Fresh moments of every group. Raises `ValueError` unless each parameter has one group."""
     return {
-        name: optax.adam(groups[name].learning_rate).init(members)
+        name: optax.scale_by_adam().init(members)
         for name, members in split_by_group(params, groups).items()
     }
 
@@ -72,18 +94,18 @@ def update_params(
     grads: Params,
     moments: dict[str, optax.OptState],
     groups: dict[str, Group],
+    step: Int[Array, ""],
     stage: Stage,
 ) -> tuple[Params, dict[str, optax.OptState]]:
-    """One step of Adam for the groups that are active in `stage`."""
+    """One step of Adam for the groups that are active in `stage`; `step` is the run's."""
     flat = dict(flatten_dict(params, sep="/"))
     moments = dict(moments)
     grads_of = split_by_group(grads, groups)
     for name, group in groups.items():
         if group.is_active(stage):
-            updates, moments[name] = optax.adam(group.learning_rate).update(
-                grads_of[name], moments[name]
-            )
-            flat |= {path: flat[path] + update for path, update in updates.items()}
+            updates, moments[name] = optax.scale_by_adam().update(grads_of[name], moments[name])
+            rate = group.learning_rate(step)
+            flat |= {path: flat[path] - rate * update for path, update in updates.items()}
     return unflatten_dict(flat, sep="/"), moments
 
 

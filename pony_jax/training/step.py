@@ -83,7 +83,9 @@ def train_step(
     norms = gradient_norms(grads)
     counts = Capacities(*aux["counts"])
     outcome = _outcome(state, step, jnp.stack([loss, *norms.values()]), counts, stage)
-    params, moments = update_params(state.params, grads, state.moments, groups, stage)
+    params, moments = update_params(
+        state.params, grads, state.moments, groups, step, stage
+    )
     updated = TrainState(params, moments, state.step + 1)
     applied = outcome <= Outcome.APPLIED_EMPTY
     state = jax.tree.map(lambda new, old: jnp.where(applied, new, old), updated, state)

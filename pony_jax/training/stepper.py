@@ -3,7 +3,7 @@
 import functools
 import time
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import jax
 import numpy as np
@@ -17,6 +17,7 @@ from pony_jax.training.step import Outcome, Report, TrainState, train_step
 Batch = dict[str, np.ndarray]
 
 
+@runtime_checkable
 class Batches(Protocol):
     """Random access to the batches of training."""
 

@@ -1,12 +1,11 @@
 """The panel: what it shows, and what it hides."""
 
-from types import SimpleNamespace
-
 import numpy as np
 import pytest
 from PIL import Image
 
 from pony_jax.evaluation.panel import compose_panel
+from pony_jax.model import Prediction
 
 
 def _panel(*, hide_photographs: bool, photograph: float = 0.9) -> Image.Image:
@@ -22,7 +21,8 @@ def _panel(*, hide_photographs: bool, photograph: float = 0.9) -> Image.Image:
     colour = np.full((b, s, s, 3), 1.7, np.float32)  # brighter than white is cut
     bones_px = np.full((b, 20, 2, 2), 8.0, np.float32)
     bones_px[0, 3] = np.nan  # a bone behind the camera
-    prediction = SimpleNamespace(
+    unused = dict.fromkeys(Prediction._fields)
+    prediction = Prediction(**unused)._replace(
         image=colour,
         mask=mask,
         feature=batch["feature"],
