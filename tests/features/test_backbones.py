@@ -1,0 +1,71 @@
+"""The backbones: shapes, sensitivity to place, and errors."""
+
+import numpy as np
+import pytest
+
+from pony_jax.features.backbones import load_backbone
+
+
+def test_unknown_backbone_lists_those_there_are():
+    with pytest.raises(ValueError, match="expected a backbone of efficientnet_lite0, dino_vits8"):
+        load_backbone("resnet")
+
+
+def test_missing_weights_file(tmp_path):
+    with pytest.raises(FileNotFoundError, match="expected the weights of dino_vits8 at"):
+        load_backbone("dino_vits8", tmp_path / "none.pth")
+
+
+def _image(size):
+    image = np.full((size, size, 3), 127, np.uint8)
+    noise = np.random.default_rng(0).integers(0, 256, (size // 4, size // 4, 3))
+    image[: size // 4, : size // 4] = noise
+    return image
+
+
+def _check_tokens(tokens, *, key_dim, out_dim):
+    assert tokens.key.shape == (32, 32, key_dim)
+    assert tokens.out.shape == (32, 32, out_dim)
+    assert np.isfinite(tokens.key).all() and np.isfinite(tokens.out).all()
+
+
+@pytest.mark.slow
+def test_efficientnet():
+    pytest.importorskip("torch", reason="PyTorch comes with the extra 'extract'")
+    pytest.importorskip("efficientnet_lite_pytorch", reason="comes with the extra 'extract'")
+    backbone = load_backbone("efficientnet_lite0")
+    tokens = backbone(_image(512))
+    _check_tokens(tokens, key_dim=304, out_dim=155)
+    np.testing.assert_allclose(np.linalg.norm(tokens.key, axis=-1), 1, atol=1e-5)
+    # Rows and columns are not swapped, nor is the image turned: the noise is at the top left.
+    deviation = np.linalg.norm(tokens.out - np.median(tokens.out, axis=(0, 1)), axis=-1)
+    top_left = deviation[:8, :8].mean()
+    assert top_left > 2 * deviation[20:, 20:].mean()
+    assert len(backbone.weights_sha256) == 64
+
+
+@pytest.mark.slow
+def test_efficientnet_refuses_other_weights(tmp_path):
+    torch = pytest.importorskip("torch", reason="PyTorch comes with the extra 'extract'")
+    torch.save({"weight": torch.zeros(3)}, tmp_path / "other.pth")
+    with pytest.raises(ValueError, match="expected the weights of efficientnet_lite0 in"):
+        load_backbone("efficientnet_lite0", tmp_path / "other.pth")
+
+
+@pytest.mark.slow
+def test_dino_with_random_weights_from_a_file(tmp_path):
+    torch = pytest.importorskip("torch", reason="PyTorch comes with the extra 'extract'")
+    timm = pytest.importorskip("timm", reason="timm comes with the extra 'extract'")
+    torch.manual_seed(0)
+    network = timm.create_model("vit_small_patch8_224.dino", pretrained=False, num_classes=0)
+    file = tmp_path / "dino.pth"
+    torch.save(network.state_dict(), file)
+    backbone = load_backbone("dino_vits8", file)
+    tokens = backbone(_image(256))
+    _check_tokens(tokens, key_dim=384, out_dim=384)
+    # The hook keeps the keys, the middle third of the projection, of this very image.
+    again = backbone(_image(256)[:, ::-1].copy())
+    assert np.abs(again.key - tokens.key).max() > 1e-3
+    torch.save({"weight": torch.zeros(3)}, file)
+    with pytest.raises(ValueError, match=r"expected the weights of vit_small_patch8_224.dino in"):
+        load_backbone("dino_vits8", file)
