@@ -57,12 +57,13 @@ class Logs:
         # A terminal sees a bar that moves; a file or a notebook a new line now and then.
         self._is_terminal = sys.stderr.isatty()
         self._shown_at_s = time.monotonic()
+        self._sink = sys.stderr if self._is_terminal else open(os.devnull, "w")
         self._bar = tqdm(
             initial=first_step,
             total=num_steps,
             unit="step",
             dynamic_ncols=True,
-            file=sys.stderr if self._is_terminal else open(os.devnull, "w"),
+            file=self._sink,
             smoothing=0.05,
             bar_format=(
                 "step {n_fmt}/{total_fmt} {bar:20} {elapsed} gone, {remaining} left, "
@@ -100,6 +101,8 @@ class Logs:
 
     def close(self) -> None:
         self._bar.close()
+        if self._sink is not sys.stderr:
+            self._sink.close()
         self._board.close()
         self._file.close()
 

@@ -38,7 +38,7 @@ def train(config: ConfigDict, workdir: str | Path) -> dict[str, Any]:
     params_key, steps_key = jax.random.split(jax.random.key(config.seed))
     with as_run_error("configuration"):
         model = build_model(config, token_shape)
-        groups = parameter_groups(**config.optimizer)
+        groups = parameter_groups(**config.optimizer, num_steps=config.num_steps)
         batches = _training_batches(config, train_split)
         state, progress = _start_or_resume(
             checkpoints, lambda: init_state(model, groups, params_key), token_shape

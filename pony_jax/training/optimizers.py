@@ -38,9 +38,9 @@ class Group(NamedTuple):
 def parameter_groups(
     prior_learning_rate: float,
     instance_learning_rate: float,
-    decay_from: float,
-    final_learning_rate: float,
-    num_steps: int,
+    decay_from: float = 1.0,
+    final_learning_rate: float = 1.0,
+    num_steps: int = 1,
 ) -> dict[str, Group]:
     """The groups of `pony_jax.model.Pony`.
 
@@ -94,8 +94,8 @@ def update_params(
     grads: Params,
     moments: dict[str, optax.OptState],
     groups: dict[str, Group],
-    step: Int[Array, ""],
     stage: Stage,
+    step: Int[Array, ""] | int,
 ) -> tuple[Params, dict[str, optax.OptState]]:
     """One step of Adam for the groups that are active in `stage`; `step` is the run's."""
     flat = dict(flatten_dict(params, sep="/"))

@@ -35,7 +35,7 @@ def restore_run(workdir: Path) -> Run:
     progress = checkpoints.read_progress()
     with as_run_error("configuration"):
         model = build_model(config, progress.token_shape)
-        groups = parameter_groups(**config.optimizer)
+        groups = parameter_groups(**config.optimizer, num_steps=config.num_steps)
         like = jax.eval_shape(lambda key: init_state(model, groups, key), jax.random.key(0))
     state = checkpoints.restore(like)
     return Run(config, model, state.params, int(state.step), progress.capacities)

@@ -84,7 +84,7 @@ def train_step(
     counts = Capacities(*aux["counts"])
     outcome = _outcome(state, step, jnp.stack([loss, *norms.values()]), counts, stage)
     params, moments = update_params(
-        state.params, grads, state.moments, groups, step, stage
+        state.params, grads, state.moments, groups, stage, step
     )
     updated = TrainState(params, moments, state.step + 1)
     applied = outcome <= Outcome.APPLIED_EMPTY
