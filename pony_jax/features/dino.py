@@ -25,7 +25,7 @@ class DinoViTS8:
     image_size = 256
 
     def __init__(self, weights: Path | None = None):
-        """Raises `ValueError` if the weights are another network's, `ConnectionError` if they had
+        """Raises `ValueError` if the weights are another network's, `FileNotFoundError` if they had
         to be fetched and could not."""
         architecture = "vit_small_patch8_224.dino"
         options = {"img_size": self.image_size, "num_classes": 0, "pretrained": True}
@@ -33,6 +33,12 @@ class DinoViTS8:
             options["pretrained_cfg_overlay"] = {"file": str(weights)}
         try:
             self._network = timm.create_model(architecture, **options).eval()
+        except OSError as error:
+            raise FileNotFoundError(
+                f"expected to fetch the weights of {architecture} from the hub, could not "
+                f"({type(error).__name__}); check the connection, or pass a local file with "
+                "--weights"
+            ) from error
         except RuntimeError as error:
             if weights is None:
                 raise
