@@ -15,7 +15,6 @@ from typing import Any, Literal, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.custom_derivatives import SymbolicZero
 from jaxtyping import Array, Float, Int
 
 from rasterizer_ffi.library import load_library
@@ -121,7 +120,7 @@ def rasterize(
       tri: vertex indices. A triangle with an index outside [0, v) draws nothing: pad with -1.
       resolution: (height, width) in pixels, static.
       ranges: (first triangle, count) of each image, in range mode.
-      grad_db: whether gradients flow through `rast_db`.
+      grad_db: whether gradients flow through `rast_db`; False is faster where it is not used.
 
     Returns:
       rast: (u, v, z/w, triangle index + 1); u and v weight the triangle's first and second vertex.
@@ -162,7 +161,6 @@ def _rasterize(pos, tri, ranges, resolution, grad_db):
 
 
 def _rasterize_fwd(pos, tri, ranges, resolution, grad_db):
-    pos, tri, ranges = pos.value, tri.value, ranges.value
     rast, rast_db = _rasterize(pos, tri, ranges, resolution, grad_db)
     return (rast, rast_db), (pos, tri, ranges, rast)
 
@@ -171,10 +169,6 @@ def _rasterize_bwd(resolution, grad_db, residuals, cotangents):
     del resolution
     pos, tri, ranges, rast = residuals
     dy, ddb = cotangents
-    with_db = grad_db and not isinstance(ddb, SymbolicZero)
-    if isinstance(dy, SymbolicZero) and not with_db:
-        return None, None, None
-    dy = _dense(dy)
     (grad_pos,) = _call(
         "rasterizer_rasterize_grad",
         [pos.shape],
@@ -183,20 +177,14 @@ def _rasterize_bwd(resolution, grad_db, residuals, cotangents):
         ranges,
         rast,
         dy,
-        ddb if with_db else dy,  # unread
+        ddb if grad_db else dy,  # unread
         range_mode=pos.ndim == 2,
-        with_db=with_db,
+        with_db=grad_db,
     )
     return grad_pos, None, None
 
 
-def _dense(cotangent):
-    if isinstance(cotangent, SymbolicZero):
-        return jnp.zeros(cotangent.shape, cotangent.dtype)
-    return cotangent
-
-
-_rasterize.defvjp(_rasterize_fwd, _rasterize_bwd, symbolic_zeros=True)
+_rasterize.defvjp(_rasterize_fwd, _rasterize_bwd)
 
 
 def rasterize_layers(
@@ -335,18 +323,13 @@ def _interpolate(attr, rast, tri, rast_db, channels):
 
 
 def _interpolate_fwd(attr, rast, tri, rast_db, channels):
-    args = (attr.value, rast.value, tri.value, rast_db.value)
+    args = (attr, rast, tri, rast_db)
     return _interpolate(*args, channels), args
 
 
 def _interpolate_bwd(channels, residuals, cotangents):
     attr, rast, tri, rast_db = residuals
     dy, dda = cotangents
-    if isinstance(dda, SymbolicZero):
-        channels = ()  # nothing flows through the derivatives
-    if isinstance(dy, SymbolicZero) and not channels:
-        return None, None, None, None
-    dy = _dense(dy)
     unread = (*rast.shape[:3], 0)
     grad_attr, grad_rast, grad_rast_db = _call(
         "rasterizer_interpolate_grad",
@@ -362,7 +345,7 @@ def _interpolate_bwd(channels, residuals, cotangents):
     return grad_attr, grad_rast, None, grad_rast_db if channels else None
 
 
-_interpolate.defvjp(_interpolate_fwd, _interpolate_bwd, symbolic_zeros=True)
+_interpolate.defvjp(_interpolate_fwd, _interpolate_bwd)
 
 
 # ------------------------------------------------------------------------------

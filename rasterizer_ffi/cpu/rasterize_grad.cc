@@ -123,13 +123,14 @@ class RowGradient {
     if (ddb != nullptr) {
       group_.gux[i] = ddb[0], group_.guy[i] = ddb[1];
       group_.gvx[i] = ddb[2], group_.gvy[i] = ddb[3];
+      derivatives_ |= ddb[0] != 0.0f || ddb[1] != 0.0f || ddb[2] != 0.0f || ddb[3] != 0.0f;
     }
     if (count_ == kGroup) Flush();
   }
 
   void Flush() {
     if (count_ == 0) return;
-    if (args_.ddb != nullptr) {
+    if (derivatives_) {
       GroupGradient<true>(fy_, step_x_, step_y_, &group_);
     } else {
       GroupGradient<false>(fy_, step_x_, step_y_, &group_);
@@ -143,6 +144,7 @@ class RowGradient {
       }
     }
     count_ = 0;
+    derivatives_ = false;
   }
 
   const RasterizeBackward& args_;
@@ -150,6 +152,7 @@ class RowGradient {
   const float* pos_ = nullptr;
   float step_x_ = 0.0f, step_y_ = 0.0f, fy_ = 0.0f;
   int count_ = 0;
+  bool derivatives_ = false;  // of the group, not all of the gradients by rast_db are 0
   PixelGroup group_ = {};
 };
 
