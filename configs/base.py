@@ -31,6 +31,8 @@ def get_config() -> ConfigDict:
     config.optimizer = ConfigDict()
     config.optimizer.prior_learning_rate = 1e-3  # shape and feature fields of the category
     config.optimizer.instance_learning_rate = 1e-4  # everything read off an image
+    config.optimizer.decay_from = 1.0  # share of the run after which both fall along a cosine
+    config.optimizer.final_learning_rate = 1.0  # share of the rates left at the end
 
     # Losses: weight of each term of `LossWeights` (pony_jax/model/objective.py).
     config.loss = ConfigDict()

@@ -176,10 +176,11 @@ class Pony:
         """
         resolution = self.stage_at(step, Capacities(0, 0, 0)).grid_resolution
         cell = 2 * max(self.prior.grid_extent) / resolution
-        # Area of the ellipsoid of half axes r, r, 2r, and vertices a cell's face of it (measured).
-        area = 21.5 * (0.15 * self.prior.grid_scale) ** 2
-        verts = 6.4 * area / cell**2
-        pixels = 0.26 * self.batch_size * self.image_size**2
+        x, y, z = (0.15 * self.prior.grid_scale * axis for axis in self.prior.ellipsoid)
+        # Thomsen's formula for the area of an ellipsoid, within 2 %.
+        area = 4 * np.pi * (((x * y) ** 1.6 + (x * z) ** 1.6 + (y * z) ** 1.6) / 3) ** (1 / 1.6)
+        verts = 8 * area / cell**2  # 6.4 a cell's face are used (measured), and legs are to come
+        pixels = 0.24 * self.batch_size * self.image_size**2
         return Capacities(0, 0, 0).grown_to(Capacities(int(verts), int(2 * verts), int(pixels)))
 
     # The forward pass

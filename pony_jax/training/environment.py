@@ -11,7 +11,7 @@ import jax
 _M_TRIM_THRESHOLD = -1
 _M_TOP_PAD = -2
 _M_MMAP_MAX = -4
-_KEPT_BYTES = 1 << 30
+_M_ARENA_MAX = -8
 
 
 def prepare_process(compilation_cache_dir: str) -> None:
@@ -28,16 +28,23 @@ def prepare_process(compilation_cache_dir: str) -> None:
 
 
 def keep_freed_memory() -> bool:
-    """Asks glibc to keep large freed buffers instead of returning them to the system.
+    """Asks glibc to keep freed memory instead of returning it to the system.
 
-    Every step frees and wants the same buffers. Returned ones come back page by page, each zeroed
-    by the kernel, which on CPUs costs a sizeable part of a step. Returns whether it was done (glibc
-    only). Environment variables would do the same, but only if set before the process starts.
+    Every step frees and wants the same large buffers. Those that were returned come back page by
+    page, each zeroed by the kernel: measured on two cores, 45,000 page faults and 90 ms of system
+    time beside 120 ms of work in each gradient of a small MLP on 60,000 points, and none with these
+    settings. All threads share one arena, since other arenas unmap their heaps whatever the
+    thresholds are. Returns whether it was done (glibc only). Call before XLA starts its threads.
     """
     if not sys.platform.startswith("linux"):
         return False
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is None:
         return False
-    settings = {_M_MMAP_MAX: 0, _M_TRIM_THRESHOLD: _KEPT_BYTES, _M_TOP_PAD: _KEPT_BYTES // 16}
+    settings = {
+        _M_ARENA_MAX: 1,
+        _M_MMAP_MAX: 0,
+        _M_TRIM_THRESHOLD: 2**31 - 1,
+        _M_TOP_PAD: 64 * 2**20,
+    }
     return all([mallopt(name, value) == 1 for name, value in settings.items()])

@@ -24,7 +24,7 @@ def test_first_step_moves_each_parameter_by_its_learning_rate() -> None:
     params = model.init(jax.random.key(0))
     stage = model.stage_at(99, _CAPACITIES)
     grads = jax.tree.map(jnp.ones_like, params)
-    moved, _ = update_params(params, grads, init_optimizer(params, _GROUPS), _GROUPS, stage)
+    moved, _ = update_params(params, grads, init_optimizer(params, _GROUPS), _GROUPS, stage, 0)
     change = jax.tree.map(lambda new, old: float((old - new)[0]), moved, params)
     assert change["prior"]["sdf"]["kernel"] == pytest.approx(1e-3, rel=1e-3)
     for name, leaves in change["instance"].items():
@@ -42,7 +42,7 @@ def test_matches_a_plain_adam_over_several_steps() -> None:
         grads = jax.tree.map(lambda leaf, i=i: jnp.cos(leaf + i), params)
         updates, plain = adam.update(grads["prior"], plain)
         expected = optax.apply_updates(expected, updates)
-        params, moments = update_params(params, grads, moments, _GROUPS, stage)
+        params, moments = update_params(params, grads, moments, _GROUPS, stage, 0)
         jax.tree.map(np.testing.assert_array_equal, params["prior"], expected)
 
 
@@ -52,12 +52,12 @@ def test_a_group_whose_stage_is_off_keeps_values_moments_and_count() -> None:
     moments = init_optimizer(params, _GROUPS)
     grads = jax.tree.map(jnp.ones_like, params)
     rigid = model.stage_at(0, _CAPACITIES)
-    moved, moved_moments = update_params(params, grads, moments, _GROUPS, rigid)
+    moved, moved_moments = update_params(params, grads, moments, _GROUPS, rigid, 0)
     for name in ("shape_feature", "articulation", "deformation"):
         jax.tree.map(np.testing.assert_array_equal, moved_moments[name], moments[name])
     for name in ("key_encoder", "articulation_network", "deformation_field"):
         assert moved["instance"][name]["kernel"] == params["instance"][name]["kernel"]
-    assert int(moved_moments["prior"][0].count) == 1
+    assert int(moved_moments["prior"].count) == 1
 
 
 def test_a_parameter_without_a_group_is_refused() -> None:
@@ -71,3 +71,11 @@ def test_parameters_stay_what_they_were_when_split() -> None:
     params = TinyModel().init(jax.random.key(0))
     members = split_by_group(params, _GROUPS)
     assert sum(len(group) for group in members.values()) == len(jax.tree.leaves(params))
+
+
+def test_learning_rates_fall_along_a_cosine_at_the_end() -> None:
+    groups = parameter_groups(1e-3, 1e-4, 0.5, 0.1, 100)
+    rates = [float(groups["prior"].learning_rate(step)) for step in (0, 49, 50, 75, 100)]
+    # Half way down the cosine lies the mean of 1 and 0.1; float32 rounding.
+    np.testing.assert_allclose(rates, [1e-3, 1e-3, 1e-3, 0.55e-3, 0.1e-3], rtol=1e-5)
+    assert float(groups["deformation"].learning_rate(100)) == pytest.approx(1e-5)
