@@ -188,9 +188,7 @@ def _moments(
                 f"optimiser: expected one number of steps for all of group {name!r}, "
                 f"got {sorted(steps)}"
             )
-        fresh = optax.adam(groups[name].learning_rate).init(mu)
-        adam = fresh[0]._replace(count=jnp.int32(steps.pop()), mu=mu, nu=nu)
-        moments[name] = (adam, *fresh[1:])
+        moments[name] = optax.ScaleByAdamState(jnp.int32(steps.pop()), mu, nu)
     return moments
 
 

@@ -187,13 +187,13 @@ def test_moments_follow_their_parameters(converted, content):
     order = json.loads(str(np.load(GOLDEN / "tiny_checkpoint.npz")["trainable_order"]))
     number = order["optimizerInstance"].index("netDeform.mlp.network.0.weight")
     stored = content["optimizerInstance"]["state"][number]
-    adam = converted.moments["deformation"][0]
+    adam = converted.moments["deformation"]
     path = "instance/deformation_field/network/conditioned"
     np.testing.assert_array_equal(adam.mu[path], stored["exp_avg"].T)
     np.testing.assert_array_equal(adam.nu[path], stored["exp_avg_sq"].T)
     assert int(adam.count) == int(stored["step"]) == 1
     assert converted.num_updates == 70_000
-    members = [path for state in converted.moments.values() for path in state[0].mu]
+    members = [path for state in converted.moments.values() for path in state.mu]
     assert sorted(members) == sorted(flatten_dict(converted.params, sep="/"))
 
 
