@@ -351,6 +351,12 @@ inline void ImageTriangles(const Geometry& g, int64_t image, int64_t* begin, int
   }
 }
 
+inline bool NoneHasBit(const uint32_t* masks, uint32_t bit) {
+  uint32_t any = 0;
+  for (int i = 0; i < kGroup; ++i) any |= masks[i];
+  return (any & bit) == 0;
+}
+
 // Draws the triangles of an image that touch a band, in their order. `masks` has one bit per band
 // for every triangle, or is null when there is one band.
 void DrawTriangles(const Frame& frame, int64_t image, const uint32_t* masks, int64_t band_index,
@@ -363,7 +369,12 @@ void DrawTriangles(const Frame& frame, int64_t image, const uint32_t* masks, int
   CornerGroup group = {};
   int count = 0;
   for (int64_t t = begin; t < end; ++t) {
-    if (masks != nullptr && !(masks[t] >> band_index & 1)) continue;
+    if (masks != nullptr) {
+      // Neighbours in the list mostly are neighbours in the image: whole groups are elsewhere.
+      while (t + kGroup <= end && NoneHasBit(masks + t, uint32_t{1} << band_index)) t += kGroup;
+      if (t == end) break;
+      if (!(masks[t] >> band_index & 1)) continue;
+    }
     const int32_t* tri = g.tri + 3 * t;
     if (!IndicesValid(tri, g.num_vertices)) continue;
     const Snapped& a = snapped[tri[0]];
