@@ -35,5 +35,13 @@ $(VENV)/.test: pyproject.toml $(NATIVE) | $(VENV)/bin/python
 	$(RUN) -m pip install --quiet --disable-pip-version-check -e '.[extract,export,demo,test]'
 	touch $@ $(VENV)/.train
 
+# The compiled kernels on hostile scenes and real threads, under each sanitizer.
+sanitize: $(VENV)/.test
+	for kind in address,undefined thread; do \
+	  cmake -S . -B build/sanitize-$$kind -DCMAKE_BUILD_TYPE=None -DRASTERIZER_SANITIZE=$$kind && \
+	  cmake --build build/sanitize-$$kind --parallel && \
+	  build/sanitize-$$kind/sanitize_kernels || exit 1; \
+	done
+
 clean:
 	rm -rf $(VENV) build

@@ -29,7 +29,7 @@ class VertexSums {
     ParallelFor(parallel, targets_ * parts_, [&](int64_t task) {
       const int64_t target = task / parts_, part = task % parts_;
       float* sums = parts_ > 1 ? copies_.get() + task * size_ : out_ + target * size_;
-      std::memset(sums, 0, sizeof(float) * static_cast<size_t>(size_));
+      if (size_ > 0) std::memset(sums, 0, sizeof(float) * static_cast<size_t>(size_));
       add(target, PartBegin(rows_, parts_, part), PartBegin(rows_, parts_, part + 1), sums);
     });
     if (parts_ == 1) return;
