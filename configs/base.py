@@ -89,6 +89,7 @@ def get_config() -> ConfigDict:
     config.model.articulation_blocks = 4
     config.model.articulation_heads = 8
     config.model.articulation_frequencies = 8
+    config.model.articulation_window = 1  # tokens along a side that each bone reads
     config.model.articulation_multiplier = 0.1
     config.model.max_angle_deg = 60.0
     config.model.constrain_legs = True  # legs turn mostly fore and aft

@@ -41,7 +41,8 @@ def _cpu_sized(config: ConfigDict) -> None:
     config.model.light_layers = 3
     config.model.articulation_blocks = 2
     config.model.articulation_heads = 4
-    config.model.articulation_frequencies = 6
+    config.model.articulation_frequencies = 2
+    config.model.articulation_window = 5
     config.model.eikonal_points = 2000
     # A box around the animal instead of a cube around the view, and a start about as wide as an
     # animal: from a round one the viewpoint of a frontal image cannot be told.
@@ -54,6 +55,7 @@ def _cpu_sized(config: ConfigDict) -> None:
     config.model.articulation_multiplier = 1.0
     config.loss.mask_pyramid = 1.0
     config.loss.eikonal = 0.05
+    config.loss.deformation = 2.0
     config.optimizer.instance_learning_rate = 1e-3
     config.optimizer.decay_from = 0.6
     config.optimizer.final_learning_rate = 0.1
@@ -65,7 +67,7 @@ def _cpu_sized(config: ConfigDict) -> None:
     config.schedule.attach_legs_from = 0.12
     config.schedule.articulation_loss_from = 0.12
     config.schedule.fine_grid_from = 0.12
-    config.schedule.deformation_from = 0.4
+    config.schedule.deformation_from = 0.35
     config.log.every_steps = 20
     config.log.panel_every_steps = 1000
     config.checkpoint.every_steps = 1000
@@ -80,7 +82,6 @@ def _photos(config: ConfigDict) -> None:
     _cpu_sized(config)
     config.data.name = "weizmann_horse"
     config.num_steps = 20_000
-    # All photographs are side views: nothing shows the width but the start.
     config.log.eval_minutes = (5.0, 10.0, 15.0, 20.0, 30.0, 40.0, 50.0)
 
 

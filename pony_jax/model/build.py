@@ -55,6 +55,7 @@ def build_model(config: ConfigDict, token_shape: tuple[int, int]) -> Pony:
             articulation_blocks=model.articulation_blocks,
             articulation_heads=model.articulation_heads,
             articulation_frequencies=model.articulation_frequencies,
+            articulation_window=model.articulation_window,
             articulation_multiplier=model.articulation_multiplier,
             max_angle_deg=model.max_angle_deg,
             constrain_legs=model.constrain_legs,

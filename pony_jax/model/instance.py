@@ -23,6 +23,8 @@ class Instance(nn.Module):
       encoder_hidden: width of the token encoders.
       num_hypotheses: viewpoint hypotheses.
       camera_distance: distance of the object's origin, world units.
+      articulation_window: tokens along each side of the square that a bone reads around its middle;
+        1 reads the middle alone, as the original does.
     """
 
     skeleton: Skeleton
@@ -40,6 +42,7 @@ class Instance(nn.Module):
     articulation_blocks: int
     articulation_heads: int
     articulation_frequencies: int
+    articulation_window: int
     articulation_multiplier: float
     max_angle_deg: float
     constrain_legs: bool
@@ -102,8 +105,8 @@ class Instance(nn.Module):
     ) -> Float[Array, "b k 3"]:
         """Euler angles of all bones in their rest frames, radians.
 
-        Each bone reads the image's vector and the tokens under the middle of its rest position.
-        Bones and camera are inputs only: no gradient reaches them (as in the original).
+        Each bone reads the image's vector and the tokens around the middle of its rest position,
+        where a limb that has moved away is still to be seen. Bones and camera are inputs only: no gradient reaches them (as in the original).
         """
         bones, camera = lax.stop_gradient((bones, camera))
         b, k = bones.shape[:2]
@@ -114,10 +117,21 @@ class Instance(nn.Module):
         index = jnp.broadcast_to((jnp.arange(k) + 0.5) / k * 2 - 1, (b, k))[..., None]
         position = jnp.concatenate([middle_ndc, ends_cam.reshape(b, k, 6), index], axis=-1)
         shared = jnp.broadcast_to(shape_feature[:, None], (b, k, shape_feature.shape[-1]))
-        features = jnp.concatenate([shared, bilinear_sample(patch_key, middle_ndc)], axis=-1)
+        features = jnp.concatenate([shared, self._around(patch_key, middle_ndc)], axis=-1)
         raw = self.articulation_network(features, position)
         angles = jnp.tanh(self.articulation_multiplier * raw) * np.deg2rad(self.max_angle_deg)
         if self.constrain_legs:
             is_leg = np.arange(k) >= self.skeleton.num_body_bones
             angles = angles * np.where(is_leg[:, None], [1.0, 0.3, 0.3], 1.0).astype(np.float32)
         return angles
+
+    def _around(
+        self, patch_key: Float[Array, "b t t c"], xy_ndc: Float[Array, "b k 2"]
+    ) -> Float[Array, "b k n"]:
+        """Tokens of the windows around some points, row by row, zero outside the image."""
+        b, k = xy_ndc.shape[:2]
+        side = self.articulation_window
+        steps = (np.arange(side) - (side - 1) / 2) * 2 / patch_key.shape[1]
+        offsets = np.stack(np.meshgrid(steps, steps), axis=-1).reshape(-1, 2).astype(np.float32)
+        points = xy_ndc[:, :, None] + offsets
+        return bilinear_sample(patch_key, points.reshape(b, -1, 2)).reshape(b, k, -1)

@@ -33,6 +33,7 @@ def test_joint_angles_equal_the_original(golden_case, equals_original, name):
         articulation_blocks=cfg["num_layers_arti"],
         articulation_heads=8,
         articulation_frequencies=cfg["embedder_freq_arti"],
+        articulation_window=1,
         articulation_multiplier=cfg["articulation_multiplier"],
         max_angle_deg=float(cfg["max_arti_angle"]),
         constrain_legs=bool(cfg["constrain_legs"]),
