@@ -106,7 +106,8 @@ class Instance(nn.Module):
         """Euler angles of all bones in their rest frames, radians.
 
         Each bone reads the image's vector and the tokens around the middle of its rest position,
-        where a limb that has moved away is still to be seen. Bones and camera are inputs only: no gradient reaches them (as in the original).
+        where a limb that has moved away is still to be seen. Bones and camera are inputs only: no
+        gradient reaches them (as in the original).
         """
         bones, camera = lax.stop_gradient((bones, camera))
         b, k = bones.shape[:2]

@@ -31,8 +31,8 @@ class ArticulationNetwork(nn.Module):
         x = nn.LayerNorm(epsilon=1e-5, name="input_norm")(x)
         for i in range(self.num_blocks):
             x = _Block(self.num_heads, name=f"block_{i}")(x)
-        # Zero at the start: the animal begins in its rest pose. (The original begins with small random
-        # angles, kept small by a multiplier that also makes the pose learn slowly.)
+        # Zero at the start: the animal begins in its rest pose. (The original begins with small
+        # random angles, kept small by a multiplier that also makes the pose learn slowly.)
         return Linear(3, zero_init=True, name="output")(x)
 
 

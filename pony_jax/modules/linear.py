@@ -1,4 +1,4 @@
-"""Dense layers with PyTorch's default initialisation, which the original's learning rates expect."""
+"""Dense layers with PyTorch's initialisation, which the original's learning rates expect."""
 
 from collections.abc import Callable
 

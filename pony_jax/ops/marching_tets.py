@@ -118,7 +118,7 @@ def sign_change_edges(sdf: Float[Array, " n"], grid: TetGrid) -> Bool[Array, " e
 
 
 def signed_volume(mesh: Mesh) -> Float[Array, ""]:
-    """Volume enclosed by a mesh; negative for faces wound inwards, as `marching_tets` makes them."""
+    """Volume inside a mesh; negative for faces wound inwards, as `marching_tets` makes them."""
     corners = mesh.verts[jnp.maximum(mesh.faces, 0)]
     volume = jnp.sum(corners[:, 0] * jnp.cross(corners[:, 1], corners[:, 2]), axis=-1) / 6
     return jnp.sum(jnp.where(mesh.faces[:, 0] >= 0, volume, 0.0))

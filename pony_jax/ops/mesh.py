@@ -24,31 +24,6 @@ class Mesh(NamedTuple):
     face_count: Int[Array, ""]
 
 
-def face_normals(verts: Float[Array, "b v 3"], faces: Int[Array, "f 3"]) -> Float[Array, "b f 3"]:
-    """Unit normals of faces, 0 for padding and for faces without area."""
-    return jnp.moveaxis(safe_normalize(_face_crosses(verts, faces)), 1, 0)
-
-
-def vertex_normals(verts: Float[Array, "b v 3"], faces: Int[Array, "f 3"]) -> Float[Array, "b v 3"]:
-    """Unit vertex normals: sums of the adjoining faces' cross products, so large faces count more.
-
-    Vertices without a face (padding among them), or whose faces cancel, have the normal (0, 0, 1)
-    and no gradient. MagicPony@e4a8b20:magicpony/render/mesh.py.
-    """
-    b, v, _ = verts.shape
-    crosses = _face_crosses(verts, faces)
-    to_corners = jnp.broadcast_to(crosses[:, None], (len(faces), 3, b, 3)).reshape(-1, b * 3)
-    total = jnp.zeros((v, b * 3)).at[_corners(faces, v)].add(to_corners, mode="drop")
-    total = jnp.moveaxis(total.reshape(v, b, 3), 1, 0)
-    regular = jnp.sum(total * total, axis=-1, keepdims=True) > 1e-20
-    return jnp.where(regular, safe_normalize(total), jnp.array([0.0, 0.0, 1.0]))
-
-
-def _corners(faces: Int[Array, "f 3"], num_verts: int) -> Int[Array, " 3f"]:
-    """Vertex of each corner; padding points past the end, where reads give 0 and writes vanish."""
-    return jnp.where(faces < 0, num_verts, faces).reshape(-1)
-
-
 def _by_vertex(x: Float[Array, "*b v 3"]) -> Float[Array, "v m"]:
     """The batch behind the vertices: gathers and scatters then move whole rows, several times
     faster on a CPU than one coordinate triple at a time."""

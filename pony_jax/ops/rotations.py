@@ -25,7 +25,8 @@ def look_at_rotation(
 ) -> Float[Array, "*n 3 3"]:
     """Rotation whose rows are the unit right, up and forward vectors.
 
-    MagicPony@e4a8b20:magicpony/predictor.py: right = unit(up x forward), up = unit(forward x right).
+    MagicPony@e4a8b20:magicpony/predictor.py: right = unit(up x forward), then up = unit(forward x
+    right).
 
     Args:
       forward: unit vectors. One parallel to `up` has no right: its rows right and up are 0.

@@ -35,7 +35,8 @@ def test_edges_are_sorted_unique_and_match_the_tets():
 
 def test_inner_faces_are_shared_by_two_tets():
     grid = lattice_grid(4, (1.0, 1.0, 1.0))
-    faces = np.sort(grid.tets[:, [[0, 1, 2], [0, 1, 3], [0, 2, 3], [1, 2, 3]]].reshape(-1, 3), axis=-1)
+    corners = [[0, 1, 2], [0, 1, 3], [0, 2, 3], [1, 2, 3]]
+    faces = np.sort(grid.tets[:, corners].reshape(-1, 3), axis=-1)
     unique, count = np.unique(faces, axis=0, return_counts=True)
     half = grid.verts.max()
     on_boundary = np.any(np.all(np.abs(np.abs(grid.verts[unique]) - half) < 1e-6, axis=1), axis=-1)
