@@ -14,8 +14,18 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from tensorboardX import SummaryWriter
 from tqdm import tqdm
+
+# tensorboardX imports PyTorch wherever it is installed, which costs seconds and 200 MiB, and takes
+# its absence in its stride. None makes an import fail.
+_torch = sys.modules.get("torch")
+sys.modules["torch"] = None  # type: ignore[assignment]
+try:
+    from tensorboardX import SummaryWriter
+finally:
+    del sys.modules["torch"]
+    if _torch is not None:
+        sys.modules["torch"] = _torch
 
 _SECONDS_BETWEEN_LINES = 15.0
 
