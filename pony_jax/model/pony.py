@@ -426,7 +426,11 @@ class Pony:
         """
         azimuth = jnp.deg2rad(jnp.asarray(azimuths_deg, jnp.float32))
         forward = jnp.stack([jnp.sin(azimuth), jnp.zeros_like(azimuth), jnp.cos(azimuth)], axis=-1)
-        camera = self._camera(look_at_rotation(forward), jnp.zeros((len(azimuth), 3)))
+        # Far enough for the near side of the grid's box to fill the view.
+        longest = max(self.prior.grid_extent) / 2
+        distance = longest / np.tan(np.deg2rad(self.camera.fov_y_deg / 2)) + longest / 2
+        back = jnp.array([0.0, 0.0, self.camera.distance - distance])
+        camera = self._camera(look_at_rotation(forward), jnp.tile(back, (len(azimuth), 1)))
         rest = self._prior_shape(params, stage)
         visible = find_surface(
             jnp.broadcast_to(rest.verts, (len(azimuth), *rest.verts.shape)),

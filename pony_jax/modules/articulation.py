@@ -12,7 +12,7 @@ from pony_jax.ops.harmonic import harmonic_embedding
 class ArticulationNetwork(nn.Module):
     """Raw rotation triples of all bones of an animal, each bone a token.
 
-    MagicPony@e4a8b20:magicpony/networks/networks.py:ArticulationNetwork, kind attention: a layer on
+    MagicPony@e4a8b20:magicpony/networks.py:ArticulationNetwork, kind attention: a layer on
     [bone feature, bone position, embedded position], pre-norm transformer blocks, a linear output.
     """
 

@@ -12,7 +12,7 @@ class CoordinateMLP(nn.Module):
     """Harmonic embedding, a layer with bias, then layers without.
 
     The rectifier after the first layer also meets the image's vector (a quirk of the original,
-    MagicPony@e4a8b20:magicpony/networks/MLPs.py, kept because its checkpoints expect it). The
+    MagicPony@e4a8b20:magicpony/networks.py, kept because its checkpoints expect it). The
     vector's share of the next layer is multiplied once per image, not once per point.
 
     Attributes:

@@ -11,7 +11,7 @@ from pony_jax.ops.numerics import safe_normalize
 class TokenEncoder(nn.Module):
     """A map of tokens to one vector, by convolutions of stride two down to 4 x 4, then one more.
 
-    MagicPony@e4a8b20:magicpony/networks/networks.py:Encoder32, for any side of 4 times a power of
+    MagicPony@e4a8b20:magicpony/networks.py:Encoder32, for any side of 4 times a power of
     two: three strided layers for the original's 32 x 32 tokens, two for 16 x 16.
     """
 

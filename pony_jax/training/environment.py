@@ -33,8 +33,9 @@ def keep_freed_memory() -> bool:
     Every step frees and wants the same large buffers. Those that were returned come back page by
     page, each zeroed by the kernel: measured on two cores, 45,000 page faults and 90 ms of system
     time beside 120 ms of work in each gradient of a small MLP on 60,000 points, and none in four
-    of five with these settings. All threads share one arena, since other arenas unmap their heaps whatever the
-    thresholds are. Returns whether it was done (glibc only). Call before XLA starts its threads.
+    of five with these settings. All threads share one arena, since other arenas unmap their heaps
+    whatever the thresholds are. Returns whether it was done (glibc only). Call before XLA starts
+    its threads.
     """
     if not sys.platform.startswith("linux"):
         return False
