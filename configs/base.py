@@ -71,7 +71,7 @@ def get_config() -> ConfigDict:
     config.model.coarse_resolution = 128  # lattice layers along the longest side, even
     config.model.fine_resolution = 256
     config.model.jitter = 0.05  # largest shift of the grid in training, share of grid_scale
-    config.model.samples = 2  # samples along each side of a pixel: 2 is four a pixel
+    config.model.samples = 4  # samples along each side of a pixel: 4 is sixteen a pixel
     config.model.hidden = 256  # width of the fields
     config.model.latent = 256  # length of an image's shape and appearance vectors
     config.model.encoder_hidden = 256  # channels of the token encoders

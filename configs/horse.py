@@ -27,6 +27,7 @@ def _cpu_sized(config: ConfigDict) -> None:
     What differs from the paper, and why, is in experiments/results/learning.md.
     """
     config.data.image_size = 64
+    config.model.samples = 2
     config.model.hidden = 64
     config.model.latent = 128
     config.model.encoder_hidden = 64
