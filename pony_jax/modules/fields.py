@@ -11,6 +11,19 @@ from pony_jax.modules.coordinate_mlp import CoordinateMLP
 _FREQUENCY = 0.9 * 2 * np.pi
 
 
+def _network(field: nn.Module, *, features: int, mirror: bool) -> CoordinateMLP:
+    """The network of a field, of the sizes that all fields name alike."""
+    return CoordinateMLP(
+        features=features,
+        hidden=field.hidden,
+        num_layers=field.num_layers,
+        num_frequencies=field.num_frequencies,
+        frequency_scale=_FREQUENCY / field.grid_scale,
+        mirror=mirror,
+        name="network",
+    )
+
+
 class SDFField(nn.Module):
     """Signed distance of the prior shape, positive inside, mirror-symmetric in x = 0.
 
@@ -30,15 +43,7 @@ class SDFField(nn.Module):
 
     @nn.compact
     def __call__(self, points: Float[Array, "*n 3"]) -> Float[Array, "*n"]:
-        network = CoordinateMLP(
-            features=1,
-            hidden=self.hidden,
-            num_layers=self.num_layers,
-            num_frequencies=self.num_frequencies,
-            frequency_scale=_FREQUENCY / self.grid_scale,
-            mirror=True,
-            name="network",
-        )
+        network = _network(self, features=1, mirror=True)
         squeezed = points / jnp.array(self.ellipsoid)
         # The tiny constant keeps the gradient finite (zero) at the origin.
         radius = jnp.sqrt(jnp.sum(squeezed**2, axis=-1) + 1e-12)
@@ -57,15 +62,7 @@ class FeatureField(nn.Module):
 
     @nn.compact
     def __call__(self, points: Float[Array, "*n 3"]) -> Float[Array, "*n c"]:
-        network = CoordinateMLP(
-            features=self.features,
-            hidden=self.hidden,
-            num_layers=self.num_layers,
-            num_frequencies=self.num_frequencies,
-            frequency_scale=_FREQUENCY / self.grid_scale,
-            mirror=self.mirror,
-            name="network",
-        )
+        network = _network(self, features=self.features, mirror=self.mirror)
         return nn.sigmoid(network(points))
 
 
@@ -84,15 +81,7 @@ class TextureField(nn.Module):
         appearance: Float[Array, "b c"],
         image: Int[Array, "*n"],
     ) -> Float[Array, "*n 3"]:
-        network = CoordinateMLP(
-            features=3,
-            hidden=self.hidden,
-            num_layers=self.num_layers,
-            num_frequencies=self.num_frequencies,
-            frequency_scale=_FREQUENCY / self.grid_scale,
-            mirror=True,
-            name="network",
-        )
+        network = _network(self, features=3, mirror=True)
         return nn.sigmoid(network(points, appearance, image))
 
 
@@ -112,13 +101,5 @@ class DeformationField(nn.Module):
     def __call__(
         self, verts: Float[Array, "v 3"], shape_feature: Float[Array, "b c"]
     ) -> Float[Array, "b v 3"]:
-        network = CoordinateMLP(
-            features=3,
-            hidden=self.hidden,
-            num_layers=self.num_layers,
-            num_frequencies=self.num_frequencies,
-            frequency_scale=_FREQUENCY / self.grid_scale,
-            mirror=True,
-            name="network",
-        )
+        network = _network(self, features=3, mirror=True)
         return 0.1 * network(verts, shape_feature)
