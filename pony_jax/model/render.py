@@ -86,7 +86,7 @@ def find_surface(
 
 
 def composite(
-    visible: Visible, values: Float[Array, "n c"], *, samples: int, antialias: bool = True
+    visible: Visible, values: Float[Array, "n c"], *, samples: int
 ) -> Float[Array, "b h w c"]:
     """Images of values given at the foreground pixels; zero behind, smooth at silhouettes.
 
@@ -95,12 +95,13 @@ def composite(
     """
     b, hs, ws, _ = visible.coverage.shape
     h, w, c = hs // samples, ws // samples, values.shape[-1]
-    image = jnp.zeros((b * h * w, c)).at[visible.surface.pixel].set(
-        values, mode="drop", unique_indices=True, indices_are_sorted=True
+    image = (
+        jnp.zeros((b * h * w, c))
+        .at[visible.surface.pixel]
+        .set(values, mode="drop", unique_indices=True, indices_are_sorted=True)
     )
     image = image.reshape(b, h, 1, w, 1, c)
     covered = visible.coverage[..., 3].reshape(b, h, samples, w, samples, 1) > 0
     fine = jnp.where(covered, image, 0.0).reshape(b, hs, ws, c)
-    if antialias:
-        fine = rasterizer_ffi.antialias(fine, visible.coverage, visible.verts_clip, visible.faces)
+    fine = rasterizer_ffi.antialias(fine, visible.coverage, visible.verts_clip, visible.faces)
     return fine.reshape(b, h, samples, w, samples, c).mean(axis=(2, 4))
