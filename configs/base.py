@@ -47,6 +47,7 @@ def get_config() -> ConfigDict:
     config.loss.eikonal = 0.01
     config.loss.deformation = 10.0
     config.loss.articulation = 0.1
+    config.loss.silhouette = 1.0  # of the head that poses are refined by; not in the paper
 
     # Schedule: shares of num_steps, save best_share and max_gain (see `Schedule`, model/pony.py).
     # The paper's epochs of 120, and its iterations of 140,000.
@@ -89,6 +90,7 @@ def get_config() -> ConfigDict:
     config.model.articulation_blocks = 4
     config.model.articulation_heads = 8
     config.model.articulation_frequencies = 8
+    config.model.articulation_own_layers = False  # first and last, for each bone
     config.model.articulation_window = 1  # tokens along a side that each bone reads
     config.model.articulation_multiplier = 0.1
     config.model.max_angle_deg = 60.0
@@ -106,6 +108,9 @@ def get_config() -> ConfigDict:
     config.model.hypotheses = "quadlookat"  # or octlookat
     config.model.level_horizon = True  # cameras look horizontally
     config.model.eikonal_points = 10_000
+    config.model.silhouette_hidden = 0  # width of the head that finds the animal; 0 = none
+    config.model.refine_steps = 0  # of gradient descent on a pose, in use; needs that head
+    config.model.refine_rate = 0.02  # of their Adam, radians and world units a step
 
     config.log = ConfigDict()
     config.log.every_steps = 50

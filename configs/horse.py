@@ -45,6 +45,9 @@ def _cpu_sized(config: ConfigDict) -> None:
     config.model.articulation_heads = 4
     config.model.articulation_frequencies = 2
     config.model.articulation_window = 5
+    config.model.articulation_own_layers = True
+    config.model.silhouette_hidden = 64
+    config.model.refine_steps = 50
     config.model.eikonal_points = 2000
     # A box around the animal instead of a cube around the view, and a start about as wide as an
     # animal: from a round one the viewpoint of a frontal image cannot be told.
@@ -53,8 +56,8 @@ def _cpu_sized(config: ConfigDict) -> None:
     config.model.coarse_resolution = 40
     config.model.fine_resolution = 56
     config.model.jitter = 0.03
-    # Poses start from rest, so the angles need no small multiplier to keep them tame at first.
-    config.model.articulation_multiplier = 1.0
+    # Poses start from rest, so the angles need no small multiplier to keep them tame.
+    config.model.articulation_multiplier = 0.3
     config.loss.mask_pyramid = 1.0
     config.loss.eikonal = 0.05
     config.loss.deformation = 2.0
@@ -69,7 +72,7 @@ def _cpu_sized(config: ConfigDict) -> None:
     config.schedule.attach_legs_from = 0.12
     config.schedule.articulation_loss_from = 0.12
     config.schedule.fine_grid_from = 0.12
-    config.schedule.deformation_from = 0.35
+    config.schedule.deformation_from = 0.5
     config.log.every_steps = 20
     config.log.panel_every_steps = 1000
     config.checkpoint.every_steps = 1000
@@ -77,7 +80,7 @@ def _cpu_sized(config: ConfigDict) -> None:
 
 def _synthetic(config: ConfigDict) -> None:
     _cpu_sized(config)
-    config.num_steps = 10_000
+    config.num_steps = 12_000
 
 
 def _photos(config: ConfigDict) -> None:

@@ -25,10 +25,10 @@ class Predictor:
 
     def predict(self, params: dict, batch: dict[str, np.ndarray], num_updates: int) -> Prediction:
         """What the model sees in a batch after `num_updates` training steps, as numpy arrays."""
-        tokens = {key: batch[key] for key in ("patch_key", "patch_out")}
+        inputs = {key: batch[key] for key in ("image", "patch_key", "patch_out")}
         while True:
-            stage = self._stage(num_updates)
-            prediction = self._predict(params, tokens, np.int32(_last(num_updates)), stage=stage)
+            stage = self.stage(num_updates)
+            prediction = self._predict(params, inputs, np.int32(_last(num_updates)), stage=stage)
             counts = Capacities(*map(int, prediction.counts))
             if self.capacities.covers(counts):
                 return jax.tree.map(np.asarray, prediction)
@@ -40,11 +40,12 @@ class Predictor:
         """The prior shape from four sides, by name. Call `predict` first: it sizes the buffers."""
         azimuths = np.array(list(PRIOR_AZIMUTHS_DEG.values()), np.float32)
         views: Array = self._render_prior(
-            params, self._stage(num_updates), azimuths, image_size=image_size
+            params, self.stage(num_updates), azimuths, image_size=image_size
         )
         return dict(zip(PRIOR_AZIMUTHS_DEG, np.asarray(views), strict=True))
 
-    def _stage(self, num_updates: int) -> Stage:
+    def stage(self, num_updates: int) -> Stage:
+        """The stage that predictions after `num_updates` steps are made in."""
         step = _last(num_updates)
         self.capacities = self.capacities.grown_to(self._model.initial_capacities(step))
         return self._model.stage_at(step, self.capacities)

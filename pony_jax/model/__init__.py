@@ -1,7 +1,7 @@
 """The model: prior, instance, renderer, objective, and the forward pass that joins them."""
 
 from pony_jax.model.build import build_model
-from pony_jax.model.pony import Pony, Posed, Prediction
+from pony_jax.model.pony import Pony, Prediction
 from pony_jax.model.stage import Capacities, Stage
 
-__all__ = ["Capacities", "Pony", "Posed", "Prediction", "Stage", "build_model"]
+__all__ = ["Capacities", "Pony", "Prediction", "Stage", "build_model"]

@@ -56,9 +56,11 @@ def build_model(config: ConfigDict, token_shape: tuple[int, int]) -> Pony:
             articulation_heads=model.articulation_heads,
             articulation_frequencies=model.articulation_frequencies,
             articulation_window=model.articulation_window,
+            articulation_own_layers=model.articulation_own_layers,
             articulation_multiplier=model.articulation_multiplier,
             max_angle_deg=model.max_angle_deg,
             constrain_legs=model.constrain_legs,
+            silhouette_hidden=model.silhouette_hidden,
         ),
         camera=CameraModel(
             distance=model.camera_distance,
@@ -80,6 +82,8 @@ def build_model(config: ConfigDict, token_shape: tuple[int, int]) -> Pony:
         skinning_temperature=model.skinning_temperature,
         leg_attachments=tuple(model.leg_attachments) or None,
         token_shape=token_shape,
+        refine_steps=model.refine_steps,
+        refine_rate=model.refine_rate,
     )
 
 

@@ -8,7 +8,7 @@ from jaxtyping import Array, Float, Int
 
 from pony_jax.modules.articulation import ArticulationNetwork
 from pony_jax.modules.fields import DeformationField, TextureField
-from pony_jax.modules.heads import LightHead, TokenEncoder
+from pony_jax.modules.heads import LightHead, SilhouetteHead, TokenEncoder
 from pony_jax.ops.bones import Skeleton
 from pony_jax.ops.cameras import Camera, transform_points
 from pony_jax.ops.sampling import bilinear_sample
@@ -25,6 +25,8 @@ class Instance(nn.Module):
       camera_distance: distance of the object's origin, world units.
       articulation_window: tokens along each side of the square that a bone reads around its middle;
         1 reads the middle alone, as the original does.
+      articulation_own_layers: see `ArticulationNetwork`.
+      silhouette_hidden: width of the silhouette head; 0 leaves it out.
     """
 
     skeleton: Skeleton
@@ -43,9 +45,11 @@ class Instance(nn.Module):
     articulation_heads: int
     articulation_frequencies: int
     articulation_window: int
+    articulation_own_layers: bool
     articulation_multiplier: float
     max_angle_deg: float
     constrain_legs: bool
+    silhouette_hidden: int
 
     def setup(self) -> None:
         self.key_encoder = TokenEncoder(self.latent, self.encoder_hidden)
@@ -63,7 +67,10 @@ class Instance(nn.Module):
             self.articulation_blocks,
             self.articulation_heads,
             self.articulation_frequencies,
+            self.articulation_own_layers,
         )
+        if self.silhouette_hidden:
+            self.silhouette_head = SilhouetteHead(self.silhouette_hidden)
 
     def shape_feature(self, patch_key: Float[Array, "b t t c"]) -> Float[Array, "b d"]:
         """The vector that deformation and articulation read."""
@@ -76,6 +83,15 @@ class Instance(nn.Module):
     def viewpoint(self, patch_key: Float[Array, "b t t c"]) -> Float[Array, "b p"]:
         """Raw viewpoint hypotheses, for `ops.viewpoint.decode_hypotheses`."""
         return self.viewpoint_head(patch_key)
+
+    def silhouette(
+        self,
+        patch_key: Float[Array, "b t t c"],
+        image: Float[Array, "b h h 3"],
+        dropout_key: Array | None = None,
+    ) -> Float[Array, "b h h 1"]:
+        """Logit that a pixel shows the animal; with dropout if there is a key."""
+        return self.silhouette_head(patch_key, image, dropout_key)
 
     def light(self, appearance: Float[Array, "b d"]) -> tuple[Array, Array, Array]:
         """Direction, ambient and diffuse strength; camera frame."""

@@ -29,6 +29,7 @@ class LossWeights:
     eikonal: float
     deformation: float
     articulation: float
+    silhouette: float
 
 
 class Rendered(NamedTuple):

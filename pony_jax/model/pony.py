@@ -3,16 +3,18 @@
 import dataclasses
 from typing import Any, NamedTuple
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 from jax import lax
 from jaxtyping import Array, Float, Int
 
 from pony_jax.model.instance import Instance
 from pony_jax.model.objective import LossWeights, Rendered, image_losses, total_loss
 from pony_jax.model.prior import Prior
-from pony_jax.model.render import Visible, composite, find_surface
+from pony_jax.model.render import Visible, composite, find_surface, render_silhouette
 from pony_jax.model.stage import Capacities, Stage
 from pony_jax.ops import losses
 from pony_jax.ops.bones import estimate_bones
@@ -70,17 +72,22 @@ class CameraModel:
     level_horizon: bool
 
 
-class Posed(NamedTuple):
-    """The animals of a batch, posed and seen."""
+class Rig(NamedTuple):
+    """The animals of a batch before they are posed.
+
+    Attributes:
+      verts: of the prior, deformed for each image where the stage does that (`s` is b or 1).
+      leg_attachments: body bone that each leg hangs from.
+      weights: share of each bone in each vertex; None while nothing articulates.
+    """
 
     rest: Mesh
     deformation: Float[Array, "b v 3"] | None
+    verts: Float[Array, "s v 3"]
     bones: Float[Array, "b k 2 3"]
-    angles_rad: Float[Array, "b k 3"] | None
-    verts: Float[Array, "b v 3"]
-    bones_posed: Float[Array, "b k 2 3"]
-    camera: Camera
-    visible: Visible
+    leg_attachments: Int[Array, " l"]
+    weights: Float[Array, "s v k"] | None
+    shape_feature: Float[Array, "b d"] | None
 
 
 class Prediction(NamedTuple):
@@ -116,6 +123,8 @@ class Pony:
       jitter: largest shift of the grid in training, as a share of `prior.grid_scale`.
       eikonal_points: points of the Eikonal loss, half of them uniform in the grid's box and half
         near the surface.
+      refine_steps: of gradient descent that `predict` spends on joint angles and camera position.
+      refine_rate: of that descent's Adam; radians and world units.
     """
 
     prior: Prior
@@ -130,6 +139,8 @@ class Pony:
     samples: int
     jitter: float
     eikonal_points: int
+    refine_steps: int
+    refine_rate: float
     skinning_temperature: float
     leg_attachments: tuple[int, ...] | None
     token_shape: tuple[int, int]
@@ -152,6 +163,8 @@ class Pony:
             instance.albedo(jnp.zeros((1, 3)), appearance, jnp.zeros(1, jnp.int32))
             instance.deformation(jnp.zeros((1, 3)), shape_feature)
             instance.joint_angles(tokens, shape_feature, bones, camera)
+            if instance.silhouette_hidden:
+                instance.silhouette(tokens, jnp.zeros((1, self.image_size, self.image_size, 3)))
 
         prior = self.prior.init(prior_key, jnp.zeros((1, 3)))["params"]
         instance = self.instance.init(instance_key, method=touch_all)["params"]
@@ -229,47 +242,54 @@ class Pony:
             uniform_mix=linear_ramp(step, schedule.uniform_until, schedule.softmax_from, 1.0, 0.0),
         )
 
-    def _pose(
-        self,
-        params: Params,
-        batch: Batch,
-        rest: Mesh,
-        camera: Camera,
-        stage: Stage,
-    ) -> Posed:
-        """Deforms and articulates the prior for each image, and rasterises it."""
+    def _rig(self, params: Params, batch: Batch, rest: Mesh, stage: Stage) -> Rig:
+        """Deforms the prior for each image and puts the skeleton into it."""
         b = len(batch["patch_key"])
-        skeleton = self.instance.skeleton
         valid = jnp.arange(len(rest.verts)) < rest.vert_count
-        shape_feature = None
+        shape_feature = deformation = weights = None
         if stage.deformation or stage.articulation:
             shape_feature = self._apply(params, "shape_feature", batch["patch_key"])
-
-        deformation = None
         verts = rest.verts[None]
         if stage.deformation:
             deformation = self._apply(params, "deformation", rest.verts, shape_feature)
             deformation = jnp.where(valid[:, None], deformation, 0.0)
             verts = verts + deformation
+        skeleton = self.instance.skeleton
         bones, attachments = estimate_bones(verts, valid, skeleton, self.leg_attachments)
-        bones_b = jnp.broadcast_to(bones, (b, *bones.shape[1:]))
-
-        angles = None
-        posed, bones_posed = jnp.broadcast_to(verts, (b, *verts.shape[1:])), bones_b
         if stage.articulation:
-            angles = self._apply(
-                params, "joint_angles", batch["patch_key"], shape_feature, bones_b, camera
-            )
-            transforms = posed_bone_transforms(
-                bones_b, angles, skeleton, attachments, stage.attach_legs
-            )
             weights = skinning_weights(verts, bones, self.skinning_temperature)
-            weights = jnp.broadcast_to(weights, (b, *weights.shape[1:]))
-            posed = skin(posed, weights, transforms)
-            bones_posed = pose_bones(bones_b, transforms)
+        bones = jnp.broadcast_to(bones, (b, *bones.shape[1:]))
+        return Rig(rest, deformation, verts, bones, attachments, weights, shape_feature)
 
-        visible = find_surface(
-            posed,
+    def _angles(
+        self, params: Params, batch: Batch, rig: Rig, camera: Camera
+    ) -> Float[Array, "b k 3"] | None:
+        """Joint angles as the network reads them off the images; None while nothing articulates."""
+        if rig.weights is None:
+            return None
+        return self._apply(
+            params, "joint_angles", batch["patch_key"], rig.shape_feature, rig.bones, camera
+        )
+
+    def _pose(
+        self, rig: Rig, angles_rad: Float[Array, "b k 3"] | None, stage: Stage
+    ) -> tuple[Float[Array, "b v 3"], Float[Array, "b k 2 3"]]:
+        """Vertices and bones at some joint angles."""
+        b = len(rig.bones)
+        verts = jnp.broadcast_to(rig.verts, (b, *rig.verts.shape[1:]))
+        if angles_rad is None:
+            return verts, rig.bones
+        transforms = posed_bone_transforms(
+            rig.bones, angles_rad, self.instance.skeleton, rig.leg_attachments, stage.attach_legs
+        )
+        weights = jnp.broadcast_to(rig.weights, (b, *rig.weights.shape[1:]))
+        return skin(verts, weights, transforms), pose_bones(rig.bones, transforms)
+
+    def _find_surface(
+        self, verts_posed: Float[Array, "b v 3"], rest: Mesh, camera: Camera, stage: Stage
+    ) -> Visible:
+        return find_surface(
+            verts_posed,
             rest.verts,
             rest.faces,
             camera,
@@ -277,7 +297,6 @@ class Pony:
             samples=self.samples,
             max_pixels=stage.capacities.pixels,
         )
-        return Posed(rest, deformation, bones_b, angles, posed, bones_posed, camera, visible)
 
     def _shade(self, params: Params, batch: Batch, visible: Visible) -> dict[str, Array]:
         """Albedo, shading and feature of the visible surface, `[n, c]` each."""
@@ -308,7 +327,7 @@ class Pony:
           The scalar loss, and `{'metrics': every term, 'counts': sizes wanted of the buffers}`.
           Where a count exceeds its capacity the loss is of a truncated mesh and must not be used.
         """
-        jitter_key, pose_key, eikonal_key = jax.random.split(key, 3)
+        jitter_key, pose_key, eikonal_key, dropout_key = jax.random.split(key, 4)
         largest = self.jitter * self.prior.grid_scale
         shift = jax.random.uniform(jitter_key, minval=-largest, maxval=largest)
         rest = self._prior_shape(params, stage, shift)
@@ -325,39 +344,57 @@ class Pony:
             training=True,
         )
         camera = self._chosen_camera(hypotheses, chosen)
-        posed = self._pose(params, batch, rest, camera, stage)
-        shaded = self._shade(params, batch, posed.visible)
+        rig = self._rig(params, batch, rest, stage)
+        angles = self._angles(params, batch, rig, camera)
+        verts_posed, _ = self._pose(rig, angles, stage)
+        visible = self._find_surface(verts_posed, rest, camera, stage)
+        shaded = self._shade(params, batch, visible)
         rgb = shaded["albedo"] * shaded["shading"]
         values = jnp.concatenate([rgb, jnp.ones_like(rgb[:, :1]), shaded["feature"]], axis=-1)
-        image = composite(posed.visible, values, samples=self.samples)
+        image = composite(visible, values, samples=self.samples)
         rendered = Rendered(image[..., :3], image[..., 3:4], image[..., 4:])
 
         pick = jnp.arange(len(chosen)), chosen
         loss, metrics = total_loss(
             image_losses(rendered, batch),
-            self._regularisers(params, posed, step, eikonal_key, stage),
+            self._regularisers(params, rig, angles, step, eikonal_key)
+            | self._silhouette_term(params, batch, dropout_key),
             score=hypotheses.logits[pick],
             probability=probabilities[pick],
             num_hypotheses=probabilities.shape[1],
             weights=self.weights,
         )
         metrics["best_probability"] = jnp.mean(jnp.max(probabilities, axis=-1))
-        return loss, {"metrics": metrics, "counts": self._counts(rest, posed.visible)}
+        return loss, {"metrics": metrics, "counts": self._counts(rest, visible)}
 
     def _chosen_camera(self, hypotheses: Hypotheses, chosen: Int[Array, " b"]) -> Camera:
         forward = hypotheses.forward[jnp.arange(len(chosen)), chosen]
         return self._camera(look_at_rotation(forward), hypotheses.translation_cam)
 
     def _regularisers(
-        self, params: Params, posed: Posed, step: Int[Array, ""], key: Array, stage: Stage
+        self,
+        params: Params,
+        rig: Rig,
+        angles_rad: Float[Array, "b k 3"] | None,
+        step: Int[Array, ""],
+        key: Array,
     ) -> dict[str, Float[Array, ""]]:
-        terms = {"eikonal": self._eikonal(params, posed.rest, key)}
-        if stage.deformation:
-            terms["deformation"] = losses.deformation_loss(posed.deformation, posed.rest.vert_count)
-        if stage.articulation:
+        """The terms that do not depend on the render."""
+        terms = {"eikonal": self._eikonal(params, rig.rest, key)}
+        if rig.deformation is not None:
+            terms["deformation"] = losses.deformation_loss(rig.deformation, rig.rest.vert_count)
+        if angles_rad is not None:
             on = step >= self.schedule.articulation_loss_from
-            terms["articulation"] = jnp.where(on, losses.articulation_loss(posed.angles_rad), 0.0)
+            terms["articulation"] = jnp.where(on, losses.articulation_loss(angles_rad), 0.0)
         return terms
+
+    def _silhouette_term(
+        self, params: Params, batch: Batch, dropout_key: Array
+    ) -> dict[str, Float[Array, ""]]:
+        if not self.instance.silhouette_hidden:
+            return {}
+        logits = self._apply(params, "silhouette", batch["patch_key"], batch["image"], dropout_key)
+        return {"silhouette": losses.silhouette_loss(logits, batch["mask"])}
 
     def _eikonal(self, params: Params, rest: Mesh, key: Array) -> Float[Array, ""]:
         """Unit gradients in the box and near the surface (the origin stands in for padding)."""
@@ -383,39 +420,90 @@ class Pony:
         probabilities = self._probabilities(hypotheses, step)
         chosen = jnp.argmax(probabilities, axis=-1)
         camera = self._chosen_camera(hypotheses, chosen)
-        posed = self._pose(params, batch, self._prior_shape(params, stage), camera, stage)
-        shaded = self._shade(params, batch, posed.visible)
+        rest = self._prior_shape(params, stage)
+        rig = self._rig(params, batch, rest, stage)
+        angles = self._angles(params, batch, rig, camera)
+        if self.refine_steps and angles is not None:
+            logits = self._apply(params, "silhouette", batch["patch_key"], batch["image"])
+            angles, camera = self._refine(rig, angles, camera, nn.sigmoid(logits), stage)
+        verts_posed, bones_posed = self._pose(rig, angles, stage)
+        visible = self._find_surface(verts_posed, rest, camera, stage)
+        shaded = self._shade(params, batch, visible)
         parts = {
             "image": shaded["albedo"] * shaded["shading"],
             "mask": jnp.ones_like(shaded["shading"]),
             "feature": shaded["feature"],
-            "normal": (posed.visible.surface.normal_cam + 1) / 2,
+            "normal": (visible.surface.normal_cam + 1) / 2,
             "albedo": shaded["albedo"],
             "shading": shaded["shading"],
         }
         values = composite(
-            posed.visible, jnp.concatenate(list(parts.values()), axis=-1), samples=self.samples
+            visible, jnp.concatenate(list(parts.values()), axis=-1), samples=self.samples
         )
         ends = np.cumsum([part.shape[-1] for part in parts.values()])[:-1]
         images = dict(zip(parts, jnp.split(values, ends, axis=-1), strict=True))
-        b, k = posed.bones_posed.shape[:2]
-        clip = transform_points(
-            posed.camera.clip_from_world, posed.bones_posed.reshape(b, 2 * k, 3)
-        )
+        b, k = bones_posed.shape[:2]
+        clip = transform_points(camera.clip_from_world, bones_posed.reshape(b, 2 * k, 3))
         bones_px = (clip[..., :2] / clip[..., 3:] + 1) * self.image_size / 2
-        angles = posed.angles_rad
         return Prediction(
             **images,
-            posed_verts=posed.verts,
-            posed_bones=posed.bones_posed,
+            posed_verts=verts_posed,
+            posed_bones=bones_posed,
             bones_px=bones_px.reshape(b, k, 2, 2),
             camera=camera,
             rotation=jnp.swapaxes(camera.cam_from_world[:, :3, :3], 1, 2),
             probabilities=probabilities,
             angles_rad=jnp.zeros((b, k, 3)) if angles is None else angles,
-            rest=posed.rest,
-            counts=self._counts(posed.rest, posed.visible),
+            rest=rest,
+            counts=self._counts(rest, visible),
         )
+
+    def _refine(
+        self,
+        rig: Rig,
+        angles_rad: Float[Array, "b k 3"],
+        camera: Camera,
+        silhouette: Float[Array, "b h w 1"],
+        stage: Stage,
+    ) -> tuple[Float[Array, "b k 3"], Camera]:
+        """Joint angles and camera position that fit the predicted silhouette better.
+
+        A network that reads angles off tokens is right to within a token; the silhouette is known
+        to a pixel. Gradient descent from the network's answer on the silhouette losses.
+        """
+        rotation = jnp.swapaxes(camera.cam_from_world[:, :3, :3], 1, 2)
+        translation = camera.cam_from_world[:, :3, 3] + jnp.array([0.0, 0.0, self.camera.distance])
+        ones = jnp.ones_like(silhouette)
+
+        def loss(pose: tuple[Array, Array]) -> Array:
+            angles_rad, translation = pose
+            verts_posed, _ = self._pose(rig, angles_rad, stage)
+            alpha = render_silhouette(
+                verts_posed,
+                rig.rest.faces,
+                self._camera(rotation, translation),
+                image_size=self.image_size,
+                samples=self.samples,
+            )
+            fit = self.weights.mask * losses.mask_loss(alpha, silhouette, ones)
+            fit += self.weights.mask_pyramid * losses.mask_pyramid_loss(alpha, silhouette, ones)
+            # A sum over images: each is refined on its own.
+            size = len(angles_rad) * losses.articulation_loss(angles_rad)
+            return jnp.sum(fit) + self.weights.articulation * size
+
+        rate = optax.cosine_decay_schedule(self.refine_rate, self.refine_steps)
+        adam = optax.adam(rate)
+
+        def descend(_: int, state: tuple[Any, Any]) -> tuple[Any, Any]:
+            pose, moments = state
+            updates, moments = adam.update(jax.grad(loss)(pose), moments)
+            return optax.apply_updates(pose, updates), moments
+
+        pose = angles_rad, translation
+        (angles_rad, translation), _ = lax.fori_loop(
+            0, self.refine_steps, descend, (pose, adam.init(pose))
+        )
+        return angles_rad, self._camera(rotation, translation)
 
     def render_prior(
         self, params: Params, stage: Stage, azimuths_deg: Float[Array, " n"], image_size: int

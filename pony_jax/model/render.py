@@ -85,6 +85,29 @@ def find_surface(
     return Visible(surface, coverage, verts_clip, faces)
 
 
+def render_silhouette(
+    verts_posed: Float[Array, "b v 3"],
+    faces: Int[Array, "f 3"],
+    camera: Camera,
+    *,
+    image_size: int,
+    samples: int,
+) -> Float[Array, "b h w 1"]:
+    """Coverage of each pixel, differentiable in the vertices and the camera."""
+    size = image_size * samples
+    verts_clip = transform_points(camera.clip_from_world, verts_posed)
+    coverage, _ = rasterizer_ffi.rasterize(verts_clip, faces, (size, size), grad_db=False)
+    covered = (coverage[..., 3:] > 0).astype(jnp.float32)
+    fine = rasterizer_ffi.antialias(covered, coverage, verts_clip, faces)
+    return _pool(fine, samples)
+
+
+def _pool(fine: Float[Array, "b hs ws c"], samples: int) -> Float[Array, "b h w c"]:
+    """Mean over the samples of each pixel."""
+    b, hs, ws, c = fine.shape
+    return fine.reshape(b, hs // samples, samples, ws // samples, samples, c).mean(axis=(2, 4))
+
+
 def composite(
     visible: Visible, values: Float[Array, "n c"], *, samples: int
 ) -> Float[Array, "b h w c"]:
@@ -104,4 +127,4 @@ def composite(
     covered = visible.coverage[..., 3].reshape(b, h, samples, w, samples, 1) > 0
     fine = jnp.where(covered, image, 0.0).reshape(b, hs, ws, c)
     fine = rasterizer_ffi.antialias(fine, visible.coverage, visible.verts_clip, visible.faces)
-    return fine.reshape(b, h, samples, w, samples, c).mean(axis=(2, 4))
+    return _pool(fine, samples)

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from pony_jax.modules.linear import Linear
+from pony_jax.modules.linear import Linear, PerTokenLinear
 from pony_jax.ops.harmonic import harmonic_embedding
 
 
@@ -14,12 +14,17 @@ class ArticulationNetwork(nn.Module):
 
     MagicPony@e4a8b20:magicpony/networks.py:ArticulationNetwork, kind attention: a layer on
     [bone feature, bone position, embedded position], pre-norm transformer blocks, a linear output.
+
+    Attributes:
+      own_layers: each bone has a first and a last layer of its own, since a spine and a hoof look
+        for different things; otherwise all bones share them, as in the original.
     """
 
     hidden: int
     num_blocks: int
     num_heads: int
     num_frequencies: int
+    own_layers: bool
 
     @nn.compact
     def __call__(
@@ -27,13 +32,14 @@ class ArticulationNetwork(nn.Module):
     ) -> Float[Array, "b k 3"]:
         waves = harmonic_embedding(bone_positions, self.num_frequencies, 0.9 * np.pi)
         x = jnp.concatenate([bone_features, bone_positions, waves], axis=-1)
-        x = nn.gelu(Linear(self.hidden, name="input")(x), approximate=False)
+        layer = PerTokenLinear if self.own_layers else Linear
+        x = nn.gelu(layer(self.hidden, name="input")(x), approximate=False)
         x = nn.LayerNorm(epsilon=1e-5, name="input_norm")(x)
         for i in range(self.num_blocks):
             x = _Block(self.num_heads, name=f"block_{i}")(x)
         # Zero at the start: the animal begins in its rest pose. (The original begins with small
         # random angles, kept small by a multiplier that also makes the pose learn slowly.)
-        return Linear(3, zero_init=True, name="output")(x)
+        return layer(3, zero_init=True, name="output")(x)
 
 
 class _Block(nn.Module):

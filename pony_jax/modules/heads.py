@@ -1,4 +1,4 @@
-"""Heads on the frozen backbone's tokens: image vectors, viewpoint hypotheses, light."""
+"""Heads on the frozen backbone's tokens: image vectors, viewpoints, light, silhouettes."""
 
 import flax.linen as nn
 import jax.numpy as jnp
@@ -52,6 +52,49 @@ class TokenEncoder(nn.Module):
             name=f"conv_{halvings}",
         )(x)
         return x.reshape(len(x), -1)
+
+
+class SilhouetteHead(nn.Module):
+    """Where the animal is, from tokens and pixels: what poses are refined against.
+
+    Not in the original. Each token is joined by the pixels under it, convolutions look at its
+    surroundings, and each result is spread over the token's pixels.
+    """
+
+    hidden: int
+
+    @nn.compact
+    def __call__(
+        self,
+        tokens: Float[Array, "b t t c"],
+        image: Float[Array, "b h h 3"],
+        dropout_key: Array | None = None,
+    ) -> Float[Array, "b h h 1"]:
+        """Logit of each pixel.
+
+        Args:
+          dropout_key: in training; a few hundred photographs are soon known by heart.
+
+        Raises:
+          ValueError: unless the tokens divide the image evenly.
+        """
+        b, t = tokens.shape[:2]
+        side = image.shape[1] // t
+        if image.shape[1] != t * side:
+            raise ValueError(
+                f"image: expected a side that is a multiple of the {t} tokens along it, got "
+                f"{image.shape[1]} px; choose another data.image_size or --token_grid"
+            )
+        pixels = image.reshape(b, t, side, t, side, 3).swapaxes(2, 3).reshape(b, t, t, -1)
+        x = jnp.concatenate([tokens, pixels - 0.5], axis=-1)
+        x = nn.Dropout(0.2, deterministic=dropout_key is None)(x, rng=dropout_key)
+        x = nn.gelu(nn.Dense(self.hidden, name="input")(x))
+        for i in (1, 2):
+            h = nn.LayerNorm(epsilon=1e-5, name=f"norm_{i}")(x)
+            x = x + nn.gelu(nn.Conv(self.hidden, (3, 3), name=f"conv_{i}")(h))
+        x = nn.Dense(side * side, name="output")(nn.LayerNorm(epsilon=1e-5, name="norm_out")(x))
+        x = x.reshape(b, t, t, side, side).swapaxes(2, 3)
+        return x.reshape(b, t * side, t * side, 1)
 
 
 class LightHead(nn.Module):

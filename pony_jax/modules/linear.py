@@ -39,6 +39,29 @@ class Linear(nn.Module):
         )(x)
 
 
+class PerTokenLinear(nn.Module):
+    """A layer of its own for each token of a fixed number: `x[:, k] @ kernel[k] + bias[k]`."""
+
+    features: int
+    zero_init: bool = False
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "b k i"]) -> Float[Array, "b k o"]:
+        k, fan_in = x.shape[1:]
+        zeros = nn.initializers.zeros
+        kernel_init = zeros if self.zero_init else torch_kernel_init
+        bias_init = zeros if self.zero_init else torch_bias_init(fan_in)
+
+        def kernels(key: Array, shape: tuple[int, ...]) -> Array:
+            return jax.vmap(lambda token_key: kernel_init(token_key, shape[1:], jnp.float32))(
+                jax.random.split(key, shape[0])
+            )
+
+        kernel = self.param("kernel", kernels, (k, fan_in, self.features))
+        bias = self.param("bias", bias_init, (k, self.features))
+        return jnp.einsum("bki,kio->bko", x, kernel) + bias
+
+
 class MLP(nn.Module):
     """Linear layers without bias, ReLU between them, none at the end."""
 

@@ -99,6 +99,13 @@ def hypothesis_score_loss(
     return (score - lax.stop_gradient(target)) ** 2
 
 
+def silhouette_loss(
+    logits: Float[Array, "b h w 1"], mask: Float[Array, "b h w 1"]
+) -> Float[Array, ""]:
+    """Cross-entropy of the predicted silhouette, over all pixels."""
+    return jnp.mean(_cross_entropy(logits, mask))
+
+
 def eikonal_loss(gradients: Float[Array, "n 3"]) -> Float[Array, ""]:
     """Mean squared deviation of the SDF's slope from 1; no gradient where the slope is 0."""
     slope = safe_sqrt(jnp.sum(gradients * gradients, axis=-1))
@@ -117,7 +124,9 @@ def sdf_sign_loss(sdf: Float[Array, " n"], edges: Int[Array, "e 2"]) -> Float[Ar
     return jnp.sum(jnp.where(crossing, error, 0.0)) / jnp.maximum(jnp.sum(crossing), 1)
 
 
-def _cross_entropy(logit: Float[Array, "*n"], label: Bool[Array, "*n"]) -> Float[Array, "*n"]:
+def _cross_entropy(
+    logit: Float[Array, "*n"], label: Float[Array, "*n"] | Bool[Array, "*n"]
+) -> Float[Array, "*n"]:
     return jax.nn.softplus(logit) - logit * label
 
 

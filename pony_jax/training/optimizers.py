@@ -61,7 +61,7 @@ def parameter_groups(
     return {
         "prior": Group(r"prior/", prior_rate, lambda stage: True),
         "image": Group(
-            r"instance/(out_encoder|viewpoint_head|light_head|texture_field)/",
+            r"instance/(out_encoder|viewpoint_head|light_head|texture_field|silhouette_head)/",
             instance_rate,
             lambda stage: True,
         ),

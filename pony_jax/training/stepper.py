@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Array
 
 from pony_jax.model import Capacities, Pony, Stage
+from pony_jax.training.environment import retire_freed_memory
 from pony_jax.training.errors import RunError
 from pony_jax.training.optimizers import Group
 from pony_jax.training.step import Outcome, Report, TrainState, train_step
@@ -119,6 +120,7 @@ class Stepper:
     ) -> Callable[..., tuple[TrainState, Report]]:
         start = time.perf_counter()
         compiled = self._step_function.lower(*args, stage=stage).compile()
+        retire_freed_memory()
         seconds = time.perf_counter() - start
         self._say(f"step {step}: compiled in {seconds:.1f} s for {describe_stage(stage)}")
         return compiled
