@@ -1,5 +1,6 @@
 """Scores a run: python -m pony_jax.evaluate --workdir=DIR --split=test [--json=FILE]."""
 
+import dataclasses
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -21,6 +22,9 @@ _WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run.", required=T
 _SPLIT = flags.DEFINE_string("split", "test", "Split of the run's data set.")
 _DATA_DIR = flags.DEFINE_string("data_dir", None, "Where the data set is now, if it was moved.")
 _JSON = flags.DEFINE_string("json", None, "File that the scores are written to as well.")
+_REFINE_STEPS = flags.DEFINE_integer(
+    "refine_steps", None, "Steps that refine each pose, if not the run's; 0 = the networks alone."
+)
 _HIDE = flags.DEFINE_bool("hide_photographs", False, "Panel with outlines, not photographs.")
 
 
@@ -34,10 +38,14 @@ def main(argv: Sequence[str]) -> None:
     if _DATA_DIR.value:
         config.data.data_dir = _DATA_DIR.value
     split = load_named_split(config.data, _SPLIT.value, say)
-    predictor = Predictor(run.model, run.capacities)
+    model = run.model
+    if _REFINE_STEPS.value is not None:
+        model = dataclasses.replace(model, refine_steps=_REFINE_STEPS.value)
+    predictor = Predictor(model, run.capacities)
     scores = {
         "split": _SPLIT.value,
         "num_updates": run.num_updates,
+        "refine_steps": model.refine_steps,
         **evaluate_split(predictor, run.params, run.num_updates, split, config.data.batch_size),
     }
     text = json.dumps(scores, indent=2)

@@ -47,7 +47,7 @@ class Predictor:
     def stage(self, num_updates: int) -> Stage:
         """The stage that predictions after `num_updates` steps are made in."""
         step = _last(num_updates)
-        self.capacities = self.capacities.grown_to(self._model.initial_capacities(step))
+        self.capacities = self.capacities.grown_to(self._model.expected_counts(step))
         return self._model.stage_at(step, self.capacities)
 
 

@@ -59,9 +59,8 @@ def convert(checkpoint: Path, settings: str, out: Path) -> Converted:
     step = config.num_steps if converted.num_updates is None else converted.num_updates
     state = TrainState(converted.params, converted.moments, jnp.int32(step))
     workdir = open_workdir(out, config)
-    capacities: Capacities = model.initial_capacities(step)
     Checkpoints(workdir, keep=config.checkpoint.keep).save(
-        state, Progress(token_shape, capacities, 0.0)
+        state, Progress(token_shape, Capacities(0, 0, 0), 0.0)
     )
     if converted.backbone:
         np.savez(workdir / _BACKBONE_FILE, **converted.backbone)

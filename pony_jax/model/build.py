@@ -17,8 +17,16 @@ def build_model(config: ConfigDict, token_shape: tuple[int, int]) -> Pony:
     Args:
       config: the whole resolved configuration.
       token_shape: side and channels of the data set's token maps.
+
+    Raises:
+      ValueError: for settings that do not go together.
     """
     model = config.model
+    if model.refine_steps and not model.silhouette_hidden:
+        raise ValueError(
+            f"model.refine_steps: expected 0 without a silhouette head, got {model.refine_steps}; "
+            "poses are refined against its silhouettes, so set model.silhouette_hidden as well"
+        )
     half_view = model.camera_distance * np.tan(np.deg2rad(model.fov_y_deg / 2))
     return Pony(
         prior=Prior(

@@ -182,10 +182,10 @@ class Pony:
             capacities=capacities,
         )
 
-    def initial_capacities(self, step: int) -> Capacities:
-        """Buffers that hold the starting ellipsoid and images filled to a quarter.
+    def expected_counts(self, step: int) -> Capacities:
+        """Sizes of the starting ellipsoid and of images filled to a quarter.
 
-        Whatever they are, a buffer that turns out too small is grown by the training loop.
+        Buffers grown to these last for a while; the training loop grows what turns out too small.
         """
         resolution = self.stage_at(step, Capacities(0, 0, 0)).grid_resolution
         cell = 2 * max(self.prior.grid_extent) / resolution
@@ -194,7 +194,7 @@ class Pony:
         area = 4 * np.pi * (((x * y) ** 1.6 + (x * z) ** 1.6 + (y * z) ** 1.6) / 3) ** (1 / 1.6)
         verts = 8 * area / cell**2  # 6.4 a cell's face are used (measured), and legs are to come
         pixels = 0.24 * self.batch_size * self.image_size**2
-        return Capacities(0, 0, 0).grown_to(Capacities(int(verts), int(2 * verts), int(pixels)))
+        return Capacities(int(verts), int(2 * verts), int(pixels))
 
     # The forward pass
 

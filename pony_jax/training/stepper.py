@@ -106,7 +106,7 @@ class Stepper:
         return repeated
 
     def _dispatch(self, step: int, batch: Batch) -> Report:
-        wanted = self._model.initial_capacities(step)
+        wanted = self._model.expected_counts(step)
         self.capacities = self.capacities.grown_to(wanted)
         stage = self._model.stage_at(step, self.capacities)
         args = (self.state, batch, np.int32(step), self._key)

@@ -34,9 +34,11 @@ def test_joint_angles_equal_the_original(golden_case, equals_original, name):
         articulation_heads=8,
         articulation_frequencies=cfg["embedder_freq_arti"],
         articulation_window=1,
+        articulation_own_layers=False,
         articulation_multiplier=cfg["articulation_multiplier"],
         max_angle_deg=float(cfg["max_arti_angle"]),
         constrain_legs=bool(cfg["constrain_legs"]),
+        silhouette_hidden=0,
     )
     weights = {k.removeprefix("w/"): v for k, v in case.items() if k.startswith("w/")}
     params = {"articulation_network": module_params(weights, articulation_network)}

@@ -217,7 +217,11 @@ def test_articulation_network(golden_case, equals_original):
     case = golden_case("model_01_networks", "arti_attention")
     cfg = case["cfg"]
     network = ArticulationNetwork(
-        cfg["nf"], cfg["num_layers"], cfg["num_heads"], cfg["n_harmonic_functions"]
+        cfg["nf"],
+        cfg["num_layers"],
+        cfg["num_heads"],
+        cfg["n_harmonic_functions"],
+        own_layers=False,
     )
     assert cfg["embedder_scalar"] == pytest.approx(0.9 * np.pi)
     check(

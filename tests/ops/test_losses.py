@@ -134,6 +134,14 @@ def test_nothing_to_average_gives_zero():
     np.testing.assert_array_equal(gradient, 0.0)
 
 
+def test_silhouette_loss_is_the_mean_cross_entropy():
+    logits = jnp.array([[[[0.0], [2.0]], [[-3.0], [50.0]]]])
+    mask = jnp.array([[[[1.0], [0.0]], [[0.0], [1.0]]]])
+    p = 1 / (1 + np.exp(-np.asarray(logits)))
+    expected = -np.mean(np.log(np.where(np.asarray(mask) > 0, p, 1 - p)))
+    np.testing.assert_allclose(losses.silhouette_loss(logits, mask), expected, rtol=1e-6)
+
+
 def test_mask_pyramid_of_one_wrong_pixel():
     alpha = jnp.zeros((1, 32, 32, 1)).at[0, 17, 18].set(1.0)
     mask, valid = jnp.zeros_like(alpha), jnp.ones_like(alpha)

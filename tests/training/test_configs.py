@@ -21,6 +21,15 @@ def test_no_variant_adds_a_key() -> None:
         assert keys(horse.get_config(variant)) == keys(base.get_config())
 
 
+def test_refinement_without_silhouettes_is_refused() -> None:
+    config = horse.get_config("test")
+    config.model.silhouette_hidden = 0
+    with pytest.raises(
+        ValueError, match=r"refine_steps: expected 0 .* got 50; .*_hidden"
+    ):
+        build_model(config, (8, 8))
+
+
 def test_the_paper_variant_keeps_the_original_numbers() -> None:
     config = horse.get_config("paper")
     assert config.optimizer.prior_learning_rate == 1e-3

@@ -38,3 +38,30 @@ def test_repeated_steps_reuse_their_memory() -> None:
     # The median of 21 steps; 45,000 without the settings. Not the mean: measured, about one step in
     # five still takes its buffers from an arena that other threads had made before the settings.
     assert faults < 500
+
+
+_RETIRED = """
+import ctypes
+from pony_jax.training.environment import keep_freed_memory, retire_freed_memory
+assert keep_freed_memory()
+libc = ctypes.CDLL(None)
+libc.malloc.restype, libc.malloc.argtypes = ctypes.c_void_p, [ctypes.c_size_t]
+libc.free.argtypes = [ctypes.c_void_p]
+blocks = [libc.malloc(100_000 + 64 * i) for i in range(400)]
+for block in blocks[::2]:
+    libc.free(block)  # every other one, so that they cannot join
+retired = retire_freed_memory()
+new = libc.malloc(100_000)
+print(retired, new > max(blocks), retire_freed_memory())
+"""
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="glibc only")
+def test_freed_blocks_are_not_used_again_once_retired() -> None:
+    run = [sys.executable, "-c", _RETIRED]
+    text = subprocess.run(run, capture_output=True, text=True, check=True).stdout
+    retired, is_new, retired_later = text.split()
+    assert int(retired) >= 200
+    assert is_new == "True"
+    # Nothing was freed since but what this test printed.
+    assert int(retired_later) < 20

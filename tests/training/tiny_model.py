@@ -34,7 +34,7 @@ class TinyModel:
         }
         return {"prior": {"sdf": {"kernel": values[:1]}}, "instance": instance}
 
-    def initial_capacities(self, step: int) -> Capacities:
+    def expected_counts(self, step: int) -> Capacities:
         return Capacities(4, 8, 16)
 
     def stage_at(self, step: int, capacities: Capacities) -> Stage:

@@ -1,0 +1,229 @@
+"""Where does a training step's time go, and how far is it from the machine's matrix rate?
+
+    python experiments/benchmarks/step.py
+    python experiments/benchmarks/step.py --sizes=original       # grid 32, hidden and heads 64
+    python experiments/benchmarks/step.py --sizes=original_large # grid 64, hidden and heads 128
+
+The animal is the starting shape with everything switched on, the images are random: nothing needs
+to be downloaded or trained. Times are minimum and median of `--repeats` warm calls, gradients
+included; parts are compiled on their own, so their sum is not the whole. FLOPs are XLA's count.
+"""
+
+import argparse
+import functools
+import statistics
+import time
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from ml_collections import ConfigDict
+
+from configs import horse
+from pony_jax.model import Capacities, Pony, Stage, build_model
+from pony_jax.model.objective import Rendered, image_losses
+from pony_jax.model.render import composite
+from pony_jax.ops import losses
+from pony_jax.training.environment import keep_freed_memory, retire_freed_memory
+from pony_jax.training.optimizers import parameter_groups
+from pony_jax.training.step import init_state, train_step
+
+_TOKENS = (16, 64)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--sizes", choices=("default", "original", "original_large"))
+    parser.add_argument("--repeats", type=int, default=30)
+    args = parser.parse_args()
+    keep_freed_memory()
+    model, config = _model(args.sizes or "default")
+    params = jax.jit(model.init)(jax.random.key(0))
+    batch = _batch(config)
+    stage = _stage(model, params, batch, config.model.fine_resolution)
+    timer = _Timer(args.repeats)
+    print(f"{jax.devices()[0].device_kind}, jax {jax.__version__}; {stage}")
+
+    square = jnp.ones((2048, 2048))
+    timer.measure("matrix product 2048^3", lambda a: a @ a, square, flops=2 * 2048**3)
+    for name, (function, arguments) in _parts(model, params, batch, stage).items():
+        timer.measure(name, function, *arguments)
+    timer.measure_steps("training step", model, config, params, batch, stage)
+
+
+def _model(sizes: str) -> tuple[Pony, ConfigDict]:
+    """The default configuration, or the network and grid sizes that the original was timed at."""
+    config = horse.get_config()
+    if sizes != "default":
+        large = sizes == "original_large"
+        width, resolution = (128, 64) if large else (64, 32)
+        config.model.hidden = width
+        config.model.encoder_hidden = width
+        config.model.fine_resolution = resolution
+        # The original's own choices: its cube, shared layers, one token a bone, no silhouettes.
+        config.model.grid_extent = (7.0, 7.0, 7.0)
+        config.model.ellipsoid = (1.0, 1.0, 2.0)
+        config.model.articulation_own_layers = False
+        config.model.articulation_window = 1
+        config.model.silhouette_hidden = 0
+        config.model.refine_steps = 0
+    return build_model(config, _TOKENS), config
+
+
+def _batch(config: ConfigDict) -> dict[str, jax.Array]:
+    rng = np.random.default_rng(0)
+    size, b = config.data.image_size, config.data.batch_size
+
+    def noise(*shape: int) -> jax.Array:
+        return jnp.asarray(rng.uniform(size=(b, *shape)), jnp.float32)
+
+    token_shape = (_TOKENS[0], _TOKENS[0], _TOKENS[1])
+    one = (size, size, 1)
+    return {
+        "image": noise(size, size, 3),
+        "feature": noise(size, size, config.model.feature_dim),
+        "mask": jnp.round(noise(*one)),
+        "valid": jnp.ones((b, *one)),
+        "distance_outside": noise(*one),
+        "distance_inside": noise(*one),
+        "patch_key": noise(*token_shape),
+        "patch_out": noise(*token_shape),
+    }
+
+
+def _stage(model: Pony, params: dict, batch: dict, resolution: int) -> Stage:
+    """Everything switched on, with buffers that hold the starting shape."""
+    capacities = Capacities(1, 1, 1)
+    while True:
+        stage = Stage(resolution, True, True, True, capacities)
+        loss = jax.jit(model.loss, static_argnums=4)
+        counts = loss(params, batch, jnp.int32(0), jax.random.key(0), stage)[1]["counts"]
+        wanted = Capacities(*map(int, counts))
+        if capacities.covers(wanted):
+            return stage
+        capacities = capacities.grown_to(wanted)
+
+
+def _parts(
+    model: Pony, params: dict, batch: dict, stage: Stage
+) -> dict[str, tuple[Callable[..., Any], tuple[Any, ...]]]:
+    """Scalar functions of parameters or arrays, whose gradients are timed."""
+    key = jax.random.key(0)
+    rest = jax.jit(lambda p: model._prior_shape(p, stage))(params)
+    hypotheses = jax.jit(model._hypotheses)(params, batch)
+    chosen = jnp.zeros(len(batch["image"]), jnp.int32)
+    camera = model._chosen_camera(hypotheses, chosen)
+    rig = jax.jit(lambda p: model._rig(p, batch, rest, stage))(params)
+    angles = jax.jit(lambda p: model._angles(p, batch, rig, camera))(params)
+    verts, _ = jax.jit(lambda a: model._pose(rig, a, stage))(angles)
+    visible = jax.jit(lambda v: model._find_surface(v, rest, camera, stage))(verts)
+    values = jnp.ones((stage.capacities.pixels, 4 + batch["feature"].shape[-1]))
+    image = jnp.full((*batch["image"].shape[:3], values.shape[1]), 0.5)
+
+    def heads(p: dict) -> Any:
+        tokens = {"viewpoint": "patch_key", "shape_feature": "patch_key", "appearance": "patch_out"}
+        return [model._apply(p, name, batch[key]) for name, key in tokens.items()]
+
+    def deform(p: dict) -> Any:
+        new = model._rig(p, batch, rest, stage)
+        return new.verts, new.bones
+
+    def silhouette(p: dict) -> Any:
+        logits = model._apply(p, "silhouette", batch["patch_key"], batch["image"], key)
+        return losses.silhouette_loss(logits, batch["mask"])
+
+    def surface(v: jax.Array) -> Any:
+        found = model._find_surface(v, rest, camera, stage).surface
+        return found.point_rest, found.normal_cam
+
+    def compare(x: jax.Array) -> Any:
+        return image_losses(Rendered(x[..., :3], x[..., 3:4], x[..., 4:]), batch)
+
+    def composed(x: jax.Array, clip: jax.Array) -> Any:
+        return composite(visible._replace(verts_clip=clip), x, samples=model.samples)
+
+    parts = {
+        "SDF on the grid, marching": (lambda p: model._prior_shape(p, stage).verts, (params,)),
+        "Eikonal": (lambda p: model._eikonal(p, rest, key), (params,)),
+        "image heads": (heads, (params,)),
+        "deformation, bones, weights": (deform, (params,)),
+        "articulation network": (lambda p: model._angles(p, batch, rig, camera), (params,)),
+        "kinematics, skinning": (lambda a: model._pose(rig, a, stage)[0], (angles,)),
+        "rasterise, interpolate": (surface, (verts,)),
+        "texture, features, light": (lambda p: model._shade(p, batch, visible), (params,)),
+        "composite, antialias": (composed, (values, visible.verts_clip)),
+        "image losses": (compare, (image,)),
+    }
+    if model.instance.silhouette_hidden:
+        parts["silhouette head"] = (silhouette, (params,))
+    return {
+        name: (functools.partial(_gradient, function), arguments)
+        for name, (function, arguments) in parts.items()
+    }
+
+
+def _gradient(function: Callable[..., Any], *arguments: Any) -> Any:
+    def total(*arguments: Any) -> jax.Array:
+        return sum(jnp.sum(x * x) for x in jax.tree.leaves(function(*arguments)))
+
+    return jax.grad(total, argnums=tuple(range(len(arguments))))(*arguments)
+
+
+class _Timer:
+    """Times functions and compares their FLOPs with the rate of the first."""
+
+    def __init__(self, repeats: int):
+        self._repeats = repeats
+        self._best_rate = 0.0
+        print(f"{'part':30s} {'min ms':>8s} {'median':>8s} {'GFLOP':>8s} {'of matrix rate':>15s}")
+
+    def measure(
+        self, name: str, function: Callable[..., Any], *arguments: Any, flops: float = 0
+    ) -> None:
+        lowered = jax.jit(function).lower(*arguments)
+        compiled = lowered.compile()
+        retire_freed_memory()
+        self._report(
+            name,
+            flops or lowered.cost_analysis()["flops"],
+            [_seconds(lambda: compiled(*arguments)) for _ in range(self._repeats + 2)][2:],
+        )
+
+    def measure_steps(
+        self, name: str, model: Pony, config: ConfigDict, params: dict, batch: dict, stage: Stage
+    ) -> None:
+        """Whole steps with their update, each from the state that the one before left."""
+        groups = parameter_groups(**config.optimizer, num_steps=config.num_steps)
+        state = init_state(model, groups, jax.random.key(0))._replace(params=params)
+        step = functools.partial(train_step, model=model, groups=groups, stage=stage)
+        arguments = state, batch, np.int32(0), jax.random.key(0)
+        lowered = jax.jit(step, donate_argnums=0).lower(*arguments)
+        compiled = lowered.compile()
+        retire_freed_memory()
+        seconds = []
+        for i in range(self._repeats + 2):
+            start = time.perf_counter()
+            state, _ = jax.block_until_ready(compiled(state, batch, np.int32(i), arguments[3]))
+            seconds.append(time.perf_counter() - start)
+        self._report(name, lowered.cost_analysis()["flops"], seconds[2:])
+
+    def _report(self, name: str, flops: float, seconds: list[float]) -> None:
+        rate = flops / min(seconds)
+        self._best_rate = self._best_rate or rate
+        print(
+            f"{name:30s} {1e3 * min(seconds):8.2f} {1e3 * statistics.median(seconds):8.2f} "
+            f"{flops / 1e9:8.2f} {rate / self._best_rate:14.0%}",
+            flush=True,
+        )
+
+
+def _seconds(call: Callable[[], Any]) -> float:
+    start = time.perf_counter()
+    jax.block_until_ready(call())
+    return time.perf_counter() - start
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,105 @@
+"""The forward pass in use: poses refined against the silhouettes that the model predicts."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from configs import horse
+from pony_jax.model import Capacities, Pony, Stage, build_model
+from pony_jax.model.render import composite, find_surface, render_silhouette
+from pony_jax.ops.losses import mask_loss
+
+STAGE = Stage(16, True, True, True, Capacities(verts=1024, faces=2048, pixels=1024))
+
+
+@pytest.fixture(scope="module")
+def model() -> Pony:
+    return build_model(horse.get_config("test"), (8, 6))
+
+
+@pytest.fixture(scope="module")
+def params(model):
+    return jax.jit(model.init)(jax.random.key(0))
+
+
+@pytest.fixture(scope="module")
+def batch():
+    rng = np.random.default_rng(0)
+    tokens = rng.normal(size=(2, 2, 8, 8, 6)).astype(np.float32)
+    image = rng.uniform(size=(2, 32, 32, 3)).astype(np.float32)
+    return {"image": image, "patch_key": tokens[0], "patch_out": tokens[1]}
+
+
+def _predict(model, params, batch):
+    return jax.jit(model.predict, static_argnums=3)(params, batch, 7, STAGE)
+
+
+@pytest.fixture(scope="module")
+def target(model, params, batch) -> jax.Array:
+    """Silhouettes of the animals in other poses than the networks read off the images."""
+    rest = model._prior_shape(params, STAGE)
+    rig = model._rig(params, batch, rest, STAGE)
+    hypotheses = model._hypotheses(params, batch)
+    camera = model._chosen_camera(hypotheses, jnp.zeros(2, jnp.int32))
+    angles = 0.35 * jax.random.normal(jax.random.key(1), (2, 20, 3))
+    verts, _ = model._pose(rig, angles, STAGE)
+    return render_silhouette(verts, rest.faces, camera, image_size=32, samples=2)
+
+
+@pytest.mark.slow
+def test_refinement_brings_the_pose_nearer_to_the_silhouette(model, params, batch, target):
+    rest = model._prior_shape(params, STAGE)
+    rig = model._rig(params, batch, rest, STAGE)
+    camera = model._chosen_camera(model._hypotheses(params, batch), jnp.zeros(2, jnp.int32))
+
+    @jax.jit
+    def errors(angles, camera):
+        verts, _ = model._pose(rig, angles, STAGE)
+        alpha = render_silhouette(verts, rest.faces, camera, image_size=32, samples=2)
+        return mask_loss(alpha, target, jnp.ones_like(target))
+
+    start = jnp.zeros((2, 20, 3))
+    angles, moved = jax.jit(model._refine, static_argnums=4)(rig, start, camera, target, STAGE)
+    before, after = errors(start, camera), errors(angles, moved)
+    # Silhouettes of this very animal can be met; most of the error must go in every image.
+    assert np.all(after < 0.5 * before)
+    # Only the position of a camera is refined, not its direction.
+    np.testing.assert_array_equal(moved.cam_from_world[:, :3, :3], camera.cam_from_world[:, :3, :3])
+
+
+@pytest.mark.slow
+def test_each_image_is_refined_on_its_own(model, params, batch):
+    both = _predict(model, params, batch)
+    one = _predict(model, params, {name: value[:1] for name, value in batch.items()})
+    # Adam normalises each angle on its own; what is left is the order of float32 sums, through 50
+    # steps of up to 0.02 rad.
+    np.testing.assert_allclose(both.angles_rad[:1], one.angles_rad, atol=5e-3)
+
+
+@pytest.mark.slow
+def test_without_refinement_the_networks_answer_stands(model, params, batch):
+    plain = dataclasses.replace(model, refine_steps=0)
+    prediction = _predict(plain, params, batch)
+    # Untrained networks say: at rest.
+    np.testing.assert_array_equal(prediction.angles_rad, 0.0)
+    assert np.abs(_predict(model, params, batch).angles_rad).max() > 0
+
+
+def test_a_silhouette_is_the_coverage_of_a_composite(model, params):
+    rest = jax.jit(model._prior_shape, static_argnums=1)(params, STAGE)
+    camera = model._camera(jnp.eye(3)[None], jnp.array([[0.1, 0.0, 0.3]]))
+
+    @jax.jit
+    def both_ways(verts):
+        sizes = {"image_size": 32, "samples": 2}
+        visible = find_surface(verts, rest.verts, rest.faces, camera, max_pixels=1024, **sizes)
+        covered = composite(visible, jnp.ones((1024, 1)), samples=2)
+        return render_silhouette(verts, rest.faces, camera, **sizes), covered
+
+    silhouette, covered = both_ways(rest.verts[None])
+    assert 0.05 < float(silhouette.mean()) < 0.95
+    # The same samples, antialiased by the same kernel.
+    np.testing.assert_allclose(silhouette, covered, atol=1e-6)

@@ -1,0 +1,80 @@
+"""What the original has no counterpart of: the silhouette head, layers of a token's own."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from pony_jax.modules.heads import SilhouetteHead
+from pony_jax.modules.linear import Linear, PerTokenLinear
+
+
+def _inputs(tokens: int = 8, side: int = 4) -> tuple[jax.Array, jax.Array]:
+    rng = np.random.default_rng(0)
+    token_map = rng.normal(size=(2, tokens, tokens, 6)).astype(np.float32)
+    image = rng.uniform(size=(2, tokens * side, tokens * side, 3)).astype(np.float32)
+    return jnp.asarray(token_map), jnp.asarray(image)
+
+
+def _shift(maps: jax.Array, pixels: int) -> jax.Array:
+    return jnp.roll(maps, (pixels, 2 * pixels), axis=(1, 2))
+
+
+def test_silhouettes_move_with_the_image():
+    # A shift by whole tokens shifts the silhouette, but for a rim that sees the border: a 1x1 layer
+    # and two of 3x3 see two tokens around.
+    tokens, image = _inputs()
+    head = SilhouetteHead(8)
+    params = head.init(jax.random.key(0), tokens, image)
+    here = head.apply(params, tokens, image)
+    there = head.apply(params, _shift(tokens, 1), _shift(image, 4))
+    inner = slice(4 * 4, 4 * 6)
+    # Sums of 6 + 48 terms in float32, in another order of vector lanes.
+    np.testing.assert_allclose(_shift(here, 4)[:, inner, inner], there[:, inner, inner], atol=1e-5)
+
+
+def test_a_pixel_of_the_image_is_read_by_its_own_token():
+    tokens, image = _inputs()
+    head = SilhouetteHead(8)
+    params = head.init(jax.random.key(0), tokens, image)
+    gradient = jax.grad(lambda image: head.apply(params, tokens, image)[0, 0, 0, 0])(image)
+    seen = np.abs(np.asarray(gradient[0])).sum(axis=-1) > 0
+    assert seen[:4, :4].all()
+    assert not seen[12:, :].any() and not seen[:, 12:].any()
+
+
+def test_dropout_is_for_training_only():
+    tokens, image = _inputs()
+    head = SilhouetteHead(8)
+    params = head.init(jax.random.key(0), tokens, image)
+    first, second = (head.apply(params, tokens, image, jax.random.key(i)) for i in (1, 2))
+    assert not np.array_equal(first, second)
+    np.testing.assert_array_equal(
+        head.apply(params, tokens, image), head.apply(params, tokens, image)
+    )
+
+
+def test_an_image_that_tokens_do_not_divide_is_refused():
+    tokens, image = _inputs()
+    with pytest.raises(ValueError, match="multiple of the 8 tokens along it, got 30 px"):
+        SilhouetteHead(8).init(jax.random.key(0), tokens, image[:, :30, :30])
+
+
+def test_per_token_layers_equal_a_layer_for_each():
+    x = jnp.asarray(np.random.default_rng(0).normal(size=(3, 4, 5)).astype(np.float32))
+    layer = PerTokenLinear(7)
+    params = layer.init(jax.random.key(0), x)
+    kernel, bias = params["params"]["kernel"], params["params"]["bias"]
+    out = layer.apply(params, x)
+    for k in range(4):
+        own = {"params": {"dense": {"kernel": kernel[k], "bias": bias[k]}}}
+        # The same sums of five terms.
+        np.testing.assert_allclose(out[:, k], Linear(7).apply(own, x[:, k]), atol=1e-6)
+    # Uniform in +-1/sqrt(5), like one layer: the number of tokens does not count as inputs.
+    assert 0.9 * 5**-0.5 < np.abs(kernel).max() <= 5**-0.5
+
+
+def test_per_token_layers_can_start_at_zero():
+    layer = PerTokenLinear(3, zero_init=True)
+    out, _ = layer.init_with_output(jax.random.key(0), jnp.ones((2, 4, 5)))
+    np.testing.assert_array_equal(out, 0.0)
