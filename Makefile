@@ -2,6 +2,8 @@
 PYTHON ?= python3
 VENV := .venv
 RUN := $(VENV)/bin/python
+# Most of the tests' time is compilation, which uses one core each.
+PYTEST_WORKERS := -n 2 --dist loadfile
 WORKDIR ?= runs/horse
 
 .PHONY: train test test-fast lint sanitize clean
@@ -11,10 +13,10 @@ train: $(VENV)/.train
 
 test: $(VENV)/.test
 	$(RUN) -m ruff check .
-	$(RUN) -m pytest
+	$(RUN) -m pytest $(PYTEST_WORKERS)
 
 test-fast: $(VENV)/.test
-	$(RUN) -m pytest -m "not slow"
+	$(RUN) -m pytest $(PYTEST_WORKERS) -m "not slow"
 
 lint: $(VENV)/.test
 	$(RUN) -m ruff check .

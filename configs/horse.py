@@ -38,7 +38,7 @@ def _cpu_sized(config: ConfigDict) -> None:
     config.model.feature_mirror = True
     config.model.texture_layers = 4
     config.model.texture_frequencies = 8
-    config.model.deformation_layers = 3
+    config.model.deformation_layers = 2
     config.model.deformation_frequencies = 6
     config.model.light_layers = 3
     config.model.articulation_blocks = 2
@@ -80,7 +80,7 @@ def _cpu_sized(config: ConfigDict) -> None:
 
 def _synthetic(config: ConfigDict) -> None:
     _cpu_sized(config)
-    config.num_steps = 12_000
+    config.num_steps = 11_000
 
 
 def _photos(config: ConfigDict) -> None:
