@@ -117,9 +117,10 @@ def summarise_pck(
     that holds an image a times and another b times takes their pair a * b times.
     """
     values = pck(errors, counts)
-    num_images = int(pairs.max(initial=-1)) + 1
-    rng = np.random.default_rng(seed)
-    drawn = rng.multinomial(num_images, np.full(num_images, 1 / max(num_images, 1)), num_resamples)
+    num_images = int(pairs.max(initial=0)) + 1
+    drawn = np.random.default_rng(seed).multinomial(
+        num_images, np.full(num_images, 1 / num_images), num_resamples
+    )
     weights = (drawn[:, pairs[:, 0]] * drawn[:, pairs[:, 1]]).astype(float)
     resampled = pck(errors, counts, pair_weights=weights)
 

@@ -10,13 +10,15 @@ true chain is cut into as many pieces of equal length as the model has bones in 
 | `rear`             | body bones, centre to tail    | hips, tail_dock, tail_hair |
 | `left_fore`, ...   | leg, hip to foot              | upper_arm .. fore_hoof, thigh .. hind_hoof |
 
-A model's leg starts on its spine and the true one where the limb leaves the body, so a constant
-error of some degrees is the best that can be had; `still_error_deg` says what a skeleton would get
-that has the true mean pose and never moves.
+The chains do not start in the same places (a model's leg hangs from its spine) and the model's are
+straight at rest, so a bone may differ from its true piece by a constant: for each bone the smallest
+rotation between the two mean directions, one for all images, is taken out. `still_error_deg` is
+what a skeleton would get that never moves: a model that reads poses is below it.
 """
 
 import numpy as np
 from jaxtyping import Float
+from scipy.spatial.transform import Rotation
 
 from pony_jax.ops.bones import Skeleton
 
@@ -99,7 +101,8 @@ def score_poses(predicted: Chains, true: Chains) -> dict[str, Float[np.ndarray, 
 
     Returns:
       for `front`, `rear` and `legs` (all four together): `<chain>_error_deg`, the angle between a
-        predicted bone and the true piece, mean over bones; and `<chain>_still_error_deg`;
+        predicted bone and the true piece, without the constant, mean over bones;
+        `<chain>_still_error_deg`; and `<chain>_raw_error_deg`, with the constant;
       `leg_swing_error_deg`: error of the angle between foot-to-hip and the vertical in the plane
         of symmetry, less the leg's mean over all images, in prediction and truth: a constant
         difference between the skeletons drops out. `leg_swing_still_error_deg` accordingly;
@@ -120,14 +123,27 @@ def score_poses(predicted: Chains, true: Chains) -> dict[str, Float[np.ndarray, 
         ours = np.concatenate([directions[chain][0] for chain in chains], axis=1)
         truth = np.concatenate([directions[chain][1] for chain in chains], axis=1)
         still = np.broadcast_to(_unit(truth.mean(axis=0)), truth.shape)
-        scores[f"{group}_error_deg"] = _angles_deg(ours, truth).mean(axis=1)
+        scores[f"{group}_error_deg"] = _angles_deg(_without_constant(ours, truth), truth).mean(1)
         scores[f"{group}_still_error_deg"] = _angles_deg(still, truth).mean(axis=1)
+        scores[f"{group}_raw_error_deg"] = _angles_deg(ours, truth).mean(axis=1)
     if legs:
         scores |= _score_swings(
             {name: _swing_deg(predicted[name]) for name in legs},
             {name: _swing_deg(true[name]) for name in legs},
         )
     return scores
+
+
+def _without_constant(
+    ours: Float[np.ndarray, "n p 3"], truth: Float[np.ndarray, "n p 3"]
+) -> Float[np.ndarray, "n p 3"]:
+    """Our directions, each bone turned so that its mean direction is the true one."""
+    turned = ours.copy()
+    for bone in range(ours.shape[1]):
+        means = _unit(truth[:, bone].mean(axis=0)), _unit(ours[:, bone].mean(axis=0))
+        if all(mean.any() for mean in means):
+            turned[:, bone] = Rotation.align_vectors(*means)[0].apply(ours[:, bone])
+    return turned
 
 
 def _score_swings(ours: dict, truth: dict) -> dict[str, Float[np.ndarray, " n"]]:

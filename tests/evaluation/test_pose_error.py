@@ -44,9 +44,7 @@ def test_a_perfect_model_has_no_error_whichever_way_it_faces(change: np.ndarray)
     bones = _as_model(true) @ change.T
     if change[0, 0] < 0:  # the model calls +x legs left and those at +z front, as ever
         front, rear, legs = bones[:, :4], bones[:, 4:8], bones[:, 8:].reshape(5, 4, 3, 2, 3)
-        bones = np.concatenate(
-            [rear, front, legs[:, [2, 3, 0, 1]].reshape(5, 12, 2, 3)], axis=1
-        )
+        bones = np.concatenate([rear, front, legs[:, [2, 3, 0, 1]].reshape(5, 12, 2, 3)], axis=1)
     predicted = pose_error.predicted_chains(bones, _SKELETON, change)
     assert predicted.keys() == true.keys()
     scores = pose_error.score_poses(predicted, true)
@@ -67,16 +65,31 @@ def test_true_chains_run_from_the_centre_to_the_tips() -> None:
     assert chains["left_fore"][4, -1, 2] > chains["left_fore"][0, -1, 2]  # forwards
 
 
-def test_a_turned_bone_costs_its_angle() -> None:
+@pytest.mark.parametrize("axis", ["x", "y"])
+def test_a_bone_that_is_always_turned_costs_its_angle_only_with_the_constant(axis: str) -> None:
     true = _true()
     bones = _as_model(true)
-    turn = Rotation.from_euler("x", 30, degrees=True).as_matrix()
+    along = bones[0, 0, 1] - bones[0, 0, 0]
+    turn = Rotation.from_euler(axis, 30, degrees=True).as_matrix()
     bones[:, 0] = bones[:, 0, :1] + (bones[:, 0] - bones[:, 0, :1]) @ turn.T  # the head's tip
-    scores = pose_error.score_poses(
-        pose_error.predicted_chains(bones, _SKELETON, np.eye(3)), true
-    )
-    np.testing.assert_allclose(scores["front_error_deg"], 30 / 4, atol=1e-4)
-    np.testing.assert_allclose(scores["legs_error_deg"], 0, atol=1e-4)
+    scores = pose_error.score_poses(pose_error.predicted_chains(bones, _SKELETON, np.eye(3)), true)
+    cosine = along @ turn @ along / (along @ along)
+    expected = np.degrees(np.arccos(cosine)) / 4
+    np.testing.assert_allclose(scores["front_raw_error_deg"], expected, atol=1e-4)
+    np.testing.assert_allclose(scores["front_error_deg"], 0, atol=1e-4)
+    np.testing.assert_allclose(scores["legs_raw_error_deg"], 0, atol=1e-4)
+
+
+def test_a_bone_turned_once_costs_its_angle_less_the_mean() -> None:
+    true = _true(20)
+    bones = _as_model(true)
+    turn = Rotation.from_euler("x", 40, degrees=True).as_matrix()
+    tip = bones[0, 0]
+    bones[0, 0] = tip[:1] + (tip - tip[:1]) @ turn.T
+    predicted = pose_error.predicted_chains(bones, _SKELETON, np.eye(3))
+    error_deg = pose_error.score_poses(predicted, true)["front_error_deg"]
+    assert error_deg[0] == pytest.approx((40 - 2) / 4, abs=0.1)
+    np.testing.assert_allclose(error_deg[1:], 2 / 4, atol=0.1)
 
 
 def test_a_still_model_gets_the_still_error_and_swapped_legs_are_seen() -> None:
@@ -111,5 +124,6 @@ def test_a_model_without_legs_is_scored_on_its_spine() -> None:
     skeleton = Skeleton(num_legs=0)
     predicted = pose_error.predicted_chains(_as_model(true)[:, :8], skeleton, np.eye(3))
     assert set(pose_error.score_poses(predicted, true)) == {
-        *("front_error_deg", "front_still_error_deg", "rear_error_deg", "rear_still_error_deg")
+        *("front_error_deg", "front_still_error_deg", "front_raw_error_deg"),
+        *("rear_error_deg", "rear_still_error_deg", "rear_raw_error_deg"),
     }

@@ -39,14 +39,14 @@ def test_a_mesh_without_area_has_no_points_and_no_score(faces: np.ndarray) -> No
 def test_distances_of_two_lattices() -> None:
     grid = np.stack(np.meshgrid(np.arange(10.0), np.arange(10.0), [0.0]), -1).reshape(-1, 3)
     assert shape_error.compare_points(grid, grid, 10.0) == (0, 1)
-    chamfer, f_score = shape_error.compare_points(grid + [0, 0, 0.1], grid, 10.0)
+    chamfer, f_score = shape_error.compare_points(grid + np.array([0, 0, 0.1]), grid, 10.0)
     assert (chamfer, f_score) == (pytest.approx(1), 1)
-    chamfer, f_score = shape_error.compare_points(grid + [0, 0, 0.3], grid, 10.0)
+    chamfer, f_score = shape_error.compare_points(grid + np.array([0, 0, 0.3]), grid, 10.0)
     assert (chamfer, f_score) == (pytest.approx(3), 0)
 
 
 def test_both_directions_count() -> None:
-    # Half of the true points are missed: 1 % length beyond nothing, 0 for what was found.
+    # What is predicted is right, but half of the true points, half a length away, are missed.
     true = np.array([[0.0, 0, 0], [0.5, 0, 0]])
     chamfer, f_score = shape_error.compare_points(true[:1], true, 1.0)
     assert chamfer == pytest.approx(100 * (0 + 0.25) / 2)

@@ -75,13 +75,15 @@ def test_confusions_are_told_apart() -> None:
 
 
 def test_sides_do_not_count_where_they_cannot_be_told() -> None:
-    scores = score_viewpoints(_looking(np.array([5.0, 85])), _looking(np.array([-5.0, 95])), np.eye(3))
+    scores = score_viewpoints(
+        _looking(np.array([5.0, 85])), _looking(np.array([-5.0, 95])), np.eye(3)
+    )
     assert np.isnan(scores["share_left_right_confused"]).tolist() == [True, False]
     assert np.isnan(scores["share_near_far_confused"]).tolist() == [False, True]
 
 
 def test_angle_of_opposite_rotations() -> None:
-    a = Rotation.from_euler("y", [0, 30, 180], degrees=True).as_matrix()
+    a = Rotation.from_euler("y", [[0], [30], [180]], degrees=True).as_matrix()
     np.testing.assert_allclose(angle_between_deg(a, np.eye(3)), [0, 30, 180], atol=1e-5)
 
 
