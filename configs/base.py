@@ -105,8 +105,9 @@ def get_config() -> ConfigDict:
     config.model.fov_y_deg = 25.0
     config.model.max_shift_xy = 0.2  # of the camera, share of half the view at the object
     config.model.max_shift_z = 0.5
-    config.model.hypotheses = "quadlookat"  # or octlookat
-    config.model.level_horizon = True  # cameras look horizontally
+    config.model.hypotheses = "quadlookat"  # or octlookat, lookat, quaternion, euler_angle
+    config.model.level_horizon = True  # cameras look horizontally; the kinds of lookat only
+    config.model.max_turn_deg = (180.0, 180.0, 180.0)  # about x, y, z; euler_angle only
     config.model.eikonal_points = 10_000
     config.model.silhouette_hidden = 0  # width of the head that finds the animal; 0 = none
     config.model.refine_steps = 0  # of gradient descent on a pose, in use; needs that head

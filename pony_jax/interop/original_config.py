@@ -77,7 +77,7 @@ _PLAIN: list[tuple[str, Any, str]] = [
     ("fov", 25.0, "model.fov_y_deg"),
     ("max_trans_xy_range_ratio", 1.0, "model.max_shift_xy"),
     ("max_trans_z_range_ratio", 1.0, "model.max_shift_z"),
-    ("rot_rep", "quadlookat", "model.hypotheses"),
+    ("rot_rep", "euler_angle", "model.hypotheses"),
     ("lookat_zeroy", False, "model.level_horizon"),
 ]
 
@@ -131,6 +131,7 @@ def original_config(
     model = config.model
     model.grid_extent = (model.grid_scale,) * 3
     model.ellipsoid = (1.0, 1.0, 2.0)
+    model.max_turn_deg = tuple(float(settings.get(f"max_rot_{i}_range", 180)) for i in "xyz")
     model.leg_attachments = tuple(settings.get("legs_to_body_joint_indices") or ())
     model.encoder_hidden = settings.get("encoder_nf", 256)
     config.data.mirror_probability = 0.5 if settings.get("random_xflip_train") else 0.0

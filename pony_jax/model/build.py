@@ -8,7 +8,7 @@ from pony_jax.model.objective import LossWeights
 from pony_jax.model.pony import CameraModel, Pony, Schedule
 from pony_jax.model.prior import Prior
 from pony_jax.ops.bones import Skeleton
-from pony_jax.ops.viewpoint import hypothesis_signs
+from pony_jax.ops.viewpoint import num_viewpoint_outputs
 
 
 def build_model(config: ConfigDict, token_shape: tuple[int, int]) -> Pony:
@@ -52,7 +52,7 @@ def build_model(config: ConfigDict, token_shape: tuple[int, int]) -> Pony:
             hidden=model.hidden,
             latent=model.latent,
             encoder_hidden=model.encoder_hidden,
-            num_hypotheses=len(hypothesis_signs(model.hypotheses)),
+            num_viewpoint_outputs=num_viewpoint_outputs(model.hypotheses),
             grid_scale=model.grid_scale,
             camera_distance=model.camera_distance,
             texture_layers=model.texture_layers,
@@ -77,6 +77,7 @@ def build_model(config: ConfigDict, token_shape: tuple[int, int]) -> Pony:
             max_shift_z=model.max_shift_z * half_view,
             hypotheses=model.hypotheses,
             level_horizon=model.level_horizon,
+            max_turn_deg=tuple(model.max_turn_deg),
         ),
         weights=LossWeights(**config.loss),
         schedule=_schedule(config.schedule, config.num_steps),

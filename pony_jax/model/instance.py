@@ -21,7 +21,7 @@ class Instance(nn.Module):
       hidden: width of the fields.
       latent: length of an image's shape and appearance vectors.
       encoder_hidden: width of the token encoders.
-      num_hypotheses: viewpoint hypotheses.
+      num_viewpoint_outputs: see `ops.viewpoint.num_viewpoint_outputs`.
       camera_distance: distance of the object's origin, world units.
       articulation_window: tokens along each side of the square that a bone reads around its middle;
         1 reads the middle alone, as the original does.
@@ -33,7 +33,7 @@ class Instance(nn.Module):
     hidden: int
     latent: int
     encoder_hidden: int
-    num_hypotheses: int
+    num_viewpoint_outputs: int
     grid_scale: float
     camera_distance: float
     texture_layers: int
@@ -54,7 +54,7 @@ class Instance(nn.Module):
     def setup(self) -> None:
         self.key_encoder = TokenEncoder(self.latent, self.encoder_hidden)
         self.out_encoder = TokenEncoder(self.latent, self.encoder_hidden)
-        self.viewpoint_head = TokenEncoder(4 * self.num_hypotheses + 3, self.encoder_hidden)
+        self.viewpoint_head = TokenEncoder(self.num_viewpoint_outputs, self.encoder_hidden)
         self.light_head = LightHead(self.hidden, self.light_layers)
         self.texture_field = TextureField(
             self.hidden, self.texture_layers, self.texture_frequencies, self.grid_scale

@@ -30,6 +30,7 @@ from pony_jax.ops.viewpoint import (
     choose_hypothesis,
     decode_hypotheses,
     hypothesis_probabilities,
+    orientation_matrix,
 )
 
 Params = dict[str, Any]
@@ -62,7 +63,7 @@ class Schedule:
 
 @dataclasses.dataclass(frozen=True)
 class CameraModel:
-    """Where cameras may stand: distance and shifts in world units, field of view in degrees."""
+    """Where cameras may stand: distance and shifts in world units, angles in degrees."""
 
     distance: float
     fov_y_deg: float
@@ -70,6 +71,7 @@ class CameraModel:
     max_shift_z: float
     hypotheses: str
     level_horizon: bool
+    max_turn_deg: tuple[float, float, float]
 
 
 class Rig(NamedTuple):
@@ -223,6 +225,7 @@ class Pony:
             zero_y=self.camera.level_horizon,
             max_trans_xy=self.camera.max_shift_xy,
             max_trans_z=self.camera.max_shift_z,
+            max_turn_deg=self.camera.max_turn_deg,
         )
 
     def _probabilities(
@@ -368,8 +371,9 @@ class Pony:
         return loss, {"metrics": metrics, "counts": self._counts(rest, visible)}
 
     def _chosen_camera(self, hypotheses: Hypotheses, chosen: Int[Array, " b"]) -> Camera:
-        forward = hypotheses.forward[jnp.arange(len(chosen)), chosen]
-        return self._camera(look_at_rotation(forward), hypotheses.translation_cam)
+        orientation = hypotheses.orientation[jnp.arange(len(chosen)), chosen]
+        rotation = orientation_matrix(orientation, self.camera.hypotheses)
+        return self._camera(rotation, hypotheses.translation_cam)
 
     def _regularisers(
         self,

@@ -31,6 +31,7 @@ HORSE = {  # the least that a file of the original must say
     "articulation_arch": "attention",
     "articulation_feature_mode": "sample+global",
     "pose_arch": "encoder_dino_patch_key",
+    "rot_rep": "quadlookat",
     "num_epochs": 120,
 }
 
@@ -70,6 +71,14 @@ def test_nothing_is_written_when_it_fails(tmp_path, damage):
     with pytest.raises(CheckpointError):
         command.convert(checkpoint, str(settings), tmp_path / "run")
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("kind", ["octlookat", "lookat", "quaternion", "euler_angle"])
+def test_viewpoints_of_the_original(kind):
+    settings = HORSE | {"rot_rep": kind, "max_rot_x_range": 30}
+    config = original_config(settings, base.get_config(), 1000.0)
+    assert config.model.hypotheses == kind
+    assert config.model.max_turn_deg == (30.0, 180.0, 180.0)
 
 
 def test_settings_become_shares_of_the_run():

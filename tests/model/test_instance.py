@@ -22,7 +22,7 @@ def test_joint_angles_equal_the_original(golden_case, equals_original, name):
         hidden=cfg["mlp_hidden_size"],
         latent=cfg["latent_dim"],
         encoder_hidden=16,
-        num_hypotheses=4,
+        num_viewpoint_outputs=19,
         grid_scale=float(cfg["grid_scale"]),
         camera_distance=float(cfg["cam_pos_z_offset"]),
         texture_layers=1,
