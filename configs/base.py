@@ -68,6 +68,8 @@ def get_config() -> ConfigDict:
     config.model = ConfigDict()
     config.model.grid_scale = 7.0  # unit of length: the cube that the paper's grid fills
     config.model.grid_extent = (7.0, 7.0, 7.0)  # sides of the grid's box, x y z, world units
+    config.model.sdf_start = "ellipsoid"  # or sphere, constant
+    config.model.sdf_constant = 0.0  # of the constant start, positive inside, world units
     config.model.ellipsoid = (1.0, 1.0, 2.0)  # half axes of the start, in 0.15 grid_scale
     config.model.coarse_resolution = 128  # lattice layers along the longest side, even
     config.model.fine_resolution = 256
@@ -87,7 +89,9 @@ def get_config() -> ConfigDict:
     config.model.deformation_layers = 5
     config.model.deformation_frequencies = 10
     config.model.light_layers = 5
-    config.model.articulation_blocks = 4
+    config.model.articulation_kind = "attention"  # or mlp: each bone on its own
+    config.model.articulation_features = "sample+global"  # or sample, global: what bones read
+    config.model.articulation_blocks = 4  # layers of an mlp
     config.model.articulation_heads = 8
     config.model.articulation_frequencies = 8
     config.model.articulation_own_layers = False  # first and last, for each bone
@@ -95,6 +99,7 @@ def get_config() -> ConfigDict:
     config.model.articulation_multiplier = 0.1
     config.model.max_angle_deg = 60.0
     config.model.constrain_legs = True  # legs turn mostly fore and aft
+    config.model.static_root_bones = False  # whether the two bones at the centre stay still
     config.model.skinning_temperature = 0.05
     config.model.num_body_bones = 8
     config.model.num_legs = 4
