@@ -17,6 +17,12 @@ def get_config() -> ConfigDict:
     config.num_steps = 140_000
     config.compilation_cache_dir = "~/.cache/pony_jax"  # '' compiles anew in every process
 
+    # Start with what another run has learned, as a zebra from a horse.
+    config.start = ConfigDict()
+    config.start.from_run = ""  # folder of that run; '' starts from nothing
+    config.start.share = 0.0  # of this run that counts as done then
+    config.start.moments = False  # whether the optimiser's moments go on as well
+
     config.data = ConfigDict()
     config.data.name = "synthetic_quadruped/horse"  # folder in data_dir
     config.data.data_dir = "data"

@@ -6,7 +6,7 @@ from configs import base, horse
 from pony_jax.model import build_model
 
 
-@pytest.mark.parametrize("variant", ["", "photos", "paper", "test"])
+@pytest.mark.parametrize("variant", ["", "photos", "paper", "unified", "test"])
 def test_every_variant_is_locked_and_builds_a_model(variant: str) -> None:
     config = horse.get_config(variant)
     assert config.is_locked
@@ -17,7 +17,7 @@ def test_no_variant_adds_a_key() -> None:
     def keys(config: object) -> set[str]:
         return set(config.to_dict(preserve_field_references=False).keys())
 
-    for variant in ("", "photos", "paper", "test"):
+    for variant in ("", "photos", "paper", "unified", "test"):
         assert keys(horse.get_config(variant)) == keys(base.get_config())
 
 
