@@ -100,13 +100,13 @@ def decode_hypotheses(
             f"raw: expected {width} channels for {kind}, got {raw.shape[1]}; "
             "the viewpoint head was made for another kind of hypotheses"
         )
-    largest = np.array([max_trans_xy, max_trans_xy, max_trans_z], np.float32)
-    translation_cam = jnp.tanh(raw[:, -3:]) * largest
     if kind in _SIGNS:
         logits, orientation = _decode_look_at(raw[:, :-3], kind, zero_y)
-        return Hypotheses(logits, orientation, translation_cam)
-    orientation = _decode_single(raw[:, :-3], kind, zero_y, max_turn_deg)
-    return Hypotheses(jnp.zeros((len(raw), 1)), orientation[:, None], translation_cam)
+    else:
+        logits = jnp.zeros((len(raw), 1))
+        orientation = _decode_single(raw[:, :-3], kind, zero_y, max_turn_deg)[:, None]
+    largest = np.array([max_trans_xy, max_trans_xy, max_trans_z], np.float32)
+    return Hypotheses(logits, orientation, jnp.tanh(raw[:, -3:]) * largest)
 
 
 def orientation_matrix(orientation: Float[Array, "*b o"], kind: str) -> Float[Array, "*b 3 3"]:
@@ -146,7 +146,8 @@ def _decode_look_at(
         y = jnp.zeros_like(y)
     elif kind == "quadlookat":
         y = xyz[..., 1:2]
-    return logits[..., 0], safe_normalize(jnp.concatenate([x, y, z], axis=-1) * signs)
+    forward = safe_normalize(jnp.concatenate([x, y, z], axis=-1) * signs)
+    return logits[..., 0], forward
 
 
 def hypothesis_probabilities(
