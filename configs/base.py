@@ -37,6 +37,7 @@ def get_config() -> ConfigDict:
     config.optimizer = ConfigDict()
     config.optimizer.prior_learning_rate = 1e-3  # shape and feature fields of the category
     config.optimizer.instance_learning_rate = 1e-4  # everything read off an image
+    config.optimizer.max_gradient_norm = 0.0  # of prior and instance each; 0 = any
     config.optimizer.decay_from = 1.0  # share of the run after which both fall along a cosine
     config.optimizer.final_learning_rate = 1.0  # share of the rates left at the end
 
@@ -53,6 +54,7 @@ def get_config() -> ConfigDict:
     config.loss.eikonal = 0.01
     config.loss.deformation = 10.0
     config.loss.articulation = 0.1
+    config.loss.leg_gap = 0.0  # keeps the legs of a pair apart; not in the paper
     config.loss.silhouette = 1.0  # of the head that poses are refined by; not in the paper
 
     # Schedule: shares of num_steps, save best_share and max_gain (see `Schedule`, model/pony.py).

@@ -1,4 +1,7 @@
-"""Scores a run: python -m pony_jax.evaluate --workdir=DIR --split=test [--json=FILE]."""
+"""Scores a run: python -m pony_jax.evaluate --workdir=DIR --split=test [--json=FILE].
+
+Where the data set knows the truth, the JSON has a section `truth` (`pony_jax.evaluation.truth`).
+"""
 
 import dataclasses
 import json
@@ -8,10 +11,11 @@ from pathlib import Path
 from absl import flags
 
 from pony_jax import command_line
-from pony_jax.data.pipeline import evaluation_batches
+from pony_jax.data.pipeline import dataset_directory, evaluation_batches
 from pony_jax.evaluation.panel import draw_panel
 from pony_jax.evaluation.predictor import Predictor
 from pony_jax.evaluation.protocol import evaluate_split
+from pony_jax.evaluation.truth import format_table, load_comparison
 from pony_jax.training.checkpoints import load_config
 from pony_jax.training.datasets import load_named_split
 from pony_jax.training.environment import prepare_process
@@ -42,12 +46,24 @@ def main(argv: Sequence[str]) -> None:
     if _REFINE_STEPS.value is not None:
         model = dataclasses.replace(model, refine_steps=_REFINE_STEPS.value)
     predictor = Predictor(model, run.capacities)
+    directory = dataset_directory(config.data.name, Path(config.data.data_dir).expanduser())
+    comparison = load_comparison(directory, _SPLIT.value, split, model.instance.skeleton)
     scores = {
         "split": _SPLIT.value,
         "num_updates": run.num_updates,
         "refine_steps": model.refine_steps,
-        **evaluate_split(predictor, run.params, run.num_updates, split, config.data.batch_size),
+        **evaluate_split(
+            predictor,
+            run.params,
+            run.num_updates,
+            split,
+            config.data.batch_size,
+            observe=comparison.add if comparison else None,
+        ),
     }
+    if comparison:
+        scores["truth"] = comparison.scores()
+        say(format_table(scores["truth"]))
     text = json.dumps(scores, indent=2)
     print(text)
     if _JSON.value:

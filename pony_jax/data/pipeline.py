@@ -231,18 +231,21 @@ def valid_extent(
     return (position >= margin) & (position < int(full_length) - margin)
 
 
-def _open_split(dataset_name: str, split: str, data_dir: Path) -> Any:
-    advice = (
-        "build it with `python -m pony_jax.extract --dataset=NAME` or its builder in "
-        "pony_jax.data, or point data_dir to where it is"
-    )
-    folder = data_dir / dataset_name
+def dataset_directory(dataset_name: str, data_dir: str | os.PathLike[str]) -> Path:
+    """`data_dir/dataset_name/VERSION`, the newest version. Raises `FileNotFoundError`."""
+    folder = Path(data_dir) / dataset_name
     versions = tfds.core.utils.version.list_all_versions(folder)
     if not versions:
         raise FileNotFoundError(
-            f"expected data set {dataset_name!r} in {folder}/VERSION, found none; {advice}"
+            f"expected data set {dataset_name!r} in {folder}/VERSION, found none; build it with "
+            "`python -m pony_jax.extract --dataset=NAME` or its builder in pony_jax.data, or point "
+            "data_dir to where it is"
         )
-    newest = folder / str(versions[-1])
+    return folder / str(versions[-1])
+
+
+def _open_split(dataset_name: str, split: str, data_dir: Path) -> Any:
+    newest = dataset_directory(dataset_name, data_dir)
     builder = tfds.builder_from_directory(newest)
     if split not in builder.info.splits:
         raise FileNotFoundError(

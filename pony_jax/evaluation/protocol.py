@@ -1,5 +1,6 @@
 """Scores of a split: every image once, unmirrored, from the best viewpoint hypothesis."""
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -11,9 +12,17 @@ from pony_jax.model import Prediction
 
 
 def evaluate_split(
-    predictor: Predictor, params: dict, num_updates: int, split: Split, batch_size: int
+    predictor: Predictor,
+    params: dict,
+    num_updates: int,
+    split: Split,
+    batch_size: int,
+    observe: Callable[[Prediction, dict[str, np.ndarray]], None] | None = None,
 ) -> dict[str, Any]:
     """Scores after `num_updates` training steps, at the size that the model was trained at.
+
+    Args:
+      observe: is shown the prediction of each batch, and the batch; `TruthComparison.add`, say.
 
     Returns:
       `mask_iou` (threshold 0.5); `psnr_overlap_db` and `psnr_mask_db` (over the pixels that render
@@ -24,6 +33,8 @@ def evaluate_split(
     scores: dict[str, list[np.ndarray]] = {}
     for batch in evaluation_batches(split, batch_size):
         prediction = predictor.predict(params, batch, num_updates)
+        if observe is not None:
+            observe(prediction, batch)
         for name, values in image_scores(prediction, batch).items():
             scores.setdefault(name, []).append(values[batch["real"]])
     by_image = {name: np.concatenate(values) for name, values in scores.items()}

@@ -30,6 +30,7 @@ class LossWeights:
     deformation: float
     articulation: float
     silhouette: float
+    leg_gap: float
 
 
 class Rendered(NamedTuple):

@@ -330,7 +330,7 @@ class Pony:
           The scalar loss, and `{'metrics': every term, 'counts': sizes wanted of the buffers}`.
           Where a count exceeds its capacity the loss is of a truncated mesh and must not be used.
         """
-        jitter_key, pose_key, eikonal_key, dropout_key = jax.random.split(key, 4)
+        jitter_key, pose_key, prior_key, dropout_key = jax.random.split(key, 4)
         largest = self.jitter * self.prior.grid_scale
         shift = jax.random.uniform(jitter_key, minval=-largest, maxval=largest)
         rest = self._prior_shape(params, stage, shift)
@@ -360,7 +360,7 @@ class Pony:
         pick = jnp.arange(len(chosen)), chosen
         loss, metrics = total_loss(
             image_losses(rendered, batch),
-            self._regularisers(params, rig, angles, step, eikonal_key)
+            self._regularisers(params, rig, angles, step, prior_key)
             | self._silhouette_term(params, batch, dropout_key),
             score=hypotheses.logits[pick],
             probability=probabilities[pick],
@@ -384,12 +384,15 @@ class Pony:
         key: Array,
     ) -> dict[str, Float[Array, ""]]:
         """The terms that do not depend on the render."""
-        terms = {"eikonal": self._eikonal(params, rig.rest, key)}
+        eikonal_key, gap_key = jax.random.split(key)
+        terms = {"eikonal": self._eikonal(params, rig.rest, eikonal_key)}
         if rig.deformation is not None:
             terms["deformation"] = losses.deformation_loss(rig.deformation, rig.rest.vert_count)
         if angles_rad is not None:
             on = step >= self.schedule.articulation_loss_from
             terms["articulation"] = jnp.where(on, losses.articulation_loss(angles_rad), 0.0)
+            if self.weights.leg_gap:
+                terms["leg_gap"] = self._leg_gap(params, rig, gap_key)
         return terms
 
     def _silhouette_term(
@@ -413,6 +416,29 @@ class Pony:
             {"params": params["prior"]}, jnp.concatenate([in_box, near]), method="sdf_gradients"
         )
         return losses.eikonal_loss(gradients)
+
+    def _leg_gap(self, params: Params, rig: Rig, key: Array) -> Float[Array, ""]:
+        """Depth of the shape in the plane of symmetry, between the lower legs of each pair.
+
+        From the side, two legs and one leg in the middle look alike.
+        """
+        skeleton = self.instance.skeleton
+        legs = rig.bones[0, skeleton.num_body_bones :]
+        legs = legs.reshape(skeleton.num_legs, skeleton.num_leg_bones, 2, 3)[:2]  # the +x side
+        foot, hip = legs[:, 0, 1], legs[:, -1, 0]
+        # From above the knee to below the foot, since a foot in the middle is not found as one.
+        share_key, z_key = jax.random.split(key)
+        share = jax.random.uniform(share_key, (500, 2, 1), minval=0.6, maxval=1.2)
+        points = hip + share * (foot - hip)
+        half_width = 0.04 * self.prior.grid_scale
+        z = points[..., 2] + jax.random.uniform(z_key, (500, 2), minval=-1.0) * half_width
+        points = jnp.stack([jnp.zeros_like(z), points[..., 1], z], axis=-1)
+        sdf = self.prior.apply(
+            {"params": params["prior"]},
+            points.reshape(-1, 3),
+            method=lambda prior, points: prior.sdf(points),
+        )
+        return losses.outside_loss(sdf, margin=0.015 * self.prior.grid_scale)
 
     # Use
 

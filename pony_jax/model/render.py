@@ -2,8 +2,9 @@
 
 from typing import NamedTuple
 
+import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Bool, Float, Int
 
 import rasterizer_ffi
 from pony_jax.ops.cameras import Camera, transform_points
@@ -100,6 +101,21 @@ def render_silhouette(
     covered = (coverage[..., 3:] > 0).astype(jnp.float32)
     fine = rasterizer_ffi.antialias(covered, coverage, verts_clip, faces)
     return _pool(fine, samples)
+
+
+def seen_verts(
+    verts_clip: Float[Array, "b v 4"], faces: Int[Array, "f 3"], *, image_size: int
+) -> Bool[Array, "b v"]:
+    """Vertices of the faces that some pixel of a render shows, one sample a pixel."""
+    rast, _ = rasterizer_ffi.rasterize(verts_clip, faces, (image_size, image_size), grad_db=False)
+    face_id = rast[..., 3].reshape(len(rast), -1).astype(jnp.int32)
+
+    def of_image(face_id: Int[Array, " p"], verts: Float[Array, "v 4"]) -> Bool[Array, " v"]:
+        shown = jnp.zeros(len(faces) + 1, bool).at[face_id].set(True)[1:]
+        corners = jnp.where(shown[:, None], faces, len(verts))
+        return jnp.zeros(len(verts), bool).at[corners].set(True, mode="drop")
+
+    return jax.vmap(of_image)(face_id, verts_clip)
 
 
 def _pool(fine: Float[Array, "b hs ws c"], samples: int) -> Float[Array, "b h w c"]:

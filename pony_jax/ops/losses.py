@@ -130,6 +130,11 @@ def _cross_entropy(
     return jax.nn.softplus(logit) - logit * label
 
 
+def outside_loss(sdf: Float[Array, " n"], margin: float) -> Float[Array, ""]:
+    """Mean depth (positive inside) of points that should lie outside by `margin`, in its unit."""
+    return jnp.mean(jnp.maximum(sdf + margin, 0.0))
+
+
 def deformation_loss(
     offsets: Float[Array, "b v 3"], vert_count: Int[Array, ""] | int
 ) -> Float[Array, ""]:

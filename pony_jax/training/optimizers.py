@@ -28,16 +28,19 @@ class Group(NamedTuple):
       pattern: regular expression that the beginning of their path matches.
       learning_rate: of this group, a function of the run's step.
       is_active: whether the group learns in a stage.
+      max_gradient_norm: longer gradients of the group are scaled down to it; 0 scales none.
     """
 
     pattern: str
     learning_rate: optax.Schedule
     is_active: Callable[[Stage], bool]
+    max_gradient_norm: float = 0.0
 
 
 def parameter_groups(
     prior_learning_rate: float,
     instance_learning_rate: float,
+    max_gradient_norm: float = 0.0,
     decay_from: float = 1.0,
     final_learning_rate: float = 1.0,
     num_steps: int = 1,
@@ -47,6 +50,7 @@ def parameter_groups(
     Args:
       prior_learning_rate: of the category's fields.
       instance_learning_rate: of everything read off an image.
+      max_gradient_norm: of each group; see `Group`.
       decay_from: share of the run after which both rates fall along a cosine.
       final_learning_rate: share of the rates that is left at the end; 1 keeps them.
       num_steps: length of the run.
@@ -58,7 +62,7 @@ def parameter_groups(
         return lambda step: falling(jnp.maximum(step - first, 0))
 
     prior_rate, instance_rate = decayed(prior_learning_rate), decayed(instance_learning_rate)
-    return {
+    groups = {
         "prior": Group(r"prior/", prior_rate, lambda stage: True),
         "image": Group(
             r"instance/(out_encoder|viewpoint_head|light_head|texture_field|silhouette_head)/",
@@ -78,6 +82,9 @@ def parameter_groups(
         "deformation": Group(
             r"instance/deformation_field/", instance_rate, lambda stage: stage.deformation
         ),
+    }
+    return {
+        name: group._replace(max_gradient_norm=max_gradient_norm) for name, group in groups.items()
     }
 
 
@@ -103,10 +110,18 @@ def update_params(
     grads_of = split_by_group(grads, groups)
     for name, group in groups.items():
         if group.is_active(stage):
-            updates, moments[name] = optax.scale_by_adam().update(grads_of[name], moments[name])
+            clipped = _clip(grads_of[name], group.max_gradient_norm)
+            updates, moments[name] = optax.scale_by_adam().update(clipped, moments[name])
             rate = group.learning_rate(step)
             flat |= {path: flat[path] - rate * update for path, update in updates.items()}
     return unflatten_dict(flat, sep="/"), moments
+
+
+def _clip(grads: FlatParams, max_norm: float) -> FlatParams:
+    if not max_norm:
+        return grads
+    share = max_norm / jnp.maximum(optax.tree.norm(grads), max_norm)
+    return {path: share * grad for path, grad in grads.items()}
 
 
 def split_by_group(tree: Params, groups: dict[str, Group]) -> dict[str, FlatParams]:

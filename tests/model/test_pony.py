@@ -5,6 +5,7 @@ import dataclasses
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
 from configs import horse
@@ -121,3 +122,32 @@ def test_a_silhouette_is_the_coverage_of_a_composite(model, params):
     assert 0.05 < float(silhouette.mean()) < 0.95
     # The same samples, antialiased by the same kernel.
     np.testing.assert_allclose(silhouette, covered, atol=1e-6)
+
+
+@pytest.mark.slow
+def test_the_leg_gap_opens_the_middle_and_leaves_the_sides(model, params, batch):
+    rest = model._prior_shape(params, STAGE)
+    rig = model._rig(params, batch, rest, STAGE)
+    foot, hip = rig.bones[0, model.instance.skeleton.num_body_bones :][jnp.array([0, 2]), [1, 0]]
+    below = hip + 0.9 * (foot - hip)
+    in_plane = below * jnp.array([0.0, 1.0, 1.0])
+
+    def sdf(params, point):
+        return model.prior.apply({"params": params["prior"]}, point[None])[0][0]
+
+    adam = optax.adam(3e-3)
+
+    @jax.jit
+    def descend(params, moments, key):
+        loss, grads = jax.value_and_grad(model._leg_gap)(params, rig, key)
+        updates, moments = adam.update(grads, moments)
+        return optax.apply_updates(params, updates), moments, loss
+
+    first = sdf(params, in_plane) - sdf(params, below)
+    opened, moments, start = params, adam.init(params), None
+    for i in range(50):
+        opened, moments, loss = descend(opened, moments, jax.random.key(i))
+        start = loss if start is None else start
+    # The start is solid in the middle; the term is what goes, and it is felt most in the plane.
+    assert start > 0 and loss < 0.5 * start
+    assert sdf(opened, in_plane) - sdf(opened, below) < first

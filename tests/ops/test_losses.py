@@ -142,6 +142,15 @@ def test_silhouette_loss_is_the_mean_cross_entropy():
     np.testing.assert_allclose(losses.silhouette_loss(logits, mask), expected, rtol=1e-6)
 
 
+def test_outside_loss_counts_depth_and_missing_margin():
+    # 0.5 deep and 0.1 to keep; just outside, 0.05 short of the margin; far outside.
+    sdf = jnp.array([0.5, -0.05, -2.0])
+    np.testing.assert_allclose(losses.outside_loss(sdf, margin=0.1), 0.65 / 3, rtol=1e-6)
+    np.testing.assert_allclose(
+        jax.grad(lambda s: losses.outside_loss(s, margin=0.1))(sdf), [1 / 3, 1 / 3, 0.0], rtol=1e-6
+    )
+
+
 def test_mask_pyramid_of_one_wrong_pixel():
     alpha = jnp.zeros((1, 32, 32, 1)).at[0, 17, 18].set(1.0)
     mask, valid = jnp.zeros_like(alpha), jnp.ones_like(alpha)

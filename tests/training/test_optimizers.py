@@ -79,3 +79,17 @@ def test_learning_rates_fall_along_a_cosine_at_the_end() -> None:
     # Half way down the cosine lies the mean of 1 and 0.1; float32 rounding.
     np.testing.assert_allclose(rates, [1e-3, 1e-3, 1e-3, 0.55e-3, 0.1e-3], rtol=1e-5)
     assert float(groups["deformation"].learning_rate(100)) == pytest.approx(1e-5)
+
+
+@pytest.mark.parametrize(("largest", "share"), [(0.0, 1.0), (2.0, 0.4), (7.0, 1.0)])
+def test_a_long_gradient_is_scaled_down_to_the_largest_norm(largest: float, share: float) -> None:
+    params = {"prior": {"sdf": {"a": jnp.zeros(1), "b": jnp.zeros(1)}}}
+    grads = {"prior": {"sdf": {"a": jnp.array([3.0]), "b": jnp.array([4.0])}}}
+    group = parameter_groups(1e-3, 1e-4, max_gradient_norm=largest)["prior"]
+    moments = init_optimizer(params, {"prior": group})
+    stage = TinyModel().stage_at(99, _CAPACITIES)
+    _, moments = update_params(params, grads, moments, {"prior": group}, stage, 0)
+    # Adam's first moment after one step is a tenth of the gradient; float32 rounding.
+    mean = moments["prior"].mu
+    np.testing.assert_allclose(mean["prior/sdf/a"], [0.3 * share], rtol=1e-6)
+    np.testing.assert_allclose(mean["prior/sdf/b"], [0.4 * share], rtol=1e-6)

@@ -69,6 +69,8 @@ SAME = {
     "log.every_steps": 50,
     "log.panel_every_steps": 500,
     # What the original does not have.
+    "optimizer.max_gradient_norm": 0.0,
+    "loss.leg_gap": 0.0,
     "loss.mask_pyramid": 0.0,
     "model.articulation_own_layers": False,
     "model.articulation_window": 1,

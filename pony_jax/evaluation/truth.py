@@ -1,0 +1,224 @@
+"""Predictions of a split against the truth about it, which synthetic data carries.
+
+`TruthComparison` collects what it needs of each batch; `scores` then compares everything at once,
+since the change of frame between the learned and the true object is one for the whole model. The
+protocols are in `viewpoint_error`, `shape_error`, `keypoint_transfer` and `pose_error`.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from jaxtyping import Float
+
+from pony_jax.data.pipeline import Split
+from pony_jax.data.synthetic.scene import DISTANCE, FOV_DEG
+from pony_jax.data.synthetic_quadruped import ANATOMY_FILE, load_anatomy, load_truth
+from pony_jax.evaluation import keypoint_transfer, metrics, pose_error, shape_error, viewpoint_error
+from pony_jax.model import Prediction
+from pony_jax.model.render import seen_verts
+from pony_jax.ops.bones import Skeleton
+from pony_jax.ops.cameras import transform_points
+
+_seen_verts = jax.jit(seen_verts, static_argnames="image_size")
+_WIDTH, _HEIGHT = 3, 4  # in `schema.BOX_FIELDS`
+
+
+class TruthComparison:
+    """Collects the predictions of a split and scores them against its truth.
+
+    Args:
+      split: whose batches `add` gets.
+      truth: of at least its examples, in any order, as `load_truth` returns it.
+      anatomy: of the data set, as `load_anatomy` returns it.
+      skeleton: that the predicted bones follow.
+
+    Raises:
+      ValueError: where an example of the split has no truth.
+    """
+
+    def __init__(
+        self,
+        split: Split,
+        truth: Mapping[str, np.ndarray],
+        anatomy: Mapping[str, np.ndarray],
+        skeleton: Skeleton,
+    ):
+        row_of_id = {_text(name): row for row, name in enumerate(truth["id"])}
+        missing = [name for name in split.ids if name not in row_of_id]
+        if missing:
+            raise ValueError(
+                f"expected truth about every example, got none about {len(missing)} of "
+                f"{len(split)}, the first {missing[0]!r}; load the truth of the same split and "
+                "data set"
+            )
+        ids = zip(split.index, split.ids, strict=True)
+        self._row_of_index = {int(index): row_of_id[name] for index, name in ids}
+        self._truth, self._anatomy, self._skeleton = truth, anatomy, skeleton
+        self._rows: list[int] = []
+        self._collected: dict[str, list[np.ndarray]] = {}
+        self._faces = np.zeros((0, 3), np.int32)
+
+    def add(self, prediction: Prediction, batch: Mapping[str, np.ndarray]) -> None:
+        """Takes note of the predictions of a batch of `evaluation_batches`."""
+        rest, real = prediction.rest, batch["real"]
+        verts, self._faces = (
+            prediction.posed_verts[:, : rest.vert_count],
+            rest.faces[: rest.face_count],
+        )
+        clip = np.asarray(transform_points(prediction.camera.clip_from_world, verts))
+        size_px = keypoint_transfer.VISIBILITY_SIZE_PX
+        arrays = {
+            "rotation": prediction.rotation,
+            "verts": verts,
+            "verts_cam": transform_points(prediction.camera.cam_from_world, verts)[..., :3],
+            "verts_ndc": clip[..., :2] / clip[..., 3:],
+            "vert_visible": _seen_verts(clip, prediction.rest.faces, image_size=size_px),
+            "bones": prediction.posed_bones,
+        }
+        for name, values in arrays.items():
+            self._collected.setdefault(name, []).append(np.asarray(values)[real])
+        self._rows += [self._row_of_index[int(index)] for index in batch["index"][real]]
+
+    def scores(self) -> dict[str, Any]:
+        """All comparisons, each summarised over images with a bootstrap interval.
+
+        Returns:
+          `frame_change` (`matrix` and `angle_deg` of `learned_from_true`), `viewpoint`, `shape`,
+          `keypoints`, and `pose`, which is None where no bones correspond.
+        """
+        ours = {name: np.concatenate(values) for name, values in self._collected.items()}
+        true = {name: self._truth[name][self._rows] for name in self._truth}
+        change = viewpoint_error.find_frame_change(ours["rotation"], true["rotation"])
+        angle_deg = viewpoint_error.angle_between_deg(change, np.eye(3))
+        viewpoints = viewpoint_error.score_viewpoints(ours["rotation"], true["rotation"], change)
+        return {
+            "frame_change": {
+                "angle_deg": round(float(angle_deg), 3),
+                "matrix": np.round(change, 6).tolist(),
+            },
+            "viewpoint": _summarise(viewpoints),
+            "shape": _summarise(self._score_shapes(ours, true, change)),
+            "keypoints": self._score_keypoints(ours, true),
+            "pose": self._score_poses(ours, true, change),
+        }
+
+    def _score_shapes(
+        self, ours: dict, true: dict, learned_from_true: Float[np.ndarray, "3 3"]
+    ) -> dict[str, Float[np.ndarray, " n"]]:
+        """Chamfer distance, per cent of the individual's length (along z, at rest), and F-score."""
+        rest_z = true["verts_rest"][..., 2].astype(np.float64)
+        lengths = rest_z.max(axis=1) - rest_z.min(axis=1)
+        rows = []
+        for i, length in enumerate(lengths):
+            sampled = shape_error.sample_surface(ours["verts"][i], self._faces)
+            sampled_cam = shape_error.sample_surface(ours["verts_cam"][i], self._faces)
+            true_verts = true["verts_posed"][i].astype(np.float64)
+            wanted = shape_error.sample_surface(true_verts, self._anatomy["faces"], seed=1)
+            wanted_cam = _to_cam(wanted, true["rotation"][i], true["translation_cam"][i])
+            turned = sampled @ learned_from_true
+            if len(turned):
+                turned = shape_error.align(turned, wanted).apply(turned)
+            rows.append(
+                shape_error.compare_points(turned, wanted, length)
+                + shape_error.compare_points(sampled_cam, wanted_cam, length)
+            )
+        names = ("aligned_chamfer_percent", "aligned_f_score", "chamfer_percent", "f_score")
+        return dict(zip(names, np.array(rows).T, strict=True))
+
+    def _score_keypoints(self, ours: dict, true: dict) -> dict[str, Any]:
+        """PCK as the original's command line has it, and with the stricter `box_pad` of 0."""
+        names = [_text(name) for name in self._anatomy["keypoint_names"]]
+        crops = np.zeros((len(true["box"]), 4))
+        crops[:, 2:] = true["box"][:, [_WIDTH, _HEIGHT]]  # keypoints count from the crop's corner
+        keypoints_px = true["keypoints_px"].astype(np.float64)
+        keypoints_ndc = keypoint_transfer.to_ndc(keypoints_px, crops)
+        carriers = keypoint_transfer.nearest_verts(
+            ours["verts_ndc"], ours["vert_visible"], keypoints_ndc
+        )
+        pairs = keypoint_transfer.draw_pairs(len(crops))
+        visible = true["keypoints_visible"] > 0
+        counts = visible[pairs[:, 0]] & visible[pairs[:, 1]]
+        boxes = _true_boxes(true, crops)
+        tables = {}
+        for key, pad in (("pck_0.1", keypoint_transfer.BOX_PAD), ("pck_0.1_unpadded", 0.0)):
+            errors = keypoint_transfer.transfer_errors(
+                ours["verts_ndc"], carriers, keypoints_px, crops, boxes, pairs, pad
+            )
+            tables[key] = keypoint_transfer.summarise_pck(errors, counts, pairs, names)
+        return {"num_pairs": len(pairs), **tables}
+
+    def _score_poses(
+        self, ours: dict, true: dict, learned_from_true: Float[np.ndarray, "3 3"]
+    ) -> dict[str, Any] | None:
+        predicted = pose_error.predicted_chains(ours["bones"], self._skeleton, learned_from_true)
+        if predicted is None:
+            return None
+        names = [_text(name) for name in self._anatomy["bone_names"]]
+        chains = pose_error.true_chains(true["bones_posed"], names)
+        return _summarise(pose_error.score_poses(predicted, chains))
+
+
+def load_comparison(
+    directory: Path, split_name: str, split: Split, skeleton: Skeleton
+) -> TruthComparison | None:
+    """The comparison for a split of the data set in `directory`; None if that has no truth."""
+    if not (directory / ANATOMY_FILE).exists():
+        return None
+    return TruthComparison(
+        split, load_truth(directory, split_name), load_anatomy(directory), skeleton
+    )
+
+
+def format_table(scores: Mapping[str, Any]) -> str:
+    """The result of `TruthComparison.scores` for a terminal, a line a score."""
+    angle = scores["frame_change"]["angle_deg"]
+    lines = [f"against the truth (learned frame turned by {angle:.1f} degrees)"]
+    lines.append(f"{'':34}{'median':>9}{'mean':>9}   95 % of the mean")
+    for section in ("viewpoint", "shape", "pose"):
+        lines += [_line(name, row) for name, row in (scores[section] or {}).items()]
+    for key in ("pck_0.1", "pck_0.1_unpadded"):
+        lines += [_line(key, scores["keypoints"][key]["mean"])]
+    lines += [
+        _line(f"  pck_0.1 {name}", row)
+        for name, row in scores["keypoints"]["pck_0.1"].items()
+        if name != "mean"
+    ]
+    return "\n".join(lines)
+
+
+def _line(name: str, row: Mapping[str, float | None]) -> str:
+    def cell(key: str) -> str:
+        value = row.get(key)
+        return f"{'-':>9}" if value is None else f"{value:9.3f}"
+
+    interval = f"{cell('mean_low95')} ..{cell('mean_high95')}"
+    return f"{name:34}{cell('median')}{cell('mean')}{interval}"
+
+
+def _summarise(by_image: Mapping[str, Float[np.ndarray, " n"]]) -> dict[str, Any]:
+    return {name: metrics.summarise(values) for name, values in by_image.items()}
+
+
+def _to_cam(points: np.ndarray, rotation: np.ndarray, translation_cam: np.ndarray) -> np.ndarray:
+    """Points of the true object frame in camera space."""
+    return points @ rotation + translation_cam - np.array([0.0, 0.0, DISTANCE])
+
+
+def _true_boxes(
+    true: Mapping[str, np.ndarray], crops: Float[np.ndarray, "n 4"]
+) -> Float[np.ndarray, "n 4"]:
+    """Bounding boxes of the true meshes in the image: x0, y0, width, height, pixels."""
+    verts = true["verts_posed"].astype(np.float64)
+    verts_cam = _to_cam(verts, true["rotation"], true["translation_cam"][:, None])
+    tangent = np.tan(np.radians(FOV_DEG) / 2)
+    verts_ndc = verts_cam[..., :2] * [1, -1] / (-verts_cam[..., 2:] * tangent)
+    verts_px = keypoint_transfer.to_pixels(verts_ndc, crops)
+    low, high = verts_px.min(axis=1), verts_px.max(axis=1)
+    return np.concatenate([low, high - low], axis=-1)
+
+
+def _text(name: str | bytes) -> str:
+    return name.decode() if isinstance(name, bytes) else str(name)
