@@ -46,8 +46,8 @@ def warm_start(fresh: TrainState, config: ConfigDict) -> TrainState:
         other = load_config(path)
     except RunError as error:
         raise RunError(
-            f"start.from_run: {error}; or of pony_jax.interop.convert, with "
-            "--config.start.from_run=DIR"
+            f"start.from_run: expected the folder of a trained run or of a converted checkpoint, "
+            f"got {path} ({error}); name another with --config.start.from_run=DIR"
         ) from error
     meaning = {f"model.{key}" for key in _MEANING}
     unlike = [text for key, text in differing_keys(other, config).items() if key in meaning]

@@ -74,7 +74,7 @@ def test_a_run_starts_from_the_other_once_and_then_from_itself(
 def test_no_run_there(config: ConfigDict, tmp_path: Path) -> None:
     config.start.from_run = str(tmp_path / "nowhere")
     with pytest.raises(
-        RunError, match=r"start.from_run: expected a run's config.json in .*nowhere, found none"
+        RunError, match=r"start.from_run: expected the folder of a trained run .*, got .*nowhere"
     ):
         warm_start(_state(0), config)
     assert not (tmp_path / "nowhere").exists()
