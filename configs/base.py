@@ -17,6 +17,12 @@ def get_config() -> ConfigDict:
     config.num_steps = 140_000
     config.compilation_cache_dir = "~/.cache/pony_jax"  # '' compiles anew in every process
 
+    # Start with what another run has learned, as a zebra from a horse.
+    config.start = ConfigDict()
+    config.start.from_run = ""  # folder of that run; '' starts from nothing
+    config.start.share = 0.0  # of this run that counts as done then
+    config.start.moments = False  # whether the optimiser's moments go on as well
+
     config.data = ConfigDict()
     config.data.name = "synthetic_quadruped/horse"  # folder in data_dir
     config.data.data_dir = "data"
@@ -70,6 +76,8 @@ def get_config() -> ConfigDict:
     config.model = ConfigDict()
     config.model.grid_scale = 7.0  # unit of length: the cube that the paper's grid fills
     config.model.grid_extent = (7.0, 7.0, 7.0)  # sides of the grid's box, x y z, world units
+    config.model.sdf_start = "ellipsoid"  # or sphere, constant
+    config.model.sdf_constant = 0.0  # of the constant start, positive inside, world units
     config.model.ellipsoid = (1.0, 1.0, 2.0)  # half axes of the start, in 0.15 grid_scale
     config.model.coarse_resolution = 128  # lattice layers along the longest side, even
     config.model.fine_resolution = 256
@@ -89,7 +97,9 @@ def get_config() -> ConfigDict:
     config.model.deformation_layers = 5
     config.model.deformation_frequencies = 10
     config.model.light_layers = 5
-    config.model.articulation_blocks = 4
+    config.model.articulation_kind = "attention"  # or mlp: each bone on its own
+    config.model.articulation_features = "sample+global"  # or sample, global: what bones read
+    config.model.articulation_blocks = 4  # layers of an mlp
     config.model.articulation_heads = 8
     config.model.articulation_frequencies = 8
     config.model.articulation_own_layers = False  # first and last, for each bone
@@ -97,6 +107,7 @@ def get_config() -> ConfigDict:
     config.model.articulation_multiplier = 0.1
     config.model.max_angle_deg = 60.0
     config.model.constrain_legs = True  # legs turn mostly fore and aft
+    config.model.static_root_bones = False  # whether the two bones at the centre stay still
     config.model.skinning_temperature = 0.05
     config.model.num_body_bones = 8
     config.model.num_legs = 4
@@ -107,8 +118,9 @@ def get_config() -> ConfigDict:
     config.model.fov_y_deg = 25.0
     config.model.max_shift_xy = 0.2  # of the camera, share of half the view at the object
     config.model.max_shift_z = 0.5
-    config.model.hypotheses = "quadlookat"  # or octlookat
-    config.model.level_horizon = True  # cameras look horizontally
+    config.model.hypotheses = "quadlookat"  # or octlookat, lookat, quaternion, euler_angle
+    config.model.level_horizon = True  # cameras look horizontally; the kinds of lookat only
+    config.model.max_turn_deg = (180.0, 180.0, 180.0)  # about x, y, z; euler_angle only
     config.model.eikonal_points = 10_000
     config.model.silhouette_hidden = 0  # width of the head that finds the animal; 0 = none
     config.model.refine_steps = 0  # of gradient descent on a pose, in use; needs that head

@@ -5,6 +5,7 @@
 | (none)   | synthetic horses, made on the spot | two cores, 24 min   | .751              |
 | `photos` | Weizmann horses, 295 photographs   | two CPU cores       | not run to an end |
 | `paper`  | the original recipe in full        | one GPU             | not run           |
+| `unified`| the same as 3DAnimals has it       | one GPU             | not run           |
 | `test`   | a handful of synthetic horses      | seconds             | -                 |
 
 Scores: experiments/results/training.md (2026-11-22, a shared machine).
@@ -19,6 +20,7 @@ from configs import base
 def get_config(variant: str = "") -> ConfigDict:
     """The configuration of a variant, locked. Raises `ValueError` for an unknown variant."""
     variants = {"": _synthetic, "photos": _photos, "paper": _paper, "test": _test}
+    variants["unified"] = _unified
     return base.apply_variant(base.get_config(), variants, variant)
 
 
@@ -96,6 +98,42 @@ def _photos(config: ConfigDict) -> None:
 
 def _paper(config: ConfigDict) -> None:
     config.data.name = "horse_combined"
+
+
+def _unified(config: ConfigDict) -> None:
+    """3DAnimals@5d4aa39, config/model/magicpony.yaml: slower prior, one sample, no mirroring."""
+    _paper(config)
+    config.optimizer.prior_learning_rate = 1e-4
+    config.model.samples = 1
+    config.data.mirror_probability = 0.0
+    config.schedule.articulation_from = 10 / 140
+    config.schedule.attach_legs_from = 60 / 140
+    config.schedule.articulation_loss_from = 60 / 140
+    config.schedule.deformation_from = 90 / 140
+    config.schedule.fine_grid_from = 100 / 140
+    config.checkpoint.every_steps = 5000
+
+
+def fine_tune(config: ConfigDict) -> None:
+    """From a finished horse to another quadruped, as the paper does it (`configs/zebra.py`).
+
+    The paper's 1,000 epochs go on from the horse's 120, so that is where the run starts, with the
+    optimiser's moments. Its 200,000 steps are 3DAnimals' number: the paper's follows from the data.
+    """
+    config.num_steps = 200_000
+    config.start.from_run = "runs/horse_paper"
+    config.start.share = 120 / 1000
+    config.start.moments = True
+    config.schedule.uniform_until = 2 / 200
+    config.schedule.softmax_from = 4 / 200
+    config.schedule.best_from = 6 / 200
+    config.schedule.best_full = 7.6 / 200
+    config.schedule.max_gain_at = config.start.share  # the horse has reached it
+    config.schedule.articulation_from = 8 / 1000
+    config.schedule.attach_legs_from = 50 / 1000
+    config.schedule.articulation_loss_from = 50 / 1000
+    config.schedule.deformation_from = 800 / 1000
+    config.schedule.fine_grid_from = 500 / 1000
 
 
 def _test(config: ConfigDict) -> None:

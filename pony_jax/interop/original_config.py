@@ -12,7 +12,6 @@ from pony_jax.interop.torch_file import CheckpointError
 
 # Settings of the original that this model has in one form only, with the original's defaults.
 _FIXED: dict[str, tuple[Any, Any]] = {  # name: (what is built here, the original's default)
-    "init_sdf": ("ellipsoid", None),
     "sym_prior_shape": (True, False),
     "sym_texture": (True, False),
     "sym_deform": (True, False),
@@ -20,12 +19,9 @@ _FIXED: dict[str, tuple[Any, Any]] = {  # name: (what is built here, the origina
     "enable_deform": (True, False),
     "enable_articulation": (True, False),
     "enable_lighting": (True, False),
-    "articulation_arch": ("attention", "mlp"),
-    "articulation_feature_mode": ("sample+global", "global"),
     "vit_final_layer_type": ("conv", "conv"),
     "pose_arch": ("encoder_dino_patch_key", None),
     "background_mode": ("none", "none"),
-    "static_root_bones": (False, False),
 }
 
 # Plain values: name in the original, its default there, our key.
@@ -63,11 +59,14 @@ _PLAIN: list[tuple[str, Any, str]] = [
     ("num_layers_deform", 5, "model.deformation_layers"),
     ("embedder_freq_deform", 10, "model.deformation_frequencies"),
     ("num_layers_light", 5, "model.light_layers"),
+    ("articulation_arch", "mlp", "model.articulation_kind"),
+    ("articulation_feature_mode", "global", "model.articulation_features"),
     ("num_layers_arti", 4, "model.articulation_blocks"),
     ("embedder_freq_arti", 8, "model.articulation_frequencies"),
     ("articulation_multiplier", 1.0, "model.articulation_multiplier"),
     ("max_arti_angle", 60.0, "model.max_angle_deg"),
     ("constrain_legs", False, "model.constrain_legs"),
+    ("static_root_bones", False, "model.static_root_bones"),
     ("skinning_temperature", 1.0, "model.skinning_temperature"),
     ("num_body_bones", 4, "model.num_body_bones"),
     ("num_legs", 0, "model.num_legs"),
@@ -77,7 +76,7 @@ _PLAIN: list[tuple[str, Any, str]] = [
     ("fov", 25.0, "model.fov_y_deg"),
     ("max_trans_xy_range_ratio", 1.0, "model.max_shift_xy"),
     ("max_trans_z_range_ratio", 1.0, "model.max_shift_z"),
-    ("rot_rep", "quadlookat", "model.hypotheses"),
+    ("rot_rep", "euler_angle", "model.hypotheses"),
     ("lookat_zeroy", False, "model.level_horizon"),
 ]
 
@@ -130,12 +129,25 @@ def original_config(
         node[leaf] = float(value) if isinstance(node[leaf], float) else value
     model = config.model
     model.grid_extent = (model.grid_scale,) * 3
+    model.sdf_start, model.sdf_constant = _sdf_start(settings.get("init_sdf"))
     model.ellipsoid = (1.0, 1.0, 2.0)
+    model.max_turn_deg = tuple(float(settings.get(f"max_rot_{i}_range", 180)) for i in "xyz")
     model.leg_attachments = tuple(settings.get("legs_to_body_joint_indices") or ())
     model.encoder_hidden = settings.get("encoder_nf", 256)
     config.data.mirror_probability = 0.5 if settings.get("random_xflip_train") else 0.0
     _set_schedule(config, settings, steps_per_epoch)
     return config.lock()
+
+
+def _sdf_start(init_sdf: str | float | None) -> tuple[str, float]:
+    """Kind and constant of the shape's start. None is the original's word for a start of 0."""
+    if init_sdf in ("ellipsoid", "sphere"):
+        return init_sdf, 0.0
+    if init_sdf is None or isinstance(init_sdf, int | float):
+        return "constant", float(init_sdf or 0.0)
+    raise CheckpointError(
+        f"setting init_sdf: expected ellipsoid, sphere, a number or nothing, got {init_sdf!r}"
+    )
 
 
 def _set_schedule(config: ConfigDict, settings: Mapping[str, Any], steps_per_epoch: float) -> None:

@@ -45,7 +45,9 @@ def token_encoder(name: str) -> str | None:
 
 
 def articulation_network(name: str) -> str | None:
-    """ArticulationNetwork of kind attention."""
+    """ArticulationNetwork of kinds attention and mlp."""
+    if inner_mlp := mlp(name.removeprefix("network.")):
+        return f"mlp/{inner_mlp}"
     top = {"in_layer.0": "input/dense", "in_layer.2": "input_norm", "out_layer.0": "output/dense"}
     inner = {
         "norm1": "norm_attention",

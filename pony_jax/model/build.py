@@ -8,7 +8,13 @@ from pony_jax.model.objective import LossWeights
 from pony_jax.model.pony import CameraModel, Pony, Schedule
 from pony_jax.model.prior import Prior
 from pony_jax.ops.bones import Skeleton
-from pony_jax.ops.viewpoint import hypothesis_signs
+from pony_jax.ops.viewpoint import num_viewpoint_outputs
+
+_CHOICES = {
+    "sdf_start": ("ellipsoid", "sphere", "constant"),
+    "articulation_kind": ("attention", "mlp"),
+    "articulation_features": ("global", "sample", "sample+global"),
+}
 
 
 def build_model(config: ConfigDict, token_shape: tuple[int, int]) -> Pony:
@@ -22,6 +28,7 @@ def build_model(config: ConfigDict, token_shape: tuple[int, int]) -> Pony:
       ValueError: for settings that do not go together.
     """
     model = config.model
+    _check_choices(model)
     if model.refine_steps and not model.silhouette_hidden:
         raise ValueError(
             f"model.refine_steps: expected 0 without a silhouette head, got {model.refine_steps}; "
@@ -32,7 +39,9 @@ def build_model(config: ConfigDict, token_shape: tuple[int, int]) -> Pony:
         prior=Prior(
             grid_scale=model.grid_scale,
             grid_extent=tuple(model.grid_extent),
+            sdf_start=model.sdf_start,
             ellipsoid=tuple(model.ellipsoid),
+            sdf_constant=model.sdf_constant,
             sdf_hidden=model.hidden,
             sdf_layers=model.sdf_layers,
             sdf_frequencies=model.sdf_frequencies,
@@ -48,11 +57,12 @@ def build_model(config: ConfigDict, token_shape: tuple[int, int]) -> Pony:
                 num_legs=model.num_legs,
                 num_leg_bones=model.num_leg_bones,
                 body_from=model.body_bones_from,
+                static_roots=model.static_root_bones,
             ),
             hidden=model.hidden,
             latent=model.latent,
             encoder_hidden=model.encoder_hidden,
-            num_hypotheses=len(hypothesis_signs(model.hypotheses)),
+            num_viewpoint_outputs=num_viewpoint_outputs(model.hypotheses),
             grid_scale=model.grid_scale,
             camera_distance=model.camera_distance,
             texture_layers=model.texture_layers,
@@ -60,6 +70,8 @@ def build_model(config: ConfigDict, token_shape: tuple[int, int]) -> Pony:
             deformation_layers=model.deformation_layers,
             deformation_frequencies=model.deformation_frequencies,
             light_layers=model.light_layers,
+            articulation_kind=model.articulation_kind,
+            articulation_features=model.articulation_features,
             articulation_blocks=model.articulation_blocks,
             articulation_heads=model.articulation_heads,
             articulation_frequencies=model.articulation_frequencies,
@@ -77,6 +89,7 @@ def build_model(config: ConfigDict, token_shape: tuple[int, int]) -> Pony:
             max_shift_z=model.max_shift_z * half_view,
             hypotheses=model.hypotheses,
             level_horizon=model.level_horizon,
+            max_turn_deg=tuple(model.max_turn_deg),
         ),
         weights=LossWeights(**config.loss),
         schedule=_schedule(config.schedule, config.num_steps),
@@ -93,6 +106,18 @@ def build_model(config: ConfigDict, token_shape: tuple[int, int]) -> Pony:
         refine_steps=model.refine_steps,
         refine_rate=model.refine_rate,
     )
+
+
+def _check_choices(model: ConfigDict) -> None:
+    """Raises `ValueError` for a word that is none of a key's, or for words that do not agree."""
+    for key, choices in _CHOICES.items():
+        if model[key] not in choices:
+            raise ValueError(f"model.{key}: expected one of {choices}, got {model[key]!r}")
+    if model.articulation_own_layers and model.articulation_kind == "mlp":
+        raise ValueError(
+            "model.articulation_own_layers: expected False for articulation_kind 'mlp', got True; "
+            "only the kind 'attention' has layers of its own for each bone"
+        )
 
 
 def _schedule(schedule: ConfigDict, num_steps: int) -> Schedule:

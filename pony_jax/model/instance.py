@@ -6,11 +6,12 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Float, Int
 
-from pony_jax.modules.articulation import ArticulationNetwork
+from pony_jax.modules.articulation import ArticulationMLP, ArticulationNetwork
 from pony_jax.modules.fields import DeformationField, TextureField
 from pony_jax.modules.heads import LightHead, SilhouetteHead, TokenEncoder
 from pony_jax.ops.bones import Skeleton
 from pony_jax.ops.cameras import Camera, transform_points
+from pony_jax.ops.kinematics import hold_static_bones
 from pony_jax.ops.sampling import bilinear_sample
 
 
@@ -21,8 +22,12 @@ class Instance(nn.Module):
       hidden: width of the fields.
       latent: length of an image's shape and appearance vectors.
       encoder_hidden: width of the token encoders.
-      num_hypotheses: viewpoint hypotheses.
+      num_viewpoint_outputs: see `ops.viewpoint.num_viewpoint_outputs`.
       camera_distance: distance of the object's origin, world units.
+      articulation_kind: 'attention' or 'mlp', see `modules.articulation`.
+      articulation_features: what a bone reads: 'global' the image's vector, 'sample' the tokens
+        around the bone, 'sample+global' both.
+      articulation_blocks: of attention; layers of an 'mlp'.
       articulation_window: tokens along each side of the square that a bone reads around its middle;
         1 reads the middle alone, as the original does.
       articulation_own_layers: see `ArticulationNetwork`.
@@ -33,7 +38,7 @@ class Instance(nn.Module):
     hidden: int
     latent: int
     encoder_hidden: int
-    num_hypotheses: int
+    num_viewpoint_outputs: int
     grid_scale: float
     camera_distance: float
     texture_layers: int
@@ -41,6 +46,8 @@ class Instance(nn.Module):
     deformation_layers: int
     deformation_frequencies: int
     light_layers: int
+    articulation_kind: str
+    articulation_features: str
     articulation_blocks: int
     articulation_heads: int
     articulation_frequencies: int
@@ -54,7 +61,7 @@ class Instance(nn.Module):
     def setup(self) -> None:
         self.key_encoder = TokenEncoder(self.latent, self.encoder_hidden)
         self.out_encoder = TokenEncoder(self.latent, self.encoder_hidden)
-        self.viewpoint_head = TokenEncoder(4 * self.num_hypotheses + 3, self.encoder_hidden)
+        self.viewpoint_head = TokenEncoder(self.num_viewpoint_outputs, self.encoder_hidden)
         self.light_head = LightHead(self.hidden, self.light_layers)
         self.texture_field = TextureField(
             self.hidden, self.texture_layers, self.texture_frequencies, self.grid_scale
@@ -62,13 +69,18 @@ class Instance(nn.Module):
         self.deformation_field = DeformationField(
             self.hidden, self.deformation_layers, self.deformation_frequencies, self.grid_scale
         )
-        self.articulation_network = ArticulationNetwork(
-            self.hidden,
-            self.articulation_blocks,
-            self.articulation_heads,
-            self.articulation_frequencies,
-            self.articulation_own_layers,
-        )
+        if self.articulation_kind == "mlp":
+            self.articulation_network = ArticulationMLP(
+                self.hidden, self.articulation_blocks, self.articulation_frequencies
+            )
+        else:
+            self.articulation_network = ArticulationNetwork(
+                self.hidden,
+                self.articulation_blocks,
+                self.articulation_heads,
+                self.articulation_frequencies,
+                self.articulation_own_layers,
+            )
         if self.silhouette_hidden:
             self.silhouette_head = SilhouetteHead(self.silhouette_hidden)
 
@@ -122,8 +134,9 @@ class Instance(nn.Module):
         """Euler angles of all bones in their rest frames, radians.
 
         Each bone reads the image's vector and the tokens around the middle of its rest position,
-        where a limb that has moved away is still to be seen. Bones and camera are inputs only: no
-        gradient reaches them (as in the original).
+        where a limb that has moved away is still to be seen (or one of them, as
+        `articulation_features` says). Bones and camera are inputs only: no gradient reaches them
+        (as in the original).
         """
         bones, camera = lax.stop_gradient((bones, camera))
         b, k = bones.shape[:2]
@@ -133,14 +146,18 @@ class Instance(nn.Module):
         ends_cam = (ends_cam + jnp.array([0.0, 0.0, self.camera_distance])) / (self.grid_scale / 2)
         index = jnp.broadcast_to((jnp.arange(k) + 0.5) / k * 2 - 1, (b, k))[..., None]
         position = jnp.concatenate([middle_ndc, ends_cam.reshape(b, k, 6), index], axis=-1)
-        shared = jnp.broadcast_to(shape_feature[:, None], (b, k, shape_feature.shape[-1]))
-        features = jnp.concatenate([shared, self._around(patch_key, middle_ndc)], axis=-1)
-        raw = self.articulation_network(features, position)
+        features = []
+        if "global" in self.articulation_features:
+            shared = jnp.broadcast_to(shape_feature[:, None], (b, k, shape_feature.shape[-1]))
+            features.append(shared)
+        if "sample" in self.articulation_features:
+            features.append(self._around(patch_key, middle_ndc))
+        raw = self.articulation_network(jnp.concatenate(features, axis=-1), position)
         angles = jnp.tanh(self.articulation_multiplier * raw) * np.deg2rad(self.max_angle_deg)
         if self.constrain_legs:
             is_leg = np.arange(k) >= self.skeleton.num_body_bones
             angles = angles * np.where(is_leg[:, None], [1.0, 0.3, 0.3], 1.0).astype(np.float32)
-        return angles
+        return hold_static_bones(angles, self.skeleton)
 
     def _around(
         self, patch_key: Float[Array, "b t t c"], xy_ndc: Float[Array, "b k 2"]

@@ -72,7 +72,8 @@ def total_loss(
     Args:
       per_image: reconstruction losses of the chosen hypothesis.
       regularisers: terms without an image.
-      score: raw score of the chosen hypothesis, which learns to predict its loss.
+      score: raw score of the chosen hypothesis, which learns to predict its loss; a single
+        hypothesis has none, and nothing to learn.
       probability: its probability; images whose hypothesis is unlikely count less.
     """
     terms = {f: getattr(weights, f) for f in per_image}
@@ -82,9 +83,10 @@ def total_loss(
     )
     importance = lax.stop_gradient(probability) * num_hypotheses
     metrics = {name: jnp.mean(value * importance) for name, value in per_image.items()}
-    metrics["hypothesis_score"] = jnp.mean(
-        losses.hypothesis_score_loss(score, lax.stop_gradient(target))
-    )
+    if num_hypotheses > 1:
+        metrics["hypothesis_score"] = jnp.mean(
+            losses.hypothesis_score_loss(score, lax.stop_gradient(target))
+        )
     metrics |= regularisers
     loss = sum(getattr(weights, name) * value for name, value in metrics.items())
     return loss, metrics

@@ -19,7 +19,7 @@ from pony_jax.model.stage import Capacities, Stage
 from pony_jax.ops import losses
 from pony_jax.ops.bones import estimate_bones
 from pony_jax.ops.cameras import Camera, camera_from_pose, transform_points
-from pony_jax.ops.kinematics import posed_bone_transforms
+from pony_jax.ops.kinematics import hold_static_bones, posed_bone_transforms
 from pony_jax.ops.mesh import Mesh
 from pony_jax.ops.rotations import look_at_rotation
 from pony_jax.ops.schedules import linear_ramp
@@ -30,6 +30,7 @@ from pony_jax.ops.viewpoint import (
     choose_hypothesis,
     decode_hypotheses,
     hypothesis_probabilities,
+    orientation_matrix,
 )
 
 Params = dict[str, Any]
@@ -62,7 +63,7 @@ class Schedule:
 
 @dataclasses.dataclass(frozen=True)
 class CameraModel:
-    """Where cameras may stand: distance and shifts in world units, field of view in degrees."""
+    """Where cameras may stand: distance and shifts in world units, angles in degrees."""
 
     distance: float
     fov_y_deg: float
@@ -70,6 +71,7 @@ class CameraModel:
     max_shift_z: float
     hypotheses: str
     level_horizon: bool
+    max_turn_deg: tuple[float, float, float]
 
 
 class Rig(NamedTuple):
@@ -183,13 +185,13 @@ class Pony:
         )
 
     def expected_counts(self, step: int) -> Capacities:
-        """Sizes of the starting ellipsoid and of images filled to a quarter.
+        """Sizes of the starting shape and of images filled to a quarter.
 
         Buffers grown to these last for a while; the training loop grows what turns out too small.
         """
         resolution = self.stage_at(step, Capacities(0, 0, 0)).grid_resolution
         cell = 2 * max(self.prior.grid_extent) / resolution
-        x, y, z = (0.15 * self.prior.grid_scale * axis for axis in self.prior.ellipsoid)
+        x, y, z = self.prior.start_half_axes
         # Thomsen's formula for the area of an ellipsoid, within 2 %.
         area = 4 * np.pi * (((x * y) ** 1.6 + (x * z) ** 1.6 + (y * z) ** 1.6) / 3) ** (1 / 1.6)
         verts = 8 * area / cell**2  # 6.4 a cell's face are used (measured), and legs are to come
@@ -223,6 +225,7 @@ class Pony:
             zero_y=self.camera.level_horizon,
             max_trans_xy=self.camera.max_shift_xy,
             max_trans_z=self.camera.max_shift_z,
+            max_turn_deg=self.camera.max_turn_deg,
         )
 
     def _probabilities(
@@ -368,8 +371,9 @@ class Pony:
         return loss, {"metrics": metrics, "counts": self._counts(rest, visible)}
 
     def _chosen_camera(self, hypotheses: Hypotheses, chosen: Int[Array, " b"]) -> Camera:
-        forward = hypotheses.forward[jnp.arange(len(chosen)), chosen]
-        return self._camera(look_at_rotation(forward), hypotheses.translation_cam)
+        orientation = hypotheses.orientation[jnp.arange(len(chosen)), chosen]
+        rotation = orientation_matrix(orientation, self.camera.hypotheses)
+        return self._camera(rotation, hypotheses.translation_cam)
 
     def _regularisers(
         self,
@@ -503,6 +507,7 @@ class Pony:
 
         def loss(pose: tuple[Array, Array]) -> Array:
             angles_rad, translation = pose
+            angles_rad = hold_static_bones(angles_rad, self.instance.skeleton)
             verts_posed, _ = self._pose(rig, angles_rad, stage)
             alpha = render_silhouette(
                 verts_posed,

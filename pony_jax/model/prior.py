@@ -21,12 +21,15 @@ class Prior(nn.Module):
     Attributes:
       grid_extent: side lengths of the box that holds the shape, world units. The mesh is closed
         where the shape reaches the box.
+      sdf_start, ellipsoid, sdf_constant: see `SDFField`.
       feature_dim: channels of the feature field.
     """
 
     grid_scale: float
     grid_extent: tuple[float, float, float]
+    sdf_start: str
     ellipsoid: tuple[float, float, float]
+    sdf_constant: float
     sdf_hidden: int
     sdf_layers: int
     sdf_frequencies: int
@@ -38,7 +41,9 @@ class Prior(nn.Module):
 
     def setup(self) -> None:
         self.sdf = SDFField(
+            self.sdf_start,
             self.ellipsoid,
+            self.sdf_constant,
             self.sdf_hidden,
             self.sdf_layers,
             self.sdf_frequencies,
@@ -52,6 +57,15 @@ class Prior(nn.Module):
             self.grid_scale,
             self.feature_mirror,
         )
+
+    @property
+    def start_half_axes(self) -> tuple[float, float, float]:
+        """Half axes of the starting shape, world units; a constant may fill the whole box."""
+        if self.sdf_start == "constant":
+            return tuple(side / 2 for side in self.grid_extent)
+        if self.sdf_start == "sphere":
+            return (0.25 * self.grid_scale,) * 3
+        return tuple(0.15 * self.grid_scale * axis for axis in self.ellipsoid)
 
     def __call__(self, points: Float[Array, "n 3"]) -> tuple[Array, Array]:
         """Both fields at some points; makes all parameters."""

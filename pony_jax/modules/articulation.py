@@ -1,11 +1,11 @@
-"""Per-bone rotations by attention over the bones."""
+"""Per-bone rotations: by attention over the bones, or each bone on its own."""
 
 import flax.linen as nn
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from pony_jax.modules.linear import Linear, PerTokenLinear
+from pony_jax.modules.linear import MLP, Linear, PerTokenLinear
 from pony_jax.ops.harmonic import harmonic_embedding
 
 
@@ -30,8 +30,7 @@ class ArticulationNetwork(nn.Module):
     def __call__(
         self, bone_features: Float[Array, "b k c"], bone_positions: Float[Array, "b k p"]
     ) -> Float[Array, "b k 3"]:
-        waves = harmonic_embedding(bone_positions, self.num_frequencies, 0.9 * np.pi)
-        x = jnp.concatenate([bone_features, bone_positions, waves], axis=-1)
+        x = _embedded(bone_features, bone_positions, self.num_frequencies)
         layer = PerTokenLinear if self.own_layers else Linear
         x = nn.gelu(layer(self.hidden, name="input")(x), approximate=False)
         x = nn.LayerNorm(epsilon=1e-5, name="input_norm")(x)
@@ -40,6 +39,35 @@ class ArticulationNetwork(nn.Module):
         # Zero at the start: the animal begins in its rest pose. (The original begins with small
         # random angles, kept small by a multiplier that also makes the pose learn slowly.)
         return layer(3, zero_init=True, name="output")(x)
+
+
+class ArticulationMLP(nn.Module):
+    """Raw rotation triples of all bones of an animal, each bone on its own.
+
+    MagicPony@e4a8b20:magicpony/networks.py:ArticulationNetwork, kind mlp: layers without bias on
+    [bone feature, bone position, embedded position]. Starts with small random angles.
+    """
+
+    hidden: int
+    num_layers: int
+    num_frequencies: int
+
+    @nn.compact
+    def __call__(
+        self, bone_features: Float[Array, "b k c"], bone_positions: Float[Array, "b k p"]
+    ) -> Float[Array, "b k 3"]:
+        x = _embedded(bone_features, bone_positions, self.num_frequencies)
+        return MLP(3, self.hidden, self.num_layers, name="mlp")(x)
+
+
+def _embedded(
+    bone_features: Float[Array, "b k c"],
+    bone_positions: Float[Array, "b k p"],
+    num_frequencies: int,
+) -> Float[Array, "b k d"]:
+    """What both kinds of network read of a bone."""
+    waves = harmonic_embedding(bone_positions, num_frequencies, 0.9 * np.pi)
+    return jnp.concatenate([bone_features, bone_positions, waves], axis=-1)
 
 
 class _Block(nn.Module):

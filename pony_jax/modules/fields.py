@@ -27,15 +27,19 @@ def _network(field: nn.Module, *, features: int, mirror: bool) -> CoordinateMLP:
 class SDFField(nn.Module):
     """Signed distance of the prior shape, positive inside, mirror-symmetric in x = 0.
 
-    MagicPony@e4a8b20:magicpony/geometry/dmtet.py. An ellipsoid starts the shape; the network adds
-    to it.
+    MagicPony@e4a8b20:magicpony/geometry/dmtet.py. A simple shape starts it; the network adds to it.
 
     Attributes:
+      start: 'ellipsoid', 'sphere' of radius 0.25 `grid_scale`, or 'constant'. (Only the sphere is a
+        true distance: the ellipsoid's is to its surface squeezed to a ball.)
       ellipsoid: half axes of the start (x, y, z), in units of 0.15 `grid_scale`; (1, 1, 2) in the
         original.
+      constant: the value everywhere of that start, world units; 0 leaves the network alone.
     """
 
+    start: str
     ellipsoid: tuple[float, float, float]
+    constant: float
     hidden: int
     num_layers: int
     num_frequencies: int
@@ -44,10 +48,13 @@ class SDFField(nn.Module):
     @nn.compact
     def __call__(self, points: Float[Array, "*n 3"]) -> Float[Array, "*n"]:
         network = _network(self, features=1, mirror=True)
-        squeezed = points / jnp.array(self.ellipsoid)
+        if self.start == "constant":
+            return network(points)[..., 0] + self.constant
+        sphere = self.start == "sphere"
+        squeezed = points if sphere else points / jnp.array(self.ellipsoid)
         # The tiny constant keeps the gradient finite (zero) at the origin.
         radius = jnp.sqrt(jnp.sum(squeezed**2, axis=-1) + 1e-12)
-        return network(points)[..., 0] + 0.15 * self.grid_scale - radius
+        return network(points)[..., 0] + (0.25 if sphere else 0.15) * self.grid_scale - radius
 
 
 class FeatureField(nn.Module):

@@ -23,12 +23,14 @@ class Skeleton:
     Attributes:
       body_from: 'z_minmax' puts the tips at the extremes in z; 'z_minmax_y+' looks for them among
         the vertices that are not below the mean height by more than 0.5, so not at the feet.
+      static_roots: the two bones at the centre do not turn.
     """
 
     num_body_bones: int = 8
     num_legs: int = 4
     num_leg_bones: int = 3
     body_from: str = "z_minmax_y+"
+    static_roots: bool = False
 
     def __post_init__(self) -> None:
         if self.num_body_bones < 2 or self.num_body_bones % 2:

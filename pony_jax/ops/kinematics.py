@@ -1,6 +1,7 @@
 """Forward kinematics: the rigid motion of every bone."""
 
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 from jaxtyping import Array, Float, Int
 
@@ -22,6 +23,17 @@ def bone_frames(forward: Float[Array, "*b 3"]) -> Float[Array, "*b 3 3"]:
     up = jnp.where(regular, safe_normalize(up), jnp.array([0.0, 1.0, 0.0]))
     forward = jnp.where(regular, forward, jnp.array([0.0, 0.0, 1.0]))
     return jnp.stack([jnp.cross(up, forward), up, forward], axis=-1)
+
+
+def hold_static_bones(
+    angles_rad: Float[Array, "*b k 3"], skeleton: Skeleton
+) -> Float[Array, "*b k 3"]:
+    """The angles, 0 (with gradient 0) at the root bones if the skeleton's roots are static."""
+    if not skeleton.static_roots:
+        return angles_rad
+    turns = np.ones((skeleton.num_bones, 1), np.float32)
+    turns[list(skeleton.root_bones)] = 0.0
+    return angles_rad * turns
 
 
 def posed_bone_transforms(

@@ -20,6 +20,17 @@ def euler_xyz_to_matrix(angles_rad: Float[Array, "*n 3"]) -> Float[Array, "*n 3 
     return jnp.stack([jnp.stack(row, axis=-1) for row in entries], axis=-2)
 
 
+def quaternion_to_matrix(quaternion: Float[Array, "*n 4"]) -> Float[Array, "*n 3 3"]:
+    """Rotation matrices of unit quaternions (w, x, y, z), w the real part."""
+    w, x, y, z = jnp.moveaxis(quaternion, -1, 0)
+    entries = [
+        [1 - 2 * (y * y + z * z), 2 * (x * y - w * z), 2 * (x * z + w * y)],
+        [2 * (x * y + w * z), 1 - 2 * (x * x + z * z), 2 * (y * z - w * x)],
+        [2 * (x * z - w * y), 2 * (y * z + w * x), 1 - 2 * (x * x + y * y)],
+    ]
+    return jnp.stack([jnp.stack(row, axis=-1) for row in entries], axis=-2)
+
+
 def look_at_rotation(
     forward: Float[Array, "*n 3"], up: tuple[float, float, float] = (0.0, 1.0, 0.0)
 ) -> Float[Array, "*n 3 3"]:

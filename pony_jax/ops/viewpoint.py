@@ -8,6 +8,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 from pony_jax.ops.numerics import safe_normalize
+from pony_jax.ops.rotations import euler_xyz_to_matrix, look_at_rotation, quaternion_to_matrix
 
 # Signs of (x, y, z) of each hypothesis's forward vector, in the order of the original's outputs.
 _SIGNS = {
@@ -16,19 +17,23 @@ _SIGNS = {
     # One an octant, x slowest.
     "octlookat": [(x, y, z) for x in (1, -1) for y in (1, -1) for z in (1, -1)],
 }
+# One hypothesis, which has no score: the head's outputs before the translation.
+_SINGLE = {"lookat": 3, "quaternion": 4, "euler_angle": 3}
 
 
 class Hypotheses(NamedTuple):
     """Viewpoint hypotheses of each image; all share one translation.
 
     Attributes:
-      logits: score, which regresses the reconstruction loss: small is good.
-      forward: unit forward vector of the animal, camera space.
+      logits: score, which regresses the reconstruction loss: small is good. 0 for a single one.
+      orientation: of the animal in camera space. The kinds of lookat have a unit forward vector,
+        quaternion a unit quaternion (real part first, not negative), euler_angle three angles in
+        radians. `orientation_matrix` gives all of them one form.
       translation_cam: offset from (0, 0, -distance), camera space, world units.
     """
 
     logits: Float[Array, "b m"]
-    forward: Float[Array, "b m 3"]
+    orientation: Float[Array, "b m o"]
     translation_cam: Float[Array, "b 3"]
 
 
@@ -43,6 +48,20 @@ def hypothesis_signs(kind: str) -> Float[np.ndarray, "m 3"]:
     return np.array(_SIGNS[kind], np.float32)
 
 
+def num_viewpoint_outputs(kind: str) -> int:
+    """How many outputs the viewpoint head has for `kind`, the translation's three included.
+
+    Raises:
+      ValueError: for an unknown kind.
+    """
+    if kind in _SIGNS:
+        return 4 * len(_SIGNS[kind]) + 3
+    if kind in _SINGLE:
+        return _SINGLE[kind] + 3
+    known = sorted(_SIGNS | _SINGLE)
+    raise ValueError(f"kind of hypotheses: expected one of {known}, got {kind!r}")
+
+
 def decode_hypotheses(
     raw: Float[Array, "b p"],
     *,
@@ -50,31 +69,77 @@ def decode_hypotheses(
     zero_y: bool,
     max_trans_xy: float,
     max_trans_z: float,
+    max_turn_deg: tuple[float, float, float] = (180.0, 180.0, 180.0),
 ) -> Hypotheses:
     """Hypotheses from the outputs of the viewpoint head.
 
-    MagicPony@e4a8b20:magicpony/predictor.py, rot_rep quadlookat and octlookat. Per hypothesis
-    the head gives (logit, x, y, z). A softplus of base 4, 1/2 at 0, keeps x and z (in octlookat
-    also y) on the hypothesis's side. In quadlookat y is the raw output: any slope is allowed.
+    MagicPony@e4a8b20:magicpony/predictor.py:forward_pose, by rot_rep:
+    - quadlookat, octlookat: (logit, x, y, z) per hypothesis. A softplus of base 4, 1/2 at 0, keeps
+      x and z (in octlookat also y) on the hypothesis's side. In quadlookat y is the raw output: any
+      slope is allowed.
+    - lookat: the forward vector before normalisation.
+    - quaternion: near (0.01, 0, 0, 0), before normalisation, turned to a real part that is not
+      negative. (The original multiplies by the sign of the real part, which is 0 for 0: a half
+      turn became no rotation at all. Here it stays as it is.)
+    - euler_angle: three angles before tanh.
 
     Args:
-      raw: [b, 4 * m + 3]; the last three are the translation before tanh.
-      kind: see `hypothesis_signs`.
-      zero_y: the animal stands level, y = 0.
+      raw: [b, num_viewpoint_outputs(kind)]; the last three are the translation before tanh.
+      kind: one of those above.
+      zero_y: the animal stands level, y = 0; only the kinds of lookat know it.
       max_trans_xy: largest shift to the side, world units.
       max_trans_z: largest shift in depth.
+      max_turn_deg: largest angle about each axis; only euler_angle knows it.
 
     Raises:
       ValueError: for another kind or another width of `raw`.
     """
-    signs = hypothesis_signs(kind)
-    b, m = len(raw), len(signs)
-    if raw.shape[1] != 4 * m + 3:
+    width = num_viewpoint_outputs(kind)
+    if raw.shape[1] != width:
         raise ValueError(
-            f"raw: expected 4 x {m} + 3 = {4 * m + 3} channels for {kind}, got {raw.shape[1]}; "
+            f"raw: expected {width} channels for {kind}, got {raw.shape[1]}; "
             "the viewpoint head was made for another kind of hypotheses"
         )
-    logits, xyz = jnp.split(raw[:, :-3].reshape(b, m, 4), [1], axis=-1)
+    if kind in _SIGNS:
+        logits, orientation = _decode_look_at(raw[:, :-3], kind, zero_y)
+    else:
+        logits = jnp.zeros((len(raw), 1))
+        orientation = _decode_single(raw[:, :-3], kind, zero_y, max_turn_deg)[:, None]
+    largest = np.array([max_trans_xy, max_trans_xy, max_trans_z], np.float32)
+    return Hypotheses(logits, orientation, jnp.tanh(raw[:, -3:]) * largest)
+
+
+def orientation_matrix(orientation: Float[Array, "*b o"], kind: str) -> Float[Array, "*b 3 3"]:
+    """Rotation whose rows are the animal's right, up and forward vectors in camera space.
+
+    Args:
+      orientation: as `Hypotheses` has it for `kind`.
+    """
+    if kind == "quaternion":
+        return quaternion_to_matrix(orientation)
+    if kind == "euler_angle":
+        return euler_xyz_to_matrix(orientation)
+    return look_at_rotation(orientation)
+
+
+def _decode_single(
+    raw: Float[Array, "b o"], kind: str, zero_y: bool, max_turn_deg: tuple[float, float, float]
+) -> Float[Array, "b o"]:
+    """The orientation of the kinds of one hypothesis."""
+    if kind == "euler_angle":
+        return jnp.tanh(raw) * np.deg2rad(max_turn_deg).astype(np.float32)
+    if kind == "quaternion":
+        quaternion = safe_normalize(raw + jnp.array([0.01, 0.0, 0.0, 0.0]))
+        return jnp.where(quaternion[:, :1] < 0, -quaternion, quaternion)
+    return safe_normalize(raw * jnp.array([1.0, 0.0, 1.0]) if zero_y else raw)
+
+
+def _decode_look_at(
+    raw: Float[Array, "b p"], kind: str, zero_y: bool
+) -> tuple[Float[Array, "b m"], Float[Array, "b m 3"]]:
+    """Scores and forward vectors of the kinds of several hypotheses."""
+    signs = hypothesis_signs(kind)
+    logits, xyz = jnp.split(raw.reshape(len(raw), len(signs), 4), [1], axis=-1)
     positive = jax.nn.softplus(xyz * np.log(4.0)) / np.log(4.0)
     x, y, z = jnp.split(positive, 3, axis=-1)
     if zero_y:
@@ -82,8 +147,7 @@ def decode_hypotheses(
     elif kind == "quadlookat":
         y = xyz[..., 1:2]
     forward = safe_normalize(jnp.concatenate([x, y, z], axis=-1) * signs)
-    largest = np.array([max_trans_xy, max_trans_xy, max_trans_z], np.float32)
-    return Hypotheses(logits[..., 0], forward, jnp.tanh(raw[:, -3:]) * largest)
+    return logits[..., 0], forward
 
 
 def hypothesis_probabilities(

@@ -150,12 +150,21 @@ def load_config(workdir: Path) -> ConfigDict:
         raise RunError(f"{workdir / _CONFIG_FILE}: expected JSON, got {error}") from error
 
 
+def differing_keys(there: ConfigDict, here: ConfigDict) -> dict[str, str]:
+    """The dotted keys whose values differ, each with both values in words."""
+    saved, wanted = _flat(there), _flat(here)
+    return {
+        key: f"{key}: {saved.get(key, 'absent')} there, {wanted.get(key, 'absent')} here"
+        for key in sorted(saved.keys() | wanted.keys())
+        if saved.get(key) != wanted.get(key)
+    }
+
+
 def _check_same_config(saved: ConfigDict, config: ConfigDict, path: Path) -> None:
-    there, here = _flat(saved), _flat(config)
     differing = [
-        f"{key}: {there.get(key, 'absent')} there, {here.get(key, 'absent')} here"
-        for key in sorted(there.keys() | here.keys())
-        if there.get(key) != here.get(key) and not key.startswith(_MAY_DIFFER)
+        text
+        for key, text in differing_keys(saved, config).items()
+        if not key.startswith(_MAY_DIFFER)
     ]
     if differing:
         raise RunError(

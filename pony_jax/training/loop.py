@@ -23,6 +23,7 @@ from pony_jax.training.logs import Logs, Stopwatch, peak_memory_gib, say
 from pony_jax.training.optimizers import num_parameters, parameter_groups
 from pony_jax.training.step import TrainState, init_state
 from pony_jax.training.stepper import Stepper
+from pony_jax.training.warm_start import warm_start
 
 
 def train(config: ConfigDict, workdir: str | Path) -> dict[str, Any]:
@@ -41,7 +42,7 @@ def train(config: ConfigDict, workdir: str | Path) -> dict[str, Any]:
         groups = parameter_groups(**config.optimizer, num_steps=config.num_steps)
         batches = _training_batches(config, train_split)
         state, progress = _start_or_resume(
-            checkpoints, lambda: init_state(model, groups, params_key), token_shape
+            checkpoints, lambda: init_state(model, groups, params_key), token_shape, config
         )
 
     first_step = int(state.step)
@@ -86,13 +87,19 @@ def _training_batches(config: ConfigDict, split: Split) -> TrainingBatches:
 
 
 def _start_or_resume(
-    checkpoints: Checkpoints, init: Callable[[], TrainState], token_shape: tuple[int, int]
+    checkpoints: Checkpoints,
+    init: Callable[[], TrainState],
+    token_shape: tuple[int, int],
+    config: ConfigDict,
 ) -> tuple[TrainState, Progress]:
-    """The newest state of the run, or else a fresh one."""
+    """The newest state of the run, or else a fresh one, or one that another run has learned."""
     init = jax.jit(init)
     if checkpoints.latest_step() is None:
         state = init()
         say(f"model: {num_parameters(state.params):,} parameters")
+        if config.start.from_run:
+            state = warm_start(state, config)
+            say(f"starts from {config.start.from_run}, with step {int(state.step)}")
         return state, Progress(token_shape, Capacities(0, 0, 0), 0.0)
     state = checkpoints.restore(jax.eval_shape(init))
     say(f"goes on with step {int(state.step)}")

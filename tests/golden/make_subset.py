@@ -15,7 +15,7 @@ import numpy as np
 # Regular expressions of the arrays to keep, matched from the start of their names.
 SUBSET = {
     "model_01_networks": ["harmonic_", "mlp_", "coord_", "encoder32/", "arti_"],
-    "model_02_dmtet": ["gridown/", "marchown_", "zeros_own/", "eikonal/", "sdf_ellipsoid_sym1/"],
+    "model_02_dmtet": ["gridown/", "marchown_", "zeros_own/", "eikonal/", r"sdf_[\w.]+_sym1/"],
     "model_03_skinning": [
         "shape/",
         "euler/",

@@ -31,6 +31,7 @@ HORSE = {  # the least that a file of the original must say
     "articulation_arch": "attention",
     "articulation_feature_mode": "sample+global",
     "pose_arch": "encoder_dino_patch_key",
+    "rot_rep": "quadlookat",
     "num_epochs": 120,
 }
 
@@ -72,6 +73,33 @@ def test_nothing_is_written_when_it_fails(tmp_path, damage):
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.parametrize("kind", ["octlookat", "lookat", "quaternion", "euler_angle"])
+def test_viewpoints_of_the_original(kind):
+    settings = HORSE | {"rot_rep": kind, "max_rot_x_range": 30}
+    config = original_config(settings, base.get_config(), 1000.0)
+    assert config.model.hypotheses == kind
+    assert config.model.max_turn_deg == (30.0, 180.0, 180.0)
+
+
+@pytest.mark.parametrize(
+    ("init_sdf", "start", "constant"),
+    [("sphere", "sphere", 0.0), (0.3, "constant", 0.3), (None, "constant", 0.0)],
+)
+def test_starts_of_the_original(init_sdf, start, constant):
+    config = original_config(HORSE | {"init_sdf": init_sdf}, base.get_config(), 1000.0)
+    assert (config.model.sdf_start, config.model.sdf_constant) == (start, constant)
+
+
+def test_articulation_of_the_original():
+    settings = {k: v for k, v in HORSE.items() if not k.startswith("articulation_")}
+    model = original_config(settings, base.get_config(), 1000.0).model
+    assert (model.articulation_kind, model.articulation_features) == ("mlp", "global")
+    settings = HORSE | {"articulation_feature_mode": "sample", "static_root_bones": True}
+    model = original_config(settings, base.get_config(), 1000.0).model
+    assert (model.articulation_kind, model.articulation_features) == ("attention", "sample")
+    assert model.static_root_bones
+
+
 def test_settings_become_shares_of_the_run():
     settings = HORSE | {
         "articulation_epochs": [8, 1000],
@@ -95,8 +123,8 @@ def test_settings_become_shares_of_the_run():
 @pytest.mark.parametrize(
     ("name", "value", "message"),
     [
-        ("init_sdf", "sphere", r"init_sdf 'sphere' \(only 'ellipsoid' is built here\)"),
-        ("articulation_arch", "mlp", r"articulation_arch 'mlp' \(only 'attention'"),
+        ("init_sdf", "cube", r"init_sdf: expected ellipsoid, sphere, a number or nothing, got"),
+        ("sym_texture", False, r"sym_texture False \(only True is built here\)"),
         ("background_mode", "input", r"background_mode 'input' \(only 'none'"),
     ],
 )

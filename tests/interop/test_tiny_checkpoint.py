@@ -101,7 +101,7 @@ def test_every_output(model, converted, tokens, original, equals_original, stage
             uniform_mix=jnp.clip((4000 - iteration) / 2000, 0.0, 1.0),
         )
         chosen = jnp.argmax(probabilities, axis=-1)
-        forward = hypotheses.forward[jnp.arange(2), chosen]
+        forward = hypotheses.orientation[jnp.arange(2), chosen]
         rotation = look_at_rotation(forward)
         translation = hypotheses.translation_cam
         camera = camera_from_pose(

@@ -36,6 +36,8 @@ def test_terms_and_gradients_equal_the_original(golden_case, equals_original, na
     size = cfg["out_image_size"]
     weights = LossWeights(
         mask_pyramid=0.0,
+        silhouette=0.0,
+        leg_gap=0.0,
         score_feature_gain=cfg["logit_loss_dino_feat_im_loss_multiplier"],
         **{ours: cfg[f"{theirs}_loss_weight"] for ours, theirs in TERMS.items()},
     )

@@ -38,6 +38,24 @@ def _predict(model, params, batch):
     return jax.jit(model.predict, static_argnums=3)(params, batch, 7, STAGE)
 
 
+@pytest.mark.parametrize("kind", ["octlookat", "lookat", "quaternion", "euler_angle"])
+def test_every_kind_of_viewpoint_gives_cameras(kind, batch):
+    config = horse.get_config("test")
+    config.model.hypotheses = kind
+    config.model.level_horizon = False
+    config.model.max_turn_deg = (10.0, 0.0, 0.0)
+    model = build_model(config, (8, 6))
+    tokens = batch["patch_key"]
+    params = model.instance.init(jax.random.key(0), tokens, method="viewpoint")["params"]
+    hypotheses = model._hypotheses({"instance": params}, batch)
+    camera = model._chosen_camera(hypotheses, jnp.zeros(2, jnp.int32))
+    rotation = camera.cam_from_world[:, :3, :3]
+    np.testing.assert_allclose(jnp.linalg.det(rotation), 1.0, atol=1e-5)
+    if kind == "euler_angle":  # only about x
+        np.testing.assert_allclose(rotation[:, 0], [[1.0, 0.0, 0.0]] * 2, atol=1e-6)
+        assert jnp.all(rotation[:, 2, 2] >= np.cos(np.deg2rad(10.1)))
+
+
 @pytest.fixture(scope="module")
 def target(model, params, batch) -> jax.Array:
     """Silhouettes of the animals in other poses than the networks read off the images."""

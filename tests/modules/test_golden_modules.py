@@ -12,7 +12,7 @@ from pony_jax.interop.torch_names import (
     module_params,
     token_encoder,
 )
-from pony_jax.modules.articulation import ArticulationNetwork
+from pony_jax.modules.articulation import ArticulationMLP, ArticulationNetwork
 from pony_jax.modules.coordinate_mlp import CoordinateMLP
 from pony_jax.modules.fields import DeformationField, SDFField
 from pony_jax.modules.heads import LightHead, TokenEncoder
@@ -130,12 +130,17 @@ def test_deformation_field(golden_case, equals_original):
     equals_original("gradient of feature", gradients[2], case["g/in/feat"], 1e-3)
 
 
-@pytest.mark.parametrize("name", ["sdf_ellipsoid_sym1"])
+@pytest.mark.parametrize(
+    "name", ["sdf_ellipsoid_sym1", "sdf_sphere_sym1", "sdf_None_sym1", "sdf_0.3_sym1"]
+)
 def test_sdf_field(golden_case, equals_original, name):
     case = golden_case("model_02_dmtet", name)
     cfg = case["cfg"]
+    is_shape = isinstance(cfg["init_sdf"], str)
     field = SDFField(
+        cfg["init_sdf"] if is_shape else "constant",
         (1.0, 1.0, 2.0),
+        0.0 if is_shape else float(cfg["init_sdf"] or 0.0),
         cfg["hidden_size"],
         cfg["num_layers"],
         cfg["embedder_freq"],
@@ -158,7 +163,9 @@ def test_eikonal_term(golden_case, equals_original):
     case = golden_case("model_02_dmtet", "eikonal")
     cfg = case["cfg"]
     field = SDFField(
+        "ellipsoid",
         (1.0, 1.0, 2.0),
+        0.0,
         cfg["hidden_size"],
         cfg["num_layers"],
         cfg["embedder_freq"],
@@ -213,16 +220,17 @@ def test_light_head(golden_case, equals_original):
     )
 
 
-def test_articulation_network(golden_case, equals_original):
-    case = golden_case("model_01_networks", "arti_attention")
+@pytest.mark.parametrize("kind", ["attention", "mlp"])
+def test_articulation_network(golden_case, equals_original, kind):
+    case = golden_case("model_01_networks", f"arti_{kind}")
     cfg = case["cfg"]
-    network = ArticulationNetwork(
-        cfg["nf"],
-        cfg["num_layers"],
-        cfg["num_heads"],
-        cfg["n_harmonic_functions"],
-        own_layers=False,
-    )
+    sizes = {"hidden": cfg["nf"], "num_frequencies": cfg["n_harmonic_functions"]}
+    if kind == "mlp":
+        network = ArticulationMLP(num_layers=cfg["num_layers"], **sizes)
+    else:
+        network = ArticulationNetwork(
+            num_blocks=cfg["num_layers"], num_heads=cfg["num_heads"], own_layers=False, **sizes
+        )
     assert cfg["embedder_scalar"] == pytest.approx(0.9 * np.pi)
     check(
         equals_original,

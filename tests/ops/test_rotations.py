@@ -3,9 +3,10 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+from scipy.spatial.transform import Rotation
 
 from pony_jax.ops.numerics import safe_normalize
-from pony_jax.ops.rotations import euler_xyz_to_matrix, look_at_rotation
+from pony_jax.ops.rotations import euler_xyz_to_matrix, look_at_rotation, quaternion_to_matrix
 
 
 def test_euler_equals_the_original(golden_case, equals_original):
@@ -24,6 +25,13 @@ def test_euler_is_the_product_of_three_turns():
     # A quarter turn about z takes x to y: the column-vector convention.
     quarter = euler_xyz_to_matrix(jnp.array([0, 0, np.pi / 2]))
     np.testing.assert_allclose(quarter @ jnp.array([1.0, 0, 0]), [0, 1, 0], atol=1e-6)
+
+
+def test_quaternions_turn_like_those_of_scipy():
+    quaternions = np.random.default_rng(0).normal(size=(9, 4))
+    rotations = Rotation.from_quat(quaternions, scalar_first=True)
+    unit = jnp.asarray(rotations.as_quat(scalar_first=True), jnp.float32)
+    np.testing.assert_allclose(quaternion_to_matrix(unit), rotations.as_matrix(), atol=1e-6)
 
 
 def test_look_at_equals_the_original(golden_case, equals_original):

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from pony_jax.ops.bones import Skeleton, estimate_bones
-from pony_jax.ops.kinematics import bone_frames, posed_bone_transforms
+from pony_jax.ops.kinematics import bone_frames, hold_static_bones, posed_bone_transforms
 from pony_jax.ops.skinning import pose_bones, skin, skinning_weights
 
 QUADRUPED = Skeleton()
@@ -179,3 +179,18 @@ def test_wrong_number_of_bones_raises(animal):
     _, bones, attachments = animal
     with pytest.raises(ValueError, match="expected 20 bones, as the skeleton has, got 8"):
         posed_bone_transforms(bones[:, :8], jnp.zeros((2, 8, 3)), Skeleton(), attachments, False)
+
+
+@pytest.mark.parametrize("num_legs", [0, 4])
+def test_static_roots_do_not_turn(num_legs):
+    skeleton = Skeleton(num_legs=num_legs, static_roots=True)
+    angles = jax.random.normal(jax.random.key(0), (2, skeleton.num_bones, 3))
+    held = hold_static_bones(angles, skeleton)
+    moves = np.ones(skeleton.num_bones, bool)
+    moves[[3, 7]] = False
+    np.testing.assert_array_equal(held[:, [3, 7]], 0.0)
+    np.testing.assert_array_equal(held[:, moves], angles[:, moves])
+    gradient = jax.grad(lambda a: jnp.sum(hold_static_bones(a, skeleton)))(angles)
+    np.testing.assert_array_equal(gradient[0, :, 0], moves)
+    free = Skeleton(num_legs=num_legs)
+    np.testing.assert_array_equal(hold_static_bones(angles, free), angles)

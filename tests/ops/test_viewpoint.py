@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from scipy.spatial.transform import Rotation
 
 from pony_jax.ops.rotations import look_at_rotation
 from pony_jax.ops.schedules import linear_ramp
@@ -16,12 +17,17 @@ from pony_jax.ops.viewpoint import (
     decode_hypotheses,
     hypothesis_probabilities,
     hypothesis_signs,
+    num_viewpoint_outputs,
+    orientation_matrix,
 )
+
+SINGLE = ("lookat", "quaternion", "euler_angle")
+RANGES = {"max_trans_xy": 0.4, "max_trans_z": 1.1}
 
 
 def encode(hypotheses):
     """The original's layout of decoded hypotheses: per hypothesis (logit, forward), translation."""
-    each = jnp.concatenate([hypotheses.logits[..., None], hypotheses.forward], axis=-1)
+    each = jnp.concatenate([hypotheses.logits[..., None], hypotheses.orientation], axis=-1)
     return jnp.concatenate([each.reshape(len(each), -1), hypotheses.translation_cam], axis=-1)
 
 
@@ -40,6 +46,59 @@ def test_decoding_equals_the_original(golden_case, equals_original, name):
         max_trans_z=cfg["max_trans_z_range"],
     )
     equals_original("decoded", encode(decoded), case["out"], 1e-5)
+
+
+def slow_orientation(kind, row, zero_y):
+    """The rotation of one image by the original's formulas, in NumPy and SciPy."""
+    if kind == "euler_angle":
+        return Rotation.from_euler("XYZ", np.tanh(row) * np.deg2rad([180, 90, 30])).as_matrix()
+    if kind == "quaternion":
+        return Rotation.from_quat(row + np.eye(4)[0] / 100, scalar_first=True).as_matrix()
+    forward = row * [1, 0 if zero_y else 1, 1]
+    forward = forward / np.linalg.norm(forward)
+    right = np.cross([0, 1, 0], forward)
+    right = right / np.linalg.norm(right)
+    return np.stack([right, np.cross(forward, right), forward])
+
+
+@pytest.mark.parametrize("zero_y", [False, True])
+@pytest.mark.parametrize("kind", SINGLE)
+def test_single_hypotheses_follow_the_formulas(kind, zero_y):
+    raw = np.random.default_rng(3).normal(size=(6, num_viewpoint_outputs(kind)))
+    decoded = decode_hypotheses(
+        jnp.asarray(raw, jnp.float32),
+        kind=kind,
+        zero_y=zero_y,
+        max_turn_deg=(180.0, 90.0, 30.0),
+        **RANGES,
+    )
+    matrices = orientation_matrix(decoded.orientation[:, 0], kind)
+    expected = [slow_orientation(kind, row[:-3], zero_y) for row in raw]
+    np.testing.assert_allclose(matrices, expected, atol=1e-5)
+    shift = np.tanh(raw[:, -3:]) * [0.4, 0.4, 1.1]
+    np.testing.assert_allclose(decoded.translation_cam, shift, atol=1e-6)
+    if kind == "quaternion":
+        assert jnp.all(decoded.orientation[..., 0] >= 0)
+
+
+@pytest.mark.parametrize("training", [False, True])
+@pytest.mark.parametrize("kind", SINGLE)
+def test_a_single_hypothesis_is_certain(kind, training):
+    raw = jax.random.normal(jax.random.key(4), (5, num_viewpoint_outputs(kind)))
+    decoded = decode_hypotheses(raw, kind=kind, zero_y=False, **RANGES)
+    p = hypothesis_probabilities(decoded.logits, temperature_gain=100.0, uniform_mix=0.3)
+    np.testing.assert_array_equal(p, 1.0)
+    chosen = choose_hypothesis(jax.random.key(5), p, best_share=0.5, training=training)
+    np.testing.assert_array_equal(chosen, 0)
+
+
+@pytest.mark.parametrize("kind", ["quadlookat", "octlookat"])
+def test_orientations_of_several_hypotheses_are_look_ats(kind):
+    raw = jax.random.normal(jax.random.key(6), (5, num_viewpoint_outputs(kind)))
+    decoded = decode_hypotheses(raw, kind=kind, zero_y=False, **RANGES)
+    matrices = orientation_matrix(decoded.orientation, kind)
+    np.testing.assert_allclose(jnp.linalg.det(matrices), 1.0, atol=1e-5)
+    np.testing.assert_array_equal(matrices[..., 2, :], decoded.orientation)
 
 
 @functools.partial(jax.jit, static_argnames=("num_hypotheses", "training"))
@@ -102,19 +161,21 @@ def test_hypotheses_stay_in_their_quadrants(kind):
     raw = 5 * jax.random.normal(jax.random.key(0), (50, 4 * len(signs) + 3))
     hypotheses = decode_hypotheses(raw, kind=kind, zero_y=False, max_trans_xy=0.4, max_trans_z=1.1)
     axes = jnp.array([0, 2]) if kind == "quadlookat" else jnp.arange(3)
-    assert jnp.all(hypotheses.forward[..., axes] * signs[:, axes] >= 0)
-    np.testing.assert_allclose(jnp.linalg.norm(hypotheses.forward, axis=-1), 1.0, atol=1e-5)
+    assert jnp.all(hypotheses.orientation[..., axes] * signs[:, axes] >= 0)
+    np.testing.assert_allclose(jnp.linalg.norm(hypotheses.orientation, axis=-1), 1.0, atol=1e-5)
     assert jnp.all(jnp.abs(hypotheses.translation_cam) <= jnp.array([0.4, 0.4, 1.1]))
 
 
-def test_extreme_outputs_are_finite():
-    raw = jnp.array([[1e4], [-1e4], [0.0]]) * jnp.ones(19)
+@pytest.mark.parametrize("kind", ["quadlookat", "octlookat", *SINGLE])
+def test_extreme_outputs_are_finite(kind):
+    raw = jnp.array([[1e4], [-1e4], [0.0]]) * jnp.ones(num_viewpoint_outputs(kind))
+    # The real part that cancels the quaternion's start: a zero quaternion.
+    raw = jnp.concatenate([raw, jnp.zeros_like(raw[:1]).at[0, 0].set(-0.01)])
 
     def total(raw):
-        hypotheses = decode_hypotheses(
-            raw, kind="quadlookat", zero_y=True, max_trans_xy=0.4, max_trans_z=1.1
-        )
-        return jnp.sum(encode(hypotheses))
+        hypotheses = decode_hypotheses(raw, kind=kind, zero_y=True, **RANGES)
+        turned = orientation_matrix(hypotheses.orientation, kind)
+        return jnp.sum(turned) + jnp.sum(hypotheses.translation_cam)
 
     value, gradient = jax.value_and_grad(total)(raw)
     assert jnp.isfinite(value)
@@ -151,15 +212,25 @@ def test_equal_scores_choose_the_first():
     np.testing.assert_array_equal(chosen, 0)
 
 
+def test_a_half_turn_stays_a_half_turn():
+    # The original's sign of 0 makes it the identity.
+    raw = jnp.array([[-0.01, 0.0, 2.0, 0.0, 0.0, 0.0, 0.0]])
+    decoded = decode_hypotheses(raw, kind="quaternion", zero_y=False, **RANGES)
+    matrix = orientation_matrix(decoded.orientation[0, 0], "quaternion")
+    np.testing.assert_allclose(matrix, np.diag([-1.0, 1.0, -1.0]), atol=1e-6)
+
+
 def test_unknown_kind_raises():
     with pytest.raises(
         ValueError, match=r"expected one of \['octlookat', 'quadlookat'\], got 'tri'"
     ):
         hypothesis_signs("tri")
+    with pytest.raises(ValueError, match=r"expected one of \['euler_angle', .*'\], got 'tri'"):
+        num_viewpoint_outputs("tri")
 
 
 def test_wrong_width_raises():
-    with pytest.raises(ValueError, match=r"4 x 4 \+ 3 = 19 channels for quadlookat, got 35"):
+    with pytest.raises(ValueError, match=r"expected 19 channels for quadlookat, got 35"):
         decode_hypotheses(
             jnp.zeros((2, 35)), kind="quadlookat", zero_y=True, max_trans_xy=1.0, max_trans_z=1.0
         )

@@ -6,7 +6,7 @@ from configs import base, horse
 from pony_jax.model import build_model
 
 
-@pytest.mark.parametrize("variant", ["", "photos", "paper", "test"])
+@pytest.mark.parametrize("variant", ["", "photos", "paper", "unified", "test"])
 def test_every_variant_is_locked_and_builds_a_model(variant: str) -> None:
     config = horse.get_config(variant)
     assert config.is_locked
@@ -17,7 +17,7 @@ def test_no_variant_adds_a_key() -> None:
     def keys(config: object) -> set[str]:
         return set(config.to_dict(preserve_field_references=False).keys())
 
-    for variant in ("", "photos", "paper", "test"):
+    for variant in ("", "photos", "paper", "unified", "test"):
         assert keys(horse.get_config(variant)) == keys(base.get_config())
 
 
@@ -26,6 +26,36 @@ def test_refinement_without_silhouettes_is_refused() -> None:
     config.model.silhouette_hidden = 0
     with pytest.raises(ValueError, match=r"refine_steps: expected 0 .* got 50; .*_hidden"):
         build_model(config, (8, 8))
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("sdf_start", "cube", r"model.sdf_start: expected one of .*'constant'\), got 'cube'"),
+        ("articulation_kind", "cnn", r"articulation_kind: expected one of .* got 'cnn'"),
+        ("articulation_features", "all", r"articulation_features: expected one of .* got 'all'"),
+        ("articulation_kind", "mlp", r"own_layers: expected False for articulation_kind 'mlp'"),
+    ],
+)
+def test_choices_that_are_not_built_are_refused(key: str, value: str, message: str) -> None:
+    config = horse.get_config("test")
+    config.model[key] = value
+    with pytest.raises(ValueError, match=message):
+        build_model(config, (8, 8))
+
+
+@pytest.mark.parametrize("start", ["ellipsoid", "sphere", "constant"])
+def test_every_start_has_a_size(start: str) -> None:
+    config = horse.get_config("test")
+    config.model.sdf_start = start
+    model = build_model(config, (8, 8))
+    wanted = {
+        "ellipsoid": (0.4 * 1.05, 1.05, 1.8 * 1.05),
+        "sphere": (1.75, 1.75, 1.75),
+        "constant": (0.95, 2.2, 2.4),
+    }
+    assert model.prior.start_half_axes == pytest.approx(wanted[start])
+    assert all(count > 0 for count in model.expected_counts(0))
 
 
 def test_the_paper_variant_keeps_the_original_numbers() -> None:

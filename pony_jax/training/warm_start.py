@@ -1,0 +1,69 @@
+"""A run that starts with what another run has learned."""
+
+from pathlib import Path
+
+import jax.numpy as jnp
+from ml_collections import ConfigDict
+
+from pony_jax.training.checkpoints import Checkpoints, differing_keys, load_config
+from pony_jax.training.errors import RunError
+from pony_jax.training.step import TrainState
+
+# What parameters of the same shapes mean. Other keys of the model may change from run to run.
+_MEANING = (
+    "grid_scale",
+    "sdf_start",
+    "sdf_constant",
+    "ellipsoid",
+    "feature_mirror",
+    "articulation_features",
+    "num_body_bones",
+    "num_legs",
+    "num_leg_bones",
+    "body_bones_from",
+    "hypotheses",
+)
+
+
+def warm_start(fresh: TrainState, config: ConfigDict) -> TrainState:
+    """The state in which a run begins that starts from another run's newest checkpoint.
+
+    It counts as `config.start.share` of the way through.
+
+    Args:
+      fresh: the state of this run if it started from nothing.
+      config: the whole configuration of this run; `start.from_run` names the other.
+
+    Raises:
+      RunError: if there is no such run, or its model is unlike this one.
+      ValueError: if the share is not in [0, 1).
+    """
+    start = config.start
+    if not 0 <= start.share < 1:
+        raise ValueError(f"start.share: expected at least 0 and less than 1, got {start.share}")
+    path = Path(start.from_run).expanduser()
+    try:
+        other = load_config(path)
+    except RunError as error:
+        raise RunError(
+            f"start.from_run: expected the folder of a trained run or of a converted checkpoint, "
+            f"got {path} ({error}); name another with --config.start.from_run=DIR"
+        ) from error
+    meaning = {f"model.{key}" for key in _MEANING}
+    unlike = [text for key, text in differing_keys(other, config).items() if key in meaning]
+    if unlike:
+        raise RunError(
+            f"start.from_run: expected a run of a model like this one, found {path} with "
+            f"{'; '.join(unlike)}; start from another run or change these keys"
+        )
+    try:
+        learned = Checkpoints(path, other.checkpoint.keep).restore(fresh)
+    except RunError as error:
+        raise RunError(
+            f"start.from_run: expected the checkpoint of a model like this one ({error})"
+        ) from error
+    return TrainState(
+        params=learned.params,
+        moments=learned.moments if start.moments else fresh.moments,
+        step=jnp.int32(round(start.share * config.num_steps)),
+    )
