@@ -34,6 +34,10 @@ def build_model(config: ConfigDict, token_shape: tuple[int, int]) -> Pony:
             f"model.refine_steps: expected 0 without a silhouette head, got {model.refine_steps}; "
             "poses are refined against its silhouettes, so set model.silhouette_hidden as well"
         )
+    if config.loss.leg_gap and not model.num_legs:
+        raise ValueError(
+            f"loss.leg_gap: expected 0 for an animal without legs, got {config.loss.leg_gap}"
+        )
     half_view = model.camera_distance * np.tan(np.deg2rad(model.fov_y_deg / 2))
     return Pony(
         prior=Prior(

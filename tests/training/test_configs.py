@@ -2,7 +2,7 @@
 
 import pytest
 
-from configs import base, horse
+from configs import base, bird, horse
 from pony_jax.model import build_model
 
 
@@ -56,6 +56,13 @@ def test_every_start_has_a_size(start: str) -> None:
     }
     assert model.prior.start_half_axes == pytest.approx(wanted[start])
     assert all(count > 0 for count in model.expected_counts(0))
+
+
+def test_a_gap_between_no_legs_is_refused() -> None:
+    config = bird.get_config()
+    config.loss.leg_gap = 1.0
+    with pytest.raises(ValueError, match=r"leg_gap: expected 0 for an animal without legs, got 1"):
+        build_model(config, (8, 8))
 
 
 def test_the_paper_variant_keeps_the_original_numbers() -> None:

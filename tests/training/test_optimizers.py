@@ -74,7 +74,7 @@ def test_parameters_stay_what_they_were_when_split() -> None:
 
 
 def test_learning_rates_fall_along_a_cosine_at_the_end() -> None:
-    groups = parameter_groups(1e-3, 1e-4, 0.5, 0.1, 100)
+    groups = parameter_groups(1e-3, 1e-4, decay_from=0.5, final_learning_rate=0.1, num_steps=100)
     rates = [float(groups["prior"].learning_rate(step)) for step in (0, 49, 50, 75, 100)]
     # Half way down the cosine lies the mean of 1 and 0.1; float32 rounding.
     np.testing.assert_allclose(rates, [1e-3, 1e-3, 1e-3, 0.55e-3, 0.1e-3], rtol=1e-5)
