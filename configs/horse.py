@@ -19,8 +19,13 @@ from configs import base
 
 def get_config(variant: str = "") -> ConfigDict:
     """The configuration of a variant, locked. Raises `ValueError` for an unknown variant."""
-    variants = {"": _synthetic, "photos": _photos, "paper": _paper, "test": _test}
-    variants["unified"] = _unified
+    variants = {
+        "": _synthetic,
+        "photos": _photos,
+        "paper": _paper,
+        "unified": _unified,
+        "test": _test,
+    }
     return base.apply_variant(base.get_config(), variants, variant)
 
 
