@@ -1,4 +1,4 @@
-"""Where does a training step's time go, and how far is it from the machine's matrix rate?
+"""Where does a training step's time go?
 
     python experiments/benchmarks/step.py
     python experiments/benchmarks/step.py --sizes=original       # grid 32, hidden and heads 64
@@ -6,7 +6,7 @@
 
 The animal is the starting shape with everything switched on, the images are random: nothing needs
 to be downloaded or trained. Times are minimum and median of `--repeats` warm calls, gradients
-included; parts are compiled on their own, so their sum is not the whole. FLOPs are XLA's count.
+included; parts are compiled on their own, so their sum is not the whole.
 """
 
 import argparse
@@ -46,8 +46,6 @@ def main() -> None:
     timer = _Timer(args.repeats)
     print(f"{jax.devices()[0].device_kind}, jax {jax.__version__}; {stage}")
 
-    square = jnp.ones((2048, 2048))
-    timer.measure("matrix product 2048^3", lambda a: a @ a, square, flops=2 * 2048**3)
     for name, (function, arguments) in _parts(model, params, batch, stage).items():
         timer.measure(name, function, *arguments)
     timer.measure_steps("training step", model, config, params, batch, stage)
@@ -172,24 +170,16 @@ def _gradient(function: Callable[..., Any], *arguments: Any) -> Any:
 
 
 class _Timer:
-    """Times functions and compares their FLOPs with the rate of the first."""
+    """Times functions and prints a line for each."""
 
     def __init__(self, repeats: int):
         self._repeats = repeats
-        self._best_rate = 0.0
-        print(f"{'part':30s} {'min ms':>8s} {'median':>8s} {'GFLOP':>8s} {'of matrix rate':>15s}")
+        print(f"{'part':30s} {'min ms':>8s} {'median':>8s}")
 
-    def measure(
-        self, name: str, function: Callable[..., Any], *arguments: Any, flops: float = 0
-    ) -> None:
-        lowered = jax.jit(function).lower(*arguments)
-        compiled = lowered.compile()
+    def measure(self, name: str, function: Callable[..., Any], *arguments: Any) -> None:
+        compiled = jax.jit(function).lower(*arguments).compile()
         retire_freed_memory()
-        self._report(
-            name,
-            flops or lowered.cost_analysis()["flops"],
-            [_seconds(lambda: compiled(*arguments)) for _ in range(self._repeats + 2)][2:],
-        )
+        _report(name, [_seconds(lambda: compiled(*arguments)) for _ in range(self._repeats + 2)])
 
     def measure_steps(
         self, name: str, model: Pony, config: ConfigDict, params: dict, batch: dict, stage: Stage
@@ -199,24 +189,20 @@ class _Timer:
         state = init_state(model, groups, jax.random.key(0))._replace(params=params)
         step = functools.partial(train_step, model=model, groups=groups, stage=stage)
         arguments = state, batch, np.int32(0), jax.random.key(0)
-        lowered = jax.jit(step, donate_argnums=0).lower(*arguments)
-        compiled = lowered.compile()
+        compiled = jax.jit(step, donate_argnums=0).lower(*arguments).compile()
         retire_freed_memory()
         seconds = []
         for i in range(self._repeats + 2):
             start = time.perf_counter()
             state, _ = jax.block_until_ready(compiled(state, batch, np.int32(i), arguments[3]))
             seconds.append(time.perf_counter() - start)
-        self._report(name, lowered.cost_analysis()["flops"], seconds[2:])
+        _report(name, seconds)
 
-    def _report(self, name: str, flops: float, seconds: list[float]) -> None:
-        rate = flops / min(seconds)
-        self._best_rate = self._best_rate or rate
-        print(
-            f"{name:30s} {1e3 * min(seconds):8.2f} {1e3 * statistics.median(seconds):8.2f} "
-            f"{flops / 1e9:8.2f} {rate / self._best_rate:14.0%}",
-            flush=True,
-        )
+
+def _report(name: str, seconds: list[float]) -> None:
+    """A line without the first two calls, which warm up."""
+    warm = [1e3 * each for each in seconds[2:]]
+    print(f"{name:30s} {min(warm):8.2f} {statistics.median(warm):8.2f}", flush=True)
 
 
 def _seconds(call: Callable[[], Any]) -> float:
