@@ -37,7 +37,7 @@ def get_config() -> ConfigDict:
     config.optimizer = ConfigDict()
     config.optimizer.prior_learning_rate = 1e-3  # shape and feature fields of the category
     config.optimizer.instance_learning_rate = 1e-4  # everything read off an image
-    config.optimizer.max_gradient_norm = 0.0  # of prior and instance each; 0 = any
+    config.optimizer.max_gradient_norm = 0.0  # of each group of parameters; 0 = any
     config.optimizer.decay_from = 1.0  # share of the run after which both fall along a cosine
     config.optimizer.final_learning_rate = 1.0  # share of the rates left at the end
 

@@ -110,12 +110,14 @@ def seen_verts(
     rast, _ = rasterizer_ffi.rasterize(verts_clip, faces, (image_size, image_size), grad_db=False)
     face_id = rast[..., 3].reshape(len(rast), -1).astype(jnp.int32)
 
-    def of_image(face_id: Int[Array, " p"], verts: Float[Array, "v 4"]) -> Bool[Array, " v"]:
-        shown = jnp.zeros(len(faces) + 1, bool).at[face_id].set(True)[1:]
-        corners = jnp.where(shown[:, None], faces, len(verts))
-        return jnp.zeros(len(verts), bool).at[corners].set(True, mode="drop")
+    num_verts = verts_clip.shape[1]
 
-    return jax.vmap(of_image)(face_id, verts_clip)
+    def of_image(face_id: Int[Array, " p"]) -> Bool[Array, " v"]:
+        shown = jnp.zeros(len(faces) + 1, bool).at[face_id].set(True)[1:]
+        corners = jnp.where(shown[:, None], faces, num_verts)
+        return jnp.zeros(num_verts, bool).at[corners].set(True, mode="drop")
+
+    return jax.vmap(of_image)(face_id)
 
 
 def _pool(fine: Float[Array, "b hs ws c"], samples: int) -> Float[Array, "b h w c"]:
