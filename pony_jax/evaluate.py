@@ -1,21 +1,32 @@
-"""Scores a run: python -m pony_jax.evaluate --workdir=DIR --split=test [--json=FILE].
+"""Scores a run: python -m pony_jax.evaluate --workdir=DIR --split=test [--json=FILE] [--html=FILE].
 
-Where the data set knows the truth, the JSON has a section `truth` (`pony_jax.evaluation.truth`).
+Prints the scores as JSON, and as a table among the messages. Into the run's folder it writes
+`panel_SPLIT.png`, the first images, and `evaluation_SPLIT.html` (or FILE), one page with the
+scores, how they spread, and the best, median and worst images; the page needs no other file.
+`--hide_photographs` keeps photographs out of both, for data that may not be passed on.
+
+Every image is predicted a second time, mirrored (section `mirror_consistency` of the JSON). Where
+the data set knows the truth, there is a section `truth` (`pony_jax.evaluation.truth`).
 """
 
 import dataclasses
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from absl import flags
 
 from pony_jax import command_line
 from pony_jax.data.pipeline import dataset_directory, evaluation_batches
+from pony_jax.evaluation import table
+from pony_jax.evaluation.mirror_consistency import MirrorConsistency
+from pony_jax.evaluation.page import PRIOR_VIEW_PX, Gallery, render_page
 from pony_jax.evaluation.panel import draw_panel
 from pony_jax.evaluation.predictor import Predictor
 from pony_jax.evaluation.protocol import evaluate_split
 from pony_jax.evaluation.truth import format_table, load_comparison
+from pony_jax.model import Prediction
 from pony_jax.training.checkpoints import load_config
 from pony_jax.training.datasets import load_named_split
 from pony_jax.training.environment import prepare_process
@@ -26,10 +37,11 @@ _WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run.", required=T
 _SPLIT = flags.DEFINE_string("split", "test", "Split of the run's data set.")
 _DATA_DIR = flags.DEFINE_string("data_dir", None, "Where the data set is now, if it was moved.")
 _JSON = flags.DEFINE_string("json", None, "File that the scores are written to as well.")
+_HTML = flags.DEFINE_string("html", None, "File of the page, if not in the run's folder.")
 _REFINE_STEPS = flags.DEFINE_integer(
     "refine_steps", None, "Steps that refine each pose, if not the run's; 0 = the networks alone."
 )
-_HIDE = flags.DEFINE_bool("hide_photographs", False, "Panel with outlines, not photographs.")
+_HIDE = flags.DEFINE_bool("hide_photographs", False, "Outlines instead of photographs.")
 
 
 def main(argv: Sequence[str]) -> None:
@@ -48,19 +60,27 @@ def main(argv: Sequence[str]) -> None:
     predictor = Predictor(model, run.capacities)
     directory = dataset_directory(config.data.name, Path(config.data.data_dir).expanduser())
     comparison = load_comparison(directory, _SPLIT.value, split, model.instance.skeleton)
+    consistency = MirrorConsistency(model.instance.skeleton)
+    gallery = Gallery(split.ids, config.model.num_body_bones, _HIDE.value)
+    mirrored_batches = evaluation_batches(split, config.data.batch_size, mirrored=True)
+
+    def observe(prediction: Prediction, batch: dict[str, Any]) -> None:
+        mirrored = predictor.predict(run.params, next(mirrored_batches), run.num_updates)
+        consistency.add(prediction, mirrored, batch["real"])
+        gallery.add(prediction, batch)
+        if comparison:
+            comparison.add(prediction, batch)
+
     scores = {
         "split": _SPLIT.value,
         "num_updates": run.num_updates,
         "refine_steps": model.refine_steps,
         **evaluate_split(
-            predictor,
-            run.params,
-            run.num_updates,
-            split,
-            config.data.batch_size,
-            observe=comparison.add if comparison else None,
+            predictor, run.params, run.num_updates, split, config.data.batch_size, observe=observe
         ),
     }
+    scores["mirror_consistency"] = consistency.scores()
+    say(table.format_section("mirrored images against plain ones", scores["mirror_consistency"]))
     if comparison:
         scores["truth"] = comparison.scores()
         say(format_table(scores["truth"]))
@@ -77,8 +97,24 @@ def main(argv: Sequence[str]) -> None:
         num_body_bones=config.model.num_body_bones,
         hide_photographs=_HIDE.value,
     )
-    panel.save(workdir / f"panel_{_SPLIT.value}.png")
-    say(f"see {workdir / f'panel_{_SPLIT.value}.png'}")
+    panel_file = workdir / f"panel_{_SPLIT.value}.png"
+    panel.save(panel_file)
+    page = render_page(
+        f"{workdir.resolve().name}: {config.data.name}, {_SPLIT.value}",
+        {
+            "training steps": f"{run.num_updates:,}",
+            "images": len(split),
+            "image size": f"{split.image_size} px",
+            "refinement steps": model.refine_steps,
+        },
+        scores,
+        gallery,
+        predictor.render_prior(run.params, run.num_updates, PRIOR_VIEW_PX),
+        comparison.rotation_errors_deg() if comparison else None,
+    )
+    page_file = Path(_HTML.value) if _HTML.value else workdir / f"evaluation_{_SPLIT.value}.html"
+    page_file.write_text(page, encoding="utf-8")
+    say(f"see {panel_file} and {page_file}")
 
 
 if __name__ == "__main__":
