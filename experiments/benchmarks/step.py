@@ -9,13 +9,14 @@ to be downloaded or trained. Times are minimum and median of `--repeats` warm ca
 included; parts are compiled on their own, so their sum is not the whole.
 
 GFLOP are those of matrix products and convolutions (`flops.py`), padding of buffers included. The
-last column is their rate in the median call, as a share of the rate at which this machine
-multiplied large matrices in this very run; the work that is no product takes its time too.
+last column is their rate in the median call, as a share of the best rate at which this machine
+multiplied large matrices between the parts; the work that is no product takes its time too.
 """
 
 import argparse
 import functools
 import statistics
+import sys
 import time
 from collections.abc import Callable
 from typing import Any
@@ -49,12 +50,13 @@ def main() -> None:
     params = jax.jit(model.init)(jax.random.key(0))
     batch = random_batch(config)
     stage = _stage(model, params, batch, config.model.fine_resolution)
-    timer = _Timer(args.repeats, matmul_rate())
+    timer = _Timer(args.repeats)
     print(f"{jax.devices()[0].device_kind}, jax {jax.__version__}; {stage}")
 
     for name, (function, arguments) in _parts(model, params, batch, stage).items():
         timer.measure(name, function, *arguments)
     timer.measure_steps("training step", TrainingSteps(model, config, params, batch, stage))
+    timer.print_table()
 
 
 def _model(sizes: str) -> tuple[Pony, ConfigDict]:
@@ -202,38 +204,41 @@ class TrainingSteps:
 
 
 class _Timer:
-    """Times functions and prints a line for each.
+    """Times functions, and between them large matrix products, for a table at the end.
 
     Args:
       repeats: calls that count; two more warm up.
-      peak: rate of matrix products that this machine reaches, FLOP/s.
     """
 
-    def __init__(self, repeats: int, peak: float):
+    def __init__(self, repeats: int):
         self._repeats = repeats
-        self._peak = peak
-        print(f"large float32 matrix products: {peak / 1e9:.1f} GFLOP/s")
-        print(f"{'part':30s} {'min ms':>8s} {'median':>8s} {'GFLOP':>8s} {'% of rate':>10s}")
+        self._rows: list[tuple[str, list[float], int]] = []
+        self._rate = matmul_rate()
 
     def measure(self, name: str, function: Callable[..., Any], *arguments: Any) -> None:
         compiled = jax.jit(function).lower(*arguments).compile()
-        retire_freed_memory()
-        seconds = [_seconds(lambda: compiled(*arguments)) for _ in range(self._repeats + 2)]
-        self._report(name, seconds, count_flops(function, *arguments))
+        self._time(name, lambda: compiled(*arguments), count_flops(function, *arguments))
 
-    def measure_steps(self, name: str, steps: "TrainingSteps") -> None:
-        retire_freed_memory()
-        seconds = [_seconds(steps) for _ in range(self._repeats + 2)]
-        self._report(name, seconds, steps.flops)
+    def measure_steps(self, name: str, steps: TrainingSteps) -> None:
+        self._time(name, steps, steps.flops)
 
-    def _report(self, name: str, seconds: list[float], flops: int) -> None:
-        """A line without the first two calls, which warm up."""
-        fastest, median = min(seconds[2:]), statistics.median(seconds[2:])
-        print(
-            f"{name:30s} {1e3 * fastest:8.2f} {1e3 * median:8.2f} {flops / 1e9:8.3f} "
-            f"{100 * flops / median / self._peak:10.1f}",
-            flush=True,
-        )
+    def print_table(self) -> None:
+        print(f"large float32 matrix products: {self._rate / 1e9:.1f} GFLOP/s")
+        print(f"{'part':30s} {'min ms':>8s} {'median':>8s} {'GFLOP':>8s} {'% of rate':>10s}")
+        for name, seconds, flops in self._rows:
+            fastest, median = min(seconds), statistics.median(seconds)
+            share = flops / median / self._rate
+            print(
+                f"{name:30s} {1e3 * fastest:8.2f} {1e3 * median:8.2f} {flops / 1e9:8.3f} "
+                f"{100 * share:10.1f}"
+            )
+
+    def _time(self, name: str, call: Callable[[], Any], flops: int) -> None:
+        retire_freed_memory()
+        seconds = [_seconds(call) for _ in range(self._repeats + 2)][2:]
+        self._rows.append((name, seconds, flops))
+        print(f"{name}: {1e3 * min(seconds):.2f} ms", file=sys.stderr, flush=True)
+        self._rate = max(self._rate, matmul_rate(repeats=2))
 
 
 def _seconds(call: Callable[[], Any]) -> float:
