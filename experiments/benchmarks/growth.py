@@ -8,8 +8,9 @@ shape with everything switched on, in buffers as a run starts with them; images 
 point has a process of its own. It compiles, resets the kernel's mark of peak memory, and calls:
 
 - median and min ms: of the calls after the first two, gradients and update included;
-- step MiB: the highest resident memory of the calls, less what was resident before the first;
-- peak MiB: the highest resident memory of the calls, with code and libraries;
+- step MiB: the highest resident memory of the calls, less what was resident before the first
+  (code, inputs, parameters);
+- peak MiB: the highest resident memory of the calls, with all that and what a compiler leaves;
 - compile s: tracing and compilation.
 
 "x" is a number over the one in the line above. Points that need more than `--max_gib`, or that
@@ -33,6 +34,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator
 from ml_collections import ConfigDict
 
 from configs import horse
@@ -91,9 +93,9 @@ _WIDTHS = ("model.hidden", "model.encoder_hidden", "model.silhouette_hidden")
 VARIABLES = {
     "step": (
         Variable("image size", ("data.image_size",), (32, 64, 128, 256)),
-        Variable("batch", ("data.batch_size",), (5, 10, 20, 40)),
+        Variable("batch", ("data.batch_size",), (5, 10, 20)),
         Variable("width", _WIDTHS, (32, 64, 128, 256)),
-        Variable("grid", ("model.fine_resolution",), (32, 64, 128, 256)),
+        Variable("grid", ("model.fine_resolution",), (64, 128, 256)),
     ),
     "geometry": (
         Variable("grid", ("model.fine_resolution",), (32, 64, 128, 256)),
@@ -293,9 +295,11 @@ def plot(measured: Mapping[str, Mapping[int, Measured]], part: str) -> Figure:
             heights = [getattr(each, field) for each in of_variable.values()]
             axis.loglog(values, heights, "o-", color="#4a7fb5")
             axis.grid(alpha=0.3)
+            axis.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+            axis.yaxis.set_major_formatter("{x:g}")
+            axis.minorticks_off()
         column[-1].set_xlabel(name)
         column[-1].set_xticks(values, labels=map(str, values))
-        column[-1].minorticks_off()
     axes[0, 0].set_ylabel(f"{part}: median ms")
     axes[1, 0].set_ylabel(f"{part}: MiB")
     return figure

@@ -179,25 +179,24 @@ def _gradient(function: Callable[..., Any], *arguments: Any) -> Any:
 
 
 class TrainingSteps:
-    """Whole steps with their update, each from the state that the one before left.
-
-    Attributes:
-      flops: of one step.
-    """
+    """Whole steps with their update, each from the state that the one before left."""
 
     def __init__(self, model: Pony, config: ConfigDict, params: dict, batch: dict, stage: Stage):
         groups = parameter_groups(**config.optimizer, num_steps=config.num_steps)
         state = init_state(model, groups, jax.random.key(0))._replace(params=params)
         self._state = jax.tree.map(jnp.copy, state)  # steps give their buffers away
         self._batch, self._key, self._num_updates = batch, jax.random.key(0), 0
-        step = functools.partial(train_step, model=model, groups=groups, stage=stage)
-        self.flops = count_flops(step, *self._arguments())
-        self._compiled = jax.jit(step, donate_argnums=0).lower(*self._arguments()).compile()
+        self._step = functools.partial(train_step, model=model, groups=groups, stage=stage)
+        self._compiled = jax.jit(self._step, donate_argnums=0).lower(*self._arguments()).compile()
 
     def __call__(self) -> Report:
         self._state, report = jax.block_until_ready(self._compiled(*self._arguments()))
         self._num_updates += 1
         return report
+
+    def count_flops(self) -> int:
+        """Of one step."""
+        return count_flops(self._step, *self._arguments())
 
     def _arguments(self) -> tuple[Any, ...]:
         return self._state, self._batch, np.int32(self._num_updates), self._key
@@ -220,7 +219,7 @@ class _Timer:
         self._time(name, lambda: compiled(*arguments), count_flops(function, *arguments))
 
     def measure_steps(self, name: str, steps: TrainingSteps) -> None:
-        self._time(name, steps, steps.flops)
+        self._time(name, steps, steps.count_flops())
 
     def print_table(self) -> None:
         print(f"large float32 matrix products: {self._rate / 1e9:.1f} GFLOP/s")
