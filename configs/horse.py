@@ -54,7 +54,7 @@ def _cpu_sized(config: ConfigDict) -> None:
     config.model.articulation_window = 5
     config.model.articulation_own_layers = True
     config.model.silhouette_hidden = 64
-    config.model.refine_steps = 50
+    config.model.refine_steps = 200
     config.model.eikonal_points = 2000
     # A box around the animal instead of a cube around the view, and a start about as wide as an
     # animal: from a round one the viewpoint of a frontal image cannot be told.

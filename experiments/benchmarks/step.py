@@ -22,7 +22,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from configs import horse
-from pony_jax.model import Capacities, Pony, Stage, build_model
+from pony_jax.model import NO_CAPACITIES, Capacities, Pony, Stage, build_model
 from pony_jax.model.objective import Rendered, image_losses
 from pony_jax.model.render import composite
 from pony_jax.ops import losses
@@ -93,7 +93,7 @@ def _batch(config: ConfigDict) -> dict[str, jax.Array]:
 
 def _stage(model: Pony, params: dict, batch: dict, resolution: int) -> Stage:
     """Everything switched on, with buffers that hold the starting shape."""
-    capacities = Capacities(1, 1, 1)
+    capacities = NO_CAPACITIES
     while True:
         stage = Stage(resolution, True, True, True, capacities)
         loss = jax.jit(model.loss, static_argnums=4)
@@ -109,7 +109,7 @@ def _parts(
 ) -> dict[str, tuple[Callable[..., Any], tuple[Any, ...]]]:
     """Scalar functions of parameters or arrays, whose gradients are timed."""
     key = jax.random.key(0)
-    rest = jax.jit(lambda p: model._prior_shape(p, stage))(params)
+    rest = jax.jit(lambda p: model._prior_shape(p, stage).mesh)(params)
     hypotheses = jax.jit(model._hypotheses)(params, batch)
     chosen = jnp.zeros(len(batch["image"]), jnp.int32)
     camera = model._chosen_camera(hypotheses, chosen)
@@ -143,7 +143,7 @@ def _parts(
         return composite(visible._replace(verts_clip=clip), x, samples=model.samples)
 
     parts = {
-        "SDF on the grid, marching": (lambda p: model._prior_shape(p, stage).verts, (params,)),
+        "SDF on the grid, marching": (lambda p: model._prior_shape(p, stage).mesh.verts, (params,)),
         "Eikonal": (lambda p: model._eikonal(p, rest, key), (params,)),
         "image heads": (heads, (params,)),
         "deformation, bones, weights": (deform, (params,)),

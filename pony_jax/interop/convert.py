@@ -20,7 +20,7 @@ from pony_jax import command_line
 from pony_jax.interop.original_checkpoint import Converted, convert_checkpoint
 from pony_jax.interop.original_config import original_config, read_settings
 from pony_jax.interop.torch_file import CheckpointError, read_torch_file
-from pony_jax.model import Capacities, build_model
+from pony_jax.model import NO_CAPACITIES, build_model
 from pony_jax.training.checkpoints import Checkpoints, Progress, open_workdir
 from pony_jax.training.errors import as_run_error
 from pony_jax.training.optimizers import parameter_groups
@@ -60,7 +60,7 @@ def convert(checkpoint: Path, settings: str, out: Path) -> Converted:
     state = TrainState(converted.params, converted.moments, jnp.int32(step))
     workdir = open_workdir(out, config)
     Checkpoints(workdir, keep=config.checkpoint.keep).save(
-        state, Progress(token_shape, Capacities(0, 0, 0), 0.0)
+        state, Progress(token_shape, NO_CAPACITIES, 0.0)
     )
     if converted.backbone:
         np.savez(workdir / _BACKBONE_FILE, **converted.backbone)

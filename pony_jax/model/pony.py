@@ -15,7 +15,7 @@ from pony_jax.model.instance import Instance
 from pony_jax.model.objective import LossWeights, Rendered, image_losses, total_loss
 from pony_jax.model.prior import Prior
 from pony_jax.model.render import Visible, composite, find_surface, render_silhouette
-from pony_jax.model.stage import Capacities, Stage
+from pony_jax.model.stage import NO_CAPACITIES, Capacities, Stage
 from pony_jax.ops import losses
 from pony_jax.ops.bones import estimate_bones
 from pony_jax.ops.cameras import Camera, camera_from_pose, transform_points
@@ -25,6 +25,7 @@ from pony_jax.ops.rotations import look_at_rotation
 from pony_jax.ops.schedules import linear_ramp
 from pony_jax.ops.shading import directional_shading
 from pony_jax.ops.skinning import pose_bones, skin, skinning_weights
+from pony_jax.ops.sparse_marching_tets import SparseMesh
 from pony_jax.ops.viewpoint import (
     Hypotheses,
     choose_hypothesis,
@@ -189,14 +190,15 @@ class Pony:
 
         Buffers grown to these last for a while; the training loop grows what turns out too small.
         """
-        resolution = self.stage_at(step, Capacities(0, 0, 0)).grid_resolution
+        resolution = self.stage_at(step, NO_CAPACITIES).grid_resolution
         cell = 2 * max(self.prior.grid_extent) / resolution
         x, y, z = self.prior.start_half_axes
         # Thomsen's formula for the area of an ellipsoid, within 2 %.
         area = 4 * np.pi * (((x * y) ** 1.6 + (x * z) ** 1.6 + (y * z) ** 1.6) / 3) ** (1 / 1.6)
         verts = 8 * area / cell**2  # 6.4 a cell's face are used (measured), and legs are to come
         pixels = 0.24 * self.batch_size * self.image_size**2
-        return Capacities(int(verts), int(2 * verts), int(pixels))
+        blocks, points = 0.1 * verts, 0.33 * verts  # a tenth more than measured
+        return Capacities(*map(int, (verts, 2 * verts, pixels, blocks, points)))
 
     # The forward pass
 
@@ -208,13 +210,17 @@ class Pony:
             rotation, translation, distance=self.camera.distance, fov_y_deg=self.camera.fov_y_deg
         )
 
-    def _prior_shape(self, params: Params, stage: Stage, shift_yz: Array | float = 0.0) -> Mesh:
+    def _prior_shape(
+        self, params: Params, stage: Stage, shift_yz: Array | float = 0.0
+    ) -> SparseMesh:
         return self.prior.apply(
             {"params": params["prior"]},
             stage.grid_resolution,
-            stage.capacities.verts,
-            stage.capacities.faces,
-            shift_yz,
+            max_blocks=stage.capacities.blocks,
+            max_points=stage.capacities.points,
+            max_verts=stage.capacities.verts,
+            max_faces=stage.capacities.faces,
+            shift_yz=shift_yz,
             method="shape",
         )
 
@@ -318,8 +324,14 @@ class Pony:
         )
         return {"albedo": albedo, "shading": shading, "feature": feature}
 
-    def _counts(self, rest: Mesh, visible: Visible) -> Capacities:
-        return Capacities(rest.vert_count, rest.face_count, visible.surface.pixel_count)
+    def _counts(self, shape: SparseMesh, visible: Visible) -> Capacities:
+        return Capacities(
+            verts=shape.mesh.vert_count,
+            faces=shape.mesh.face_count,
+            pixels=visible.surface.pixel_count,
+            blocks=shape.block_count,
+            points=shape.point_count,
+        )
 
     def loss(
         self, params: Params, batch: Batch, step: Int[Array, ""], key: Array, stage: Stage
@@ -333,7 +345,8 @@ class Pony:
         jitter_key, pose_key, prior_key, dropout_key = jax.random.split(key, 4)
         largest = self.jitter * self.prior.grid_scale
         shift = jax.random.uniform(jitter_key, minval=-largest, maxval=largest)
-        rest = self._prior_shape(params, stage, shift)
+        shape = self._prior_shape(params, stage, shift)
+        rest = shape.mesh
 
         hypotheses = self._hypotheses(params, batch)
         probabilities = self._probabilities(hypotheses, step)
@@ -368,7 +381,7 @@ class Pony:
             weights=self.weights,
         )
         metrics["best_probability"] = jnp.mean(jnp.max(probabilities, axis=-1))
-        return loss, {"metrics": metrics, "counts": self._counts(rest, visible)}
+        return loss, {"metrics": metrics, "counts": self._counts(shape, visible)}
 
     def _chosen_camera(self, hypotheses: Hypotheses, chosen: Int[Array, " b"]) -> Camera:
         orientation = hypotheses.orientation[jnp.arange(len(chosen)), chosen]
@@ -450,7 +463,8 @@ class Pony:
         probabilities = self._probabilities(hypotheses, step)
         chosen = jnp.argmax(probabilities, axis=-1)
         camera = self._chosen_camera(hypotheses, chosen)
-        rest = self._prior_shape(params, stage)
+        shape = self._prior_shape(params, stage)
+        rest = shape.mesh
         rig = self._rig(params, batch, rest, stage)
         angles = self._angles(params, batch, rig, camera)
         if self.refine_steps and angles is not None:
@@ -485,7 +499,7 @@ class Pony:
             probabilities=probabilities,
             angles_rad=jnp.zeros((b, k, 3)) if angles is None else angles,
             rest=rest,
-            counts=self._counts(rest, visible),
+            counts=self._counts(shape, visible),
         )
 
     def _refine(
@@ -550,7 +564,7 @@ class Pony:
         distance = longest / np.tan(np.deg2rad(self.camera.fov_y_deg / 2)) + longest / 2
         back = jnp.array([0.0, 0.0, self.camera.distance - distance])
         camera = self._camera(look_at_rotation(forward), jnp.tile(back, (len(azimuth), 1)))
-        rest = self._prior_shape(params, stage)
+        rest = self._prior_shape(params, stage).mesh
         visible = find_surface(
             jnp.broadcast_to(rest.verts, (len(azimuth), *rest.verts.shape)),
             rest.verts,

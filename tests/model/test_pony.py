@@ -13,7 +13,7 @@ from pony_jax.model import Capacities, Pony, Stage, build_model
 from pony_jax.model.render import composite, find_surface, render_silhouette
 from pony_jax.ops.losses import mask_loss
 
-STAGE = Stage(16, True, True, True, Capacities(verts=1024, faces=2048, pixels=1024))
+STAGE = Stage(16, True, True, True, Capacities(1024, 2048, 1024, 256, 512))
 
 
 @pytest.fixture(scope="module")
@@ -59,7 +59,7 @@ def test_every_kind_of_viewpoint_gives_cameras(kind, batch):
 @pytest.fixture(scope="module")
 def target(model, params, batch) -> jax.Array:
     """Silhouettes of the animals in other poses than the networks read off the images."""
-    rest = model._prior_shape(params, STAGE)
+    rest = model._prior_shape(params, STAGE).mesh
     rig = model._rig(params, batch, rest, STAGE)
     hypotheses = model._hypotheses(params, batch)
     camera = model._chosen_camera(hypotheses, jnp.zeros(2, jnp.int32))
@@ -70,7 +70,7 @@ def target(model, params, batch) -> jax.Array:
 
 @pytest.mark.slow
 def test_refinement_brings_the_pose_nearer_to_the_silhouette(model, params, batch, target):
-    rest = model._prior_shape(params, STAGE)
+    rest = model._prior_shape(params, STAGE).mesh
     rig = model._rig(params, batch, rest, STAGE)
     camera = model._chosen_camera(model._hypotheses(params, batch), jnp.zeros(2, jnp.int32))
 
@@ -91,9 +91,12 @@ def test_refinement_brings_the_pose_nearer_to_the_silhouette(model, params, batc
 
 @pytest.mark.slow
 def test_each_image_is_refined_on_its_own(model, params, batch):
-    both = _predict(model, params, batch)
-    one = _predict(model, params, {name: value[:1] for name, value in batch.items()})
-    # Adam normalises each angle on its own; what is left is the order of float32 sums, through 50
+    # Few steps: Adam blows the rounding of a gradient near 0 up to a step of its full rate, and
+    # from there on two descents part.
+    few = dataclasses.replace(model, refine_steps=5)
+    both = _predict(few, params, batch)
+    one = _predict(few, params, {name: value[:1] for name, value in batch.items()})
+    # Adam normalises each angle on its own; what is left is the order of float32 sums, through 5
     # steps of up to 0.02 rad.
     np.testing.assert_allclose(both.angles_rad[:1], one.angles_rad, atol=5e-3)
 
@@ -108,7 +111,7 @@ def test_without_refinement_the_networks_answer_stands(model, params, batch):
 
 
 def test_a_silhouette_is_the_coverage_of_a_composite(model, params):
-    rest = jax.jit(model._prior_shape, static_argnums=1)(params, STAGE)
+    rest = jax.jit(model._prior_shape, static_argnums=1)(params, STAGE).mesh
     camera = model._camera(jnp.eye(3)[None], jnp.array([[0.1, 0.0, 0.3]]))
 
     @jax.jit
@@ -126,7 +129,7 @@ def test_a_silhouette_is_the_coverage_of_a_composite(model, params):
 
 @pytest.mark.slow
 def test_the_leg_gap_opens_the_middle_and_leaves_the_sides(model, params, batch):
-    rest = model._prior_shape(params, STAGE)
+    rest = model._prior_shape(params, STAGE).mesh
     rig = model._rig(params, batch, rest, STAGE)
     foot, hip = rig.bones[0, model.instance.skeleton.num_body_bones :][jnp.array([0, 2]), [1, 0]]
     below = hip + 0.9 * (foot - hip)

@@ -10,7 +10,7 @@ import pytest
 from ml_collections import ConfigDict
 
 from configs import base, bird, cow, giraffe, horse, zebra
-from pony_jax.model import Capacities, build_model
+from pony_jax.model import NO_CAPACITIES, Capacities, build_model
 
 # Of the three kinds of training: horse, bird, and the fine-tuned cow, giraffe and zebra.
 SAME = {
@@ -159,7 +159,7 @@ def test_fine_tunes_go_on_from_the_horse(name: str) -> None:
     assert max(config.schedule[key] for key in IN_STEPS) <= config.start.share
     assert config.schedule.max_gain_at == config.start.share
     first = round(config.start.share * config.num_steps)
-    stage = build_model(config, (32, 384)).stage_at(first, Capacities(0, 0, 0))
+    stage = build_model(config, (32, 384)).stage_at(first, NO_CAPACITIES)
     assert (stage.articulation, stage.attach_legs, stage.deformation) == (True, True, False)
     assert stage.grid_resolution == 128
 
@@ -241,7 +241,7 @@ def test_a_step_of_other_settings_is_finite(other: str) -> None:
     config.model.update(OTHER_SETTINGS.get(other, {}))
     model = build_model(config, (8, 6))
     params = jax.jit(model.init)(jax.random.key(0))
-    stage = model.stage_at(config.num_steps - 1, Capacities(2048, 4096, 2048))
+    stage = model.stage_at(config.num_steps - 1, Capacities(2048, 4096, 2048, 512, 1024))
     rng = np.random.default_rng(0)
     batch = {
         name: jnp.asarray(rng.uniform(size=(2, side, side, channels)), jnp.float32)
