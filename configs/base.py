@@ -88,14 +88,17 @@ def get_config() -> ConfigDict:
     config.model.encoder_hidden = 256  # channels of the token encoders
     config.model.sdf_layers = 5
     config.model.sdf_frequencies = 8
+    config.model.sdf_mirror = True  # whether the shape is the same left and right
     config.model.feature_dim = 16
     config.model.feature_layers = 5
     config.model.feature_frequencies = 8
     config.model.feature_mirror = False  # whether features are the same left and right
     config.model.texture_layers = 8
     config.model.texture_frequencies = 10
+    config.model.texture_mirror = True  # whether colours are
     config.model.deformation_layers = 5
     config.model.deformation_frequencies = 10
+    config.model.deformation_mirror = True  # whether both sides move alike, in x too
     config.model.light_layers = 5
     config.model.articulation_kind = "attention"  # or mlp: each bone on its own
     config.model.articulation_features = "sample+global"  # or sample, global: what bones read

@@ -12,9 +12,6 @@ from pony_jax.interop.torch_file import CheckpointError
 
 # Settings of the original that this model has in one form only, with the original's defaults.
 _FIXED: dict[str, tuple[Any, Any]] = {  # name: (what is built here, the original's default)
-    "sym_prior_shape": (True, False),
-    "sym_texture": (True, False),
-    "sym_deform": (True, False),
     "embed_concat_pts": (True, True),
     "enable_deform": (True, False),
     "enable_articulation": (True, False),
@@ -50,14 +47,17 @@ _PLAIN: list[tuple[str, Any, str]] = [
     ("latent_dim", 256, "model.latent"),
     ("num_layers_shape", 5, "model.sdf_layers"),
     ("embedder_freq_shape", 8, "model.sdf_frequencies"),
+    ("sym_prior_shape", False, "model.sdf_mirror"),
     ("dino_feature_recon_dim", 64, "model.feature_dim"),
     ("num_layers_dino", 5, "model.feature_layers"),
     ("embedder_freq_dino", 8, "model.feature_frequencies"),
     ("sym_dino", False, "model.feature_mirror"),
     ("num_layers_tex", 8, "model.texture_layers"),
     ("embedder_freq_tex", 10, "model.texture_frequencies"),
+    ("sym_texture", False, "model.texture_mirror"),
     ("num_layers_deform", 5, "model.deformation_layers"),
     ("embedder_freq_deform", 10, "model.deformation_frequencies"),
+    ("sym_deform", False, "model.deformation_mirror"),
     ("num_layers_light", 5, "model.light_layers"),
     ("articulation_arch", "mlp", "model.articulation_kind"),
     ("articulation_feature_mode", "global", "model.articulation_features"),

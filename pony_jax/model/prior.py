@@ -22,6 +22,7 @@ class Prior(nn.Module):
       grid_extent: side lengths of the box that holds the shape, world units. The mesh is closed
         where the shape reaches the box.
       sdf_start, ellipsoid, sdf_constant: see `SDFField`.
+      sdf_mirror, feature_mirror: whether shape and features are symmetric in x = 0.
       feature_dim: channels of the feature field.
     """
 
@@ -33,6 +34,7 @@ class Prior(nn.Module):
     sdf_hidden: int
     sdf_layers: int
     sdf_frequencies: int
+    sdf_mirror: bool
     feature_dim: int
     feature_hidden: int
     feature_layers: int
@@ -48,6 +50,7 @@ class Prior(nn.Module):
             self.sdf_layers,
             self.sdf_frequencies,
             self.grid_scale,
+            self.sdf_mirror,
         )
         self.feature = FeatureField(
             self.feature_dim,
@@ -85,20 +88,23 @@ class Prior(nn.Module):
             original shifts x as well and so samples its symmetric field off-centre, which leaves
             the mesh without its symmetry.
         """
-        half = _half_grid(resolution, self.grid_extent)
+        lattice = _lattice(resolution, self.grid_extent, self.sdf_mirror)
         shift = jnp.array([0.0, 1.0, 1.0]) * shift_yz
-        sdf = self.sdf(half.verts + shift)
+        sdf = self.sdf(lattice.verts + shift)
         # The box's own distance closes the mesh at the boundary, where it is exactly zero: outside.
-        sdf = jnp.minimum(sdf, half.box_distance)[half.row_of_vert]
-        return marching_tets(sdf, half.grid.verts + shift, half.grid, max_verts, max_faces)
+        sdf = jnp.minimum(sdf, lattice.box_distance)[lattice.row_of_vert]
+        return marching_tets(sdf, lattice.grid.verts + shift, lattice.grid, max_verts, max_faces)
 
     def sdf_gradients(self, points: Float[Array, "n 3"]) -> Float[Array, "n 3"]:
         """Gradient of the signed distance at some points; differentiable once more."""
         return jax.grad(lambda p: jnp.sum(self.sdf(p)))(points)
 
 
-class _HalfGrid(NamedTuple):
-    """The grid's vertices with x >= 0, enough for a field that is symmetric in x = 0."""
+class _Lattice(NamedTuple):
+    """A grid, and the points where the field must be known.
+
+    Those are its vertices, or for a field that is symmetric in x = 0 only the ones with x >= 0.
+    """
 
     grid: TetGrid
     verts: Float[np.ndarray, "h 3"]
@@ -107,9 +113,11 @@ class _HalfGrid(NamedTuple):
 
 
 @functools.cache
-def _half_grid(resolution: int, extent: tuple[float, float, float]) -> _HalfGrid:
+def _lattice(resolution: int, extent: tuple[float, float, float], mirror: bool) -> _Lattice:
     grid = lattice_grid(resolution, extent)
-    folded = np.concatenate([np.abs(grid.verts[:, :1]), grid.verts[:, 1:]], axis=1)
+    folded = grid.verts
+    if mirror:
+        folded = np.concatenate([np.abs(grid.verts[:, :1]), grid.verts[:, 1:]], axis=1)
     # Lattice coordinates are multiples of a quarter of the cube, so rounding identifies them.
     _, first, row_of_vert = np.unique(
         np.rint(folded * 1e4).astype(np.int64), axis=0, return_index=True, return_inverse=True
@@ -117,4 +125,4 @@ def _half_grid(resolution: int, extent: tuple[float, float, float]) -> _HalfGrid
     verts = folded[first]
     half_size = grid.verts.max(axis=0)
     box_distance = np.min(half_size - np.abs(verts), axis=-1)
-    return _HalfGrid(grid, verts, row_of_vert.reshape(-1).astype(np.int32), box_distance)
+    return _Lattice(grid, verts, row_of_vert.reshape(-1).astype(np.int32), box_distance)

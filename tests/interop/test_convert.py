@@ -22,9 +22,6 @@ needs_golden = pytest.mark.skipif(not CHECKPOINT.exists(), reason="needs the ful
 
 HORSE = {  # the least that a file of the original must say
     "init_sdf": "ellipsoid",
-    "sym_prior_shape": True,
-    "sym_texture": True,
-    "sym_deform": True,
     "enable_deform": True,
     "enable_articulation": True,
     "enable_lighting": True,
@@ -90,6 +87,16 @@ def test_starts_of_the_original(init_sdf, start, constant):
     assert (config.model.sdf_start, config.model.sdf_constant) == (start, constant)
 
 
+@pytest.mark.parametrize("symmetric", [True, False, None])
+def test_symmetries_of_the_original(symmetric):
+    """A file that does not say means no."""
+    names = ("sym_prior_shape", "sym_dino", "sym_texture", "sym_deform")
+    settings = HORSE | dict.fromkeys(names, symmetric)
+    model = original_config(settings, base.get_config(), 1000.0).model
+    ours = ("sdf_mirror", "feature_mirror", "texture_mirror", "deformation_mirror")
+    assert [model[key] for key in ours] == [bool(symmetric)] * 4
+
+
 def test_articulation_of_the_original():
     settings = {k: v for k, v in HORSE.items() if not k.startswith("articulation_")}
     model = original_config(settings, base.get_config(), 1000.0).model
@@ -124,7 +131,7 @@ def test_settings_become_shares_of_the_run():
     ("name", "value", "message"),
     [
         ("init_sdf", "cube", r"init_sdf: expected ellipsoid, sphere, a number or nothing, got"),
-        ("sym_texture", False, r"sym_texture False \(only True is built here\)"),
+        ("enable_lighting", False, r"enable_lighting False \(only True is built here\)"),
         ("background_mode", "input", r"background_mode 'input' \(only 'none'"),
     ],
 )

@@ -113,6 +113,7 @@ def test_deformation_field(golden_case, equals_original):
         cfg["num_layers"],
         cfg["n_harmonic_functions"],
         grid_scale=0.9 * 2 * np.pi / cfg["embedder_scalar"],
+        mirror=cfg["symmetrize"],
     )
     params = {"network": module_params(weights_of(case), conditioned)}
     verts, feature = jnp.asarray(case["in/verts"][0]), jnp.asarray(case["in/feat"])
@@ -131,7 +132,15 @@ def test_deformation_field(golden_case, equals_original):
 
 
 @pytest.mark.parametrize(
-    "name", ["sdf_ellipsoid_sym1", "sdf_sphere_sym1", "sdf_None_sym1", "sdf_0.3_sym1"]
+    "name",
+    [
+        "sdf_ellipsoid_sym1",
+        "sdf_sphere_sym1",
+        "sdf_None_sym1",
+        "sdf_0.3_sym1",
+        "sdf_ellipsoid_sym0",
+        "sdf_sphere_sym0",
+    ],
 )
 def test_sdf_field(golden_case, equals_original, name):
     case = golden_case("model_02_dmtet", name)
@@ -145,6 +154,7 @@ def test_sdf_field(golden_case, equals_original, name):
         cfg["num_layers"],
         cfg["embedder_freq"],
         float(cfg["grid_scale"]),
+        cfg["symmetrize"],
     )
     params = {"network": module_params(weights_of(case, "mlp."), coordinate_mlp)}
     check(
@@ -170,6 +180,7 @@ def test_eikonal_term(golden_case, equals_original):
         cfg["num_layers"],
         cfg["embedder_freq"],
         float(cfg["grid_scale"]),
+        cfg["symmetrize"],
     )
     params = {"network": module_params(weights_of(case, "mlp."), coordinate_mlp)}
     points = jnp.asarray(case["in/sample_points"])

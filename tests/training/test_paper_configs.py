@@ -46,14 +46,17 @@ SAME = {
     "model.ellipsoid": (1.0, 1.0, 2.0),
     "model.sdf_layers": 5,
     "model.sdf_frequencies": 8,
+    "model.sdf_mirror": True,
     "model.feature_dim": 16,
     "model.feature_layers": 5,
     "model.feature_frequencies": 8,
     "model.feature_mirror": False,
     "model.texture_layers": 8,
     "model.texture_frequencies": 10,
+    "model.texture_mirror": True,
     "model.deformation_layers": 5,
     "model.deformation_frequencies": 10,
+    "model.deformation_mirror": True,
     "model.light_layers": 5,
     "model.articulation_kind": "attention",
     "model.articulation_features": "sample+global",
@@ -231,6 +234,12 @@ OTHER_SETTINGS = {
         "sdf_start": "sphere",
         "hypotheses": "euler_angle",
     },
+    "asymmetric": {
+        "sdf_mirror": False,
+        "feature_mirror": False,
+        "texture_mirror": False,
+        "deformation_mirror": False,
+    },
 }
 
 
@@ -262,6 +271,6 @@ def test_a_step_of_other_settings_is_finite(other: str) -> None:
     )
     assert aux["counts"].faces > 0
     assert jnp.isfinite(loss)
-    assert ("hypothesis_score" in aux["metrics"]) == (other == "bird")
+    assert ("hypothesis_score" in aux["metrics"]) == (other in ("bird", "asymmetric"))
     for path, leaf in jax.tree_util.tree_leaves_with_path(gradients):
         assert np.all(np.isfinite(leaf)), jax.tree_util.keystr(path)
