@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from pony_jax.interop.torch_names import coordinate_mlp, mlp, module_params
+from pony_jax.model.render import _pool
 from pony_jax.modules.fields import FeatureField, TextureField
 from pony_jax.modules.heads import LightHead
 from pony_jax.ops.numerics import safe_normalize
@@ -157,3 +158,9 @@ def test_light_reaches_the_image_vector(golden_case, equals_original):
         key = jax.tree_util.keystr(path, simple=True, separator="/")
         value = dict(jax.tree_util.tree_leaves_with_path(got["params"]))[path]
         equals_original(f"gradient of {key}", value, expected, 1e-3)
+
+
+def test_samples_of_a_pixel_are_averaged(golden_case, equals_original):
+    case = golden_case("model_06_render", "scale")
+    samples = case["in/hi"].shape[1] // case["avg_pool"].shape[1]
+    equals_original("mean", _pool(jnp.asarray(case["in/hi"]), samples), case["avg_pool"], 1e-6)
