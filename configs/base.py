@@ -82,6 +82,7 @@ def get_config() -> ConfigDict:
     config.model.coarse_resolution = 128  # lattice layers along the longest side, even
     config.model.fine_resolution = 256
     config.model.jitter = 0.05  # largest shift of the grid in training, share of grid_scale
+    config.model.background = "black"  # of renders: or white, checkerboard
     config.model.samples = 4  # samples along each side of a pixel: 4 is sixteen a pixel
     config.model.hidden = 256  # width of the fields
     config.model.latent = 256  # length of an image's shape and appearance vectors
@@ -122,6 +123,7 @@ def get_config() -> ConfigDict:
     config.model.max_shift_xy = 0.2  # of the camera, share of half the view at the object
     config.model.max_shift_z = 0.5
     config.model.hypotheses = "quadlookat"  # or octlookat, lookat, quaternion, euler_angle
+    config.model.viewpoint_tokens = "patch_key"  # or patch_out: what viewpoints are read from
     config.model.level_horizon = True  # cameras look horizontally; the kinds of lookat only
     config.model.max_turn_deg = (180.0, 180.0, 180.0)  # about x, y, z; euler_angle only
     config.model.eikonal_points = 10_000

@@ -11,6 +11,7 @@ from pony_jax.ops.bones import Skeleton
 from pony_jax.ops.viewpoint import num_viewpoint_outputs
 
 _CHOICES = {
+    "viewpoint_tokens": ("patch_key", "patch_out"),
     "sdf_start": ("ellipsoid", "sphere", "constant"),
     "articulation_kind": ("attention", "mlp"),
     "articulation_features": ("global", "sample", "sample+global"),
@@ -104,6 +105,7 @@ def build_model(config: ConfigDict, token_shape: tuple[int, int]) -> Pony:
         fine_resolution=model.fine_resolution,
         image_size=config.data.image_size,
         batch_size=config.data.batch_size,
+        viewpoint_tokens=model.viewpoint_tokens,
         samples=model.samples,
         jitter=model.jitter,
         eikonal_points=model.eikonal_points,

@@ -103,9 +103,9 @@ class Instance(nn.Module):
         """The vector that texture and light read."""
         return self.out_encoder(patch_out)
 
-    def viewpoint(self, patch_key: Float[Array, "b t t c"]) -> Float[Array, "b p"]:
+    def viewpoint(self, tokens: Float[Array, "b t t c"]) -> Float[Array, "b p"]:
         """Raw viewpoint hypotheses, for `ops.viewpoint.decode_hypotheses`."""
-        return self.viewpoint_head(patch_key)
+        return self.viewpoint_head(tokens)
 
     def silhouette(
         self,

@@ -122,6 +122,7 @@ class Pony:
 
     Attributes:
       samples: subsamples of a pixel along each axis.
+      viewpoint_tokens: token map that viewpoints are read from, 'patch_key' or 'patch_out'.
       jitter: largest shift of the grid in training, as a share of `prior.grid_scale`.
       eikonal_points: points of the Eikonal loss, half of them uniform in the grid's box and half
         near the surface.
@@ -138,6 +139,7 @@ class Pony:
     fine_resolution: int
     image_size: int
     batch_size: int
+    viewpoint_tokens: str
     samples: int
     jitter: float
     eikonal_points: int
@@ -220,7 +222,7 @@ class Pony:
 
     def _hypotheses(self, params: Params, batch: Batch) -> Hypotheses:
         return decode_hypotheses(
-            self._apply(params, "viewpoint", batch["patch_key"]),
+            self._apply(params, "viewpoint", batch[self.viewpoint_tokens]),
             kind=self.camera.hypotheses,
             zero_y=self.camera.level_horizon,
             max_trans_xy=self.camera.max_shift_xy,

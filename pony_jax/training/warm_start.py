@@ -25,6 +25,7 @@ _MEANING = (
     "num_leg_bones",
     "body_bones_from",
     "hypotheses",
+    "viewpoint_tokens",
 )
 
 

@@ -56,6 +56,19 @@ def test_every_kind_of_viewpoint_gives_cameras(kind, batch):
         assert jnp.all(rotation[:, 2, 2] >= np.cos(np.deg2rad(10.1)))
 
 
+@pytest.mark.parametrize("tokens", ["patch_key", "patch_out"])
+def test_viewpoints_are_read_from_the_tokens_that_the_setting_names(tokens, batch):
+    config = horse.get_config("test")
+    config.model.viewpoint_tokens = tokens
+    model = build_model(config, (8, 6))
+    params = model.instance.init(jax.random.key(0), batch[tokens], method="viewpoint")["params"]
+    params["viewpoint_head"]["conv_1"]["kernel"] += 0.1
+    seen = model._hypotheses({"instance": params}, batch).logits
+    for name in ("patch_key", "patch_out"):
+        other = model._hypotheses({"instance": params}, batch | {name: -batch[name]}).logits
+        assert np.array_equal(seen, other) == (name != tokens)
+
+
 @pytest.fixture(scope="module")
 def target(model, params, batch) -> jax.Array:
     """Silhouettes of the animals in other poses than the networks read off the images."""

@@ -68,6 +68,7 @@ SAME = {
     "model.body_bones_from": "z_minmax_y+",
     "model.leg_attachments": (),
     "model.hypotheses": "quadlookat",
+    "model.viewpoint_tokens": "patch_key",
     "model.max_shift_z": 0.5,
     "log.every_steps": 50,
     "log.panel_every_steps": 500,
