@@ -7,10 +7,12 @@ from pony_jax.model.instance import Instance
 from pony_jax.model.objective import LossWeights
 from pony_jax.model.pony import CameraModel, Pony, Schedule
 from pony_jax.model.prior import Prior
+from pony_jax.model.render import BACKGROUNDS
 from pony_jax.ops.bones import Skeleton
 from pony_jax.ops.viewpoint import num_viewpoint_outputs
 
 _CHOICES = {
+    "background": BACKGROUNDS,
     "viewpoint_tokens": ("patch_key", "patch_out"),
     "sdf_start": ("ellipsoid", "sphere", "constant"),
     "articulation_kind": ("attention", "mlp"),
@@ -106,6 +108,7 @@ def build_model(config: ConfigDict, token_shape: tuple[int, int]) -> Pony:
         image_size=config.data.image_size,
         batch_size=config.data.batch_size,
         viewpoint_tokens=model.viewpoint_tokens,
+        background=model.background,
         samples=model.samples,
         jitter=model.jitter,
         eikonal_points=model.eikonal_points,

@@ -14,7 +14,13 @@ from jaxtyping import Array, Float, Int
 from pony_jax.model.instance import Instance
 from pony_jax.model.objective import LossWeights, Rendered, image_losses, total_loss
 from pony_jax.model.prior import Prior
-from pony_jax.model.render import Visible, composite, find_surface, render_silhouette
+from pony_jax.model.render import (
+    Visible,
+    background_image,
+    composite,
+    find_surface,
+    render_silhouette,
+)
 from pony_jax.model.stage import Capacities, Stage
 from pony_jax.ops import losses
 from pony_jax.ops.bones import estimate_bones
@@ -95,8 +101,9 @@ class Rig(NamedTuple):
 class Prediction(NamedTuple):
     """What the model sees in a batch, from the best viewpoint hypothesis, without randomness.
 
-    Images are `[b, h, w, c]` in 0..1 (the render may exceed 1 in bright light), black where nothing
-    is; `normal` maps -1..1 of the camera frame to 0..1. `bones_px` has x right, y down.
+    Images are `[b, h, w, c]` in 0..1 (the render may exceed 1 in bright light), zero where nothing
+    is, save the background of `image`; `normal` maps -1..1 of the camera frame to 0..1. `bones_px`
+    has x right, y down.
     """
 
     image: Array
@@ -122,6 +129,7 @@ class Pony:
 
     Attributes:
       samples: subsamples of a pixel along each axis.
+      background: behind the rendered colours, see `render.background_image`.
       viewpoint_tokens: token map that viewpoints are read from, 'patch_key' or 'patch_out'.
       jitter: largest shift of the grid in training, as a share of `prior.grid_scale`.
       eikonal_points: points of the Eikonal loss, half of them uniform in the grid's box and half
@@ -140,6 +148,7 @@ class Pony:
     image_size: int
     batch_size: int
     viewpoint_tokens: str
+    background: str
     samples: int
     jitter: float
     eikonal_points: int
@@ -320,6 +329,13 @@ class Pony:
         )
         return {"albedo": albedo, "shading": shading, "feature": feature}
 
+    def _background(self, values: Float[Array, "n c"]) -> Float[Array, "h w c"] | None:
+        """Behind values whose first three channels are a colour; behind the others is zero."""
+        if self.background == "black":
+            return None
+        rgb = background_image(self.background, self.image_size)
+        return jnp.pad(rgb, ((0, 0), (0, 0), (0, values.shape[-1] - 3)))
+
     def _counts(self, rest: Mesh, visible: Visible) -> Capacities:
         return Capacities(rest.vert_count, rest.face_count, visible.surface.pixel_count)
 
@@ -356,7 +372,9 @@ class Pony:
         shaded = self._shade(params, batch, visible)
         rgb = shaded["albedo"] * shaded["shading"]
         values = jnp.concatenate([rgb, jnp.ones_like(rgb[:, :1]), shaded["feature"]], axis=-1)
-        image = composite(visible, values, samples=self.samples)
+        image = composite(
+            visible, values, samples=self.samples, background=self._background(values)
+        )
         rendered = Rendered(image[..., :3], image[..., 3:4], image[..., 4:])
 
         pick = jnp.arange(len(chosen)), chosen
@@ -469,8 +487,9 @@ class Pony:
             "albedo": shaded["albedo"],
             "shading": shaded["shading"],
         }
+        values = jnp.concatenate(list(parts.values()), axis=-1)
         values = composite(
-            visible, jnp.concatenate(list(parts.values()), axis=-1), samples=self.samples
+            visible, values, samples=self.samples, background=self._background(values)
         )
         ends = np.cumsum([part.shape[-1] for part in parts.values()])[:-1]
         images = dict(zip(parts, jnp.split(values, ends, axis=-1), strict=True))

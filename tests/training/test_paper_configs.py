@@ -38,6 +38,7 @@ SAME = {
     "model.fov_y_deg": 25.0,
     "model.camera_distance": 10.0,
     "model.samples": 4,
+    "model.background": "black",
     "model.hidden": 256,
     "model.latent": 256,
     "model.encoder_hidden": 256,
