@@ -14,7 +14,13 @@ from jaxtyping import Array, Float, Int
 from pony_jax.model.instance import Instance
 from pony_jax.model.objective import LossWeights, Rendered, image_losses, total_loss
 from pony_jax.model.prior import Prior
-from pony_jax.model.render import Visible, composite, find_surface, render_silhouette
+from pony_jax.model.render import (
+    Visible,
+    background_image,
+    composite,
+    find_surface,
+    render_silhouette,
+)
 from pony_jax.model.stage import NO_CAPACITIES, Capacities, Stage
 from pony_jax.ops import losses
 from pony_jax.ops.bones import estimate_bones
@@ -96,8 +102,9 @@ class Rig(NamedTuple):
 class Prediction(NamedTuple):
     """What the model sees in a batch, from the best viewpoint hypothesis, without randomness.
 
-    Images are `[b, h, w, c]` in 0..1 (the render may exceed 1 in bright light), black where nothing
-    is; `normal` maps -1..1 of the camera frame to 0..1. `bones_px` has x right, y down.
+    Images are `[b, h, w, c]` in 0..1 (the render may exceed 1 in bright light), zero where nothing
+    is, save the background of `image`; `normal` maps -1..1 of the camera frame to 0..1. `bones_px`
+    has x right, y down.
     """
 
     image: Array
@@ -123,6 +130,8 @@ class Pony:
 
     Attributes:
       samples: subsamples of a pixel along each axis.
+      background: behind the rendered colours, see `render.background_image`.
+      viewpoint_tokens: token map that viewpoints are read from, 'patch_key' or 'patch_out'.
       jitter: largest shift of the grid in training, as a share of `prior.grid_scale`.
       eikonal_points: points of the Eikonal loss, half of them uniform in the grid's box and half
         near the surface.
@@ -139,6 +148,8 @@ class Pony:
     fine_resolution: int
     image_size: int
     batch_size: int
+    viewpoint_tokens: str
+    background: str
     samples: int
     jitter: float
     eikonal_points: int
@@ -197,7 +208,8 @@ class Pony:
         area = 4 * np.pi * (((x * y) ** 1.6 + (x * z) ** 1.6 + (y * z) ** 1.6) / 3) ** (1 / 1.6)
         verts = 8 * area / cell**2  # 6.4 a cell's face are used (measured), and legs are to come
         pixels = 0.24 * self.batch_size * self.image_size**2
-        blocks, points = 0.1 * verts, 0.33 * verts  # a tenth more than measured
+        sides = 1 if self.prior.sdf_mirror else 2
+        blocks, points = 0.1 * sides * verts, 0.33 * sides * verts  # a tenth more than measured
         return Capacities(*map(int, (verts, 2 * verts, pixels, blocks, points)))
 
     # The forward pass
@@ -226,7 +238,7 @@ class Pony:
 
     def _hypotheses(self, params: Params, batch: Batch) -> Hypotheses:
         return decode_hypotheses(
-            self._apply(params, "viewpoint", batch["patch_key"]),
+            self._apply(params, "viewpoint", batch[self.viewpoint_tokens]),
             kind=self.camera.hypotheses,
             zero_y=self.camera.level_horizon,
             max_trans_xy=self.camera.max_shift_xy,
@@ -324,6 +336,13 @@ class Pony:
         )
         return {"albedo": albedo, "shading": shading, "feature": feature}
 
+    def _background(self, values: Float[Array, "n c"]) -> Float[Array, "h w c"] | None:
+        """Behind values whose first three channels are a colour; behind the others is zero."""
+        if self.background == "black":
+            return None
+        rgb = background_image(self.background, self.image_size)
+        return jnp.pad(rgb, ((0, 0), (0, 0), (0, values.shape[-1] - 3)))
+
     def _counts(self, shape: SparseMesh, visible: Visible) -> Capacities:
         return Capacities(
             verts=shape.mesh.vert_count,
@@ -367,7 +386,9 @@ class Pony:
         shaded = self._shade(params, batch, visible)
         rgb = shaded["albedo"] * shaded["shading"]
         values = jnp.concatenate([rgb, jnp.ones_like(rgb[:, :1]), shaded["feature"]], axis=-1)
-        image = composite(visible, values, samples=self.samples)
+        image = composite(
+            visible, values, samples=self.samples, background=self._background(values)
+        )
         rendered = Rendered(image[..., :3], image[..., 3:4], image[..., 4:])
 
         pick = jnp.arange(len(chosen)), chosen
@@ -481,8 +502,9 @@ class Pony:
             "albedo": shaded["albedo"],
             "shading": shaded["shading"],
         }
+        values = jnp.concatenate(list(parts.values()), axis=-1)
         values = composite(
-            visible, jnp.concatenate(list(parts.values()), axis=-1), samples=self.samples
+            visible, values, samples=self.samples, background=self._background(values)
         )
         ends = np.cumsum([part.shape[-1] for part in parts.values()])[:-1]
         images = dict(zip(parts, jnp.split(values, ends, axis=-1), strict=True))

@@ -17,6 +17,7 @@ class Prior(nn.Module):
       grid_extent: side lengths of the box that holds the shape, world units. The mesh is closed
         where the shape reaches the box.
       sdf_start, ellipsoid, sdf_constant: see `SDFField`.
+      sdf_mirror, feature_mirror: whether shape and features are symmetric in x = 0.
       feature_dim: channels of the feature field.
     """
 
@@ -28,6 +29,7 @@ class Prior(nn.Module):
     sdf_hidden: int
     sdf_layers: int
     sdf_frequencies: int
+    sdf_mirror: bool
     feature_dim: int
     feature_hidden: int
     feature_layers: int
@@ -43,6 +45,7 @@ class Prior(nn.Module):
             self.sdf_layers,
             self.sdf_frequencies,
             self.grid_scale,
+            self.sdf_mirror,
         )
         self.feature = FeatureField(
             self.feature_dim,
@@ -90,7 +93,7 @@ class Prior(nn.Module):
             lambda points: sdf.apply(variables, points),
             box_lattice(resolution, self.grid_extent),
             jnp.array([0.0, 1.0, 1.0]) * shift_yz,
-            mirror=True,
+            mirror=self.sdf_mirror,
             max_blocks=max_blocks,
             max_points=max_points,
             max_verts=max_verts,

@@ -4,6 +4,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
 import rasterizer_ffi
@@ -11,6 +12,8 @@ from pony_jax.ops.cameras import Camera, transform_points
 from pony_jax.ops.mesh import face_normals, vertex_normals
 from pony_jax.ops.numerics import safe_normalize
 from pony_jax.ops.shading import shading_normal
+
+BACKGROUNDS = ("black", "white", "checkerboard")
 
 
 class Surface(NamedTuple):
@@ -126,13 +129,35 @@ def _pool(fine: Float[Array, "b hs ws c"], samples: int) -> Float[Array, "b h w 
     return fine.reshape(b, hs // samples, samples, ws // samples, samples, c).mean(axis=(2, 4))
 
 
+def background_image(kind: str, size: int) -> Float[np.ndarray, "h w 3"]:
+    """What lies behind the animal: 'black', 'white' or a 'checkerboard' of 8 px, RGB 0..1.
+
+    Raises:
+      ValueError: for another kind.
+    """
+    if kind == "checkerboard":
+        cell = np.arange(size) // 8 % 2
+        dark = (cell[:, None] != cell[None])[..., None]
+        return np.tile(np.where(dark, 0.33, 0.66), (1, 1, 3)).astype(np.float32)
+    if kind not in BACKGROUNDS:
+        raise ValueError(f"background: expected one of {BACKGROUNDS}, got {kind!r}")
+    return np.full((size, size, 3), float(kind == "white"), np.float32)
+
+
 def composite(
-    visible: Visible, values: Float[Array, "n c"], *, samples: int
+    visible: Visible,
+    values: Float[Array, "n c"],
+    *,
+    samples: int,
+    background: Float[Array, "h w c"] | None = None,
 ) -> Float[Array, "b h w c"]:
-    """Images of values given at the foreground pixels; zero behind, smooth at silhouettes.
+    """Images of values given at the foreground pixels, smooth at silhouettes.
 
     Each pixel's value is repeated over its samples, cut by their coverage, antialiased and
     averaged, so the gradient of the silhouette reaches the vertices.
+
+    Args:
+      background: what shows behind; None is zero.
     """
     b, hs, ws, _ = visible.coverage.shape
     h, w, c = hs // samples, ws // samples, values.shape[-1]
@@ -143,6 +168,7 @@ def composite(
     )
     image = image.reshape(b, h, 1, w, 1, c)
     covered = visible.coverage[..., 3].reshape(b, h, samples, w, samples, 1) > 0
-    fine = jnp.where(covered, image, 0.0).reshape(b, hs, ws, c)
+    behind = 0.0 if background is None else background[:, None, :, None]
+    fine = jnp.where(covered, image, behind).reshape(b, hs, ws, c)
     fine = rasterizer_ffi.antialias(fine, visible.coverage, visible.verts_clip, visible.faces)
     return _pool(fine, samples)

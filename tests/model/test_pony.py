@@ -10,7 +10,12 @@ import pytest
 
 from configs import horse
 from pony_jax.model import Capacities, Pony, Stage, build_model
-from pony_jax.model.render import composite, find_surface, render_silhouette
+from pony_jax.model.render import (
+    background_image,
+    composite,
+    find_surface,
+    render_silhouette,
+)
 from pony_jax.ops.losses import mask_loss
 
 STAGE = Stage(16, True, True, True, Capacities(1024, 2048, 1024, 256, 512))
@@ -54,6 +59,19 @@ def test_every_kind_of_viewpoint_gives_cameras(kind, batch):
     if kind == "euler_angle":  # only about x
         np.testing.assert_allclose(rotation[:, 0], [[1.0, 0.0, 0.0]] * 2, atol=1e-6)
         assert jnp.all(rotation[:, 2, 2] >= np.cos(np.deg2rad(10.1)))
+
+
+@pytest.mark.parametrize("tokens", ["patch_key", "patch_out"])
+def test_viewpoints_are_read_from_the_tokens_that_the_setting_names(tokens, batch):
+    config = horse.get_config("test")
+    config.model.viewpoint_tokens = tokens
+    model = build_model(config, (8, 6))
+    params = model.instance.init(jax.random.key(0), batch[tokens], method="viewpoint")["params"]
+    params["viewpoint_head"]["conv_1"]["kernel"] += 0.1
+    seen = model._hypotheses({"instance": params}, batch).logits
+    for name in ("patch_key", "patch_out"):
+        other = model._hypotheses({"instance": params}, batch | {name: -batch[name]}).logits
+        assert np.array_equal(seen, other) == (name != tokens)
 
 
 @pytest.fixture(scope="module")
@@ -125,6 +143,39 @@ def test_a_silhouette_is_the_coverage_of_a_composite(model, params):
     assert 0.05 < float(silhouette.mean()) < 0.95
     # The same samples, antialiased by the same kernel.
     np.testing.assert_allclose(silhouette, covered, atol=1e-6)
+
+
+@pytest.mark.parametrize("kind", ["black", "white", "checkerboard"])
+def test_a_background_shows_where_the_animal_does_not(model, params, kind):
+    rest = jax.jit(model._prior_shape, static_argnums=1)(params, STAGE).mesh
+    camera = model._camera(jnp.eye(3)[None], jnp.array([[0.1, 0.0, 0.3]]))
+    sizes = {"image_size": 32, "samples": 2}
+    behind = background_image(kind, 32)
+    values = jax.random.uniform(jax.random.key(0), (1024, 3))
+
+    @jax.jit
+    def run(verts):
+        visible = find_surface(verts, rest.verts, rest.faces, camera, max_pixels=1024, **sizes)
+        covered = composite(visible, jnp.ones((1024, 3)), samples=2)
+        before = composite(visible, values, samples=2, background=jnp.asarray(behind))
+        return covered, before, composite(visible, values, samples=2)
+
+    covered, before, alone = run(rest.verts[None])
+    edge = (covered > 0) & (covered < 1)
+    assert 0 < edge.mean() < 0.3
+    if kind == "checkerboard":
+        # Antialiasing takes a neighbour's colour, so at the silhouette two cells may mix.
+        np.testing.assert_allclose(behind[:9, ::8, 0], [[0.66, 0.33] * 2] * 8 + [[0.33, 0.66] * 2])
+    else:
+        edge = np.zeros_like(edge)
+        assert np.all(behind == (kind == "white"))
+    mixed = alone + (1 - covered) * behind
+    np.testing.assert_allclose(np.where(edge, 0, before), np.where(edge, 0, mixed), atol=1e-6)
+
+
+def test_an_unknown_background_is_refused():
+    with pytest.raises(ValueError, match=r"background: expected one of .*, got 'grey'"):
+        background_image("grey", 8)
 
 
 @pytest.mark.slow

@@ -21,8 +21,8 @@ def _shift(maps: jax.Array, pixels: int) -> jax.Array:
 
 
 def test_silhouettes_move_with_the_image():
-    # A shift by whole tokens shifts the silhouette, but for a rim that sees the border: three layers
-    # of 3x3 cells see 6 pixels around, so up to two tokens, and two of 3x3 tokens two more.
+    # A shift by whole tokens shifts the silhouette, but for a rim that sees the border: three
+    # layers of 3x3 cells see 6 pixels around, so up to two tokens, and two of 3x3 tokens two more.
     tokens, image = _inputs(tokens=16)
     head = SilhouetteHead(8)
     params = head.init(jax.random.key(0), tokens, image)

@@ -38,6 +38,7 @@ SAME = {
     "model.fov_y_deg": 25.0,
     "model.camera_distance": 10.0,
     "model.samples": 4,
+    "model.background": "black",
     "model.hidden": 256,
     "model.latent": 256,
     "model.encoder_hidden": 256,
@@ -46,14 +47,17 @@ SAME = {
     "model.ellipsoid": (1.0, 1.0, 2.0),
     "model.sdf_layers": 5,
     "model.sdf_frequencies": 8,
+    "model.sdf_mirror": True,
     "model.feature_dim": 16,
     "model.feature_layers": 5,
     "model.feature_frequencies": 8,
     "model.feature_mirror": False,
     "model.texture_layers": 8,
     "model.texture_frequencies": 10,
+    "model.texture_mirror": True,
     "model.deformation_layers": 5,
     "model.deformation_frequencies": 10,
+    "model.deformation_mirror": True,
     "model.light_layers": 5,
     "model.articulation_kind": "attention",
     "model.articulation_features": "sample+global",
@@ -65,6 +69,7 @@ SAME = {
     "model.body_bones_from": "z_minmax_y+",
     "model.leg_attachments": (),
     "model.hypotheses": "quadlookat",
+    "model.viewpoint_tokens": "patch_key",
     "model.max_shift_z": 0.5,
     "log.every_steps": 50,
     "log.panel_every_steps": 500,
@@ -231,6 +236,12 @@ OTHER_SETTINGS = {
         "sdf_start": "sphere",
         "hypotheses": "euler_angle",
     },
+    "asymmetric": {
+        "sdf_mirror": False,
+        "feature_mirror": False,
+        "texture_mirror": False,
+        "deformation_mirror": False,
+    },
 }
 
 
@@ -262,6 +273,6 @@ def test_a_step_of_other_settings_is_finite(other: str) -> None:
     )
     assert aux["counts"].faces > 0
     assert jnp.isfinite(loss)
-    assert ("hypothesis_score" in aux["metrics"]) == (other == "bird")
+    assert ("hypothesis_score" in aux["metrics"]) == (other in ("bird", "asymmetric"))
     for path, leaf in jax.tree_util.tree_leaves_with_path(gradients):
         assert np.all(np.isfinite(leaf)), jax.tree_util.keystr(path)
