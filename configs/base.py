@@ -128,8 +128,9 @@ def get_config() -> ConfigDict:
     config.model.max_turn_deg = (180.0, 180.0, 180.0)  # about x, y, z; euler_angle only
     config.model.eikonal_points = 10_000
     config.model.silhouette_hidden = 0  # width of the head that finds the animal; 0 = none
-    config.model.refine_steps = 0  # of gradient descent on a pose, in use; needs that head
-    config.model.refine_rate = 0.02  # of their Adam, radians and world units a step
+    config.model.refine_steps = 0  # of gradient descent on pose and appearance, in use; needs it
+    config.model.refine_pose_rate = 0.02  # of their Adam, radians and world units a step
+    config.model.refine_appearance_rate = 0.2
 
     config.log = ConfigDict()
     config.log.every_steps = 50

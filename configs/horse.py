@@ -157,6 +157,7 @@ def _test(config: ConfigDict) -> None:
     config.model.articulation_blocks = 1
     config.model.articulation_heads = 2
     config.model.eikonal_points = 64
+    config.model.refine_steps = 20
     # Three stages, two steps or more each: rigid, everything moves, fine grid.
     config.schedule.articulation_from = 0.25
     config.schedule.attach_legs_from = 0.25

@@ -124,6 +124,9 @@ def _parts(
         tokens = {"viewpoint": "patch_key", "shape_feature": "patch_key", "appearance": "patch_out"}
         return [model._apply(p, name, batch[key]) for name, key in tokens.items()]
 
+    def shade(p: dict) -> Any:
+        return model._shade(p, model._apply(p, "appearance", batch["patch_out"]), visible)
+
     def deform(p: dict) -> Any:
         new = model._rig(p, batch, rest, stage)
         return new.verts, new.bones
@@ -150,7 +153,7 @@ def _parts(
         "articulation network": (lambda p: model._angles(p, batch, rig, camera), (params,)),
         "kinematics, skinning": (lambda a: model._pose(rig, a, stage)[0], (angles,)),
         "rasterise, interpolate": (surface, (verts,)),
-        "texture, features, light": (lambda p: model._shade(p, batch, visible), (params,)),
+        "texture, features, light": (shade, (params,)),
         "composite, antialias": (composed, (values, visible.verts_clip)),
         "image losses": (compare, (image,)),
     }

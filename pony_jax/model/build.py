@@ -116,7 +116,8 @@ def build_model(config: ConfigDict, token_shape: tuple[int, int]) -> Pony:
         leg_attachments=tuple(model.leg_attachments) or None,
         token_shape=token_shape,
         refine_steps=model.refine_steps,
-        refine_rate=model.refine_rate,
+        refine_pose_rate=model.refine_pose_rate,
+        refine_appearance_rate=model.refine_appearance_rate,
     )
 
 

@@ -1,7 +1,8 @@
 """The forward pass, in the order of the paper: prior, image, viewpoint, pose, render, losses."""
 
 import dataclasses
-from typing import Any, NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple, TypeVar
 
 import flax.linen as nn
 import jax
@@ -40,6 +41,7 @@ from pony_jax.ops.viewpoint import (
     orientation_matrix,
 )
 
+T = TypeVar("T")
 Params = dict[str, Any]
 Batch = dict[str, Array]
 
@@ -135,8 +137,10 @@ class Pony:
       jitter: largest shift of the grid in training, as a share of `prior.grid_scale`.
       eikonal_points: points of the Eikonal loss, half of them uniform in the grid's box and half
         near the surface.
-      refine_steps: of gradient descent that `predict` spends on joint angles and camera position.
-      refine_rate: of that descent's Adam; radians and world units.
+      refine_steps: of gradient descent that `predict` spends on joint angles and camera position,
+        and then on the appearance vector.
+      refine_pose_rate, refine_appearance_rate: of the two descents' Adam; radians and world units a
+        step, and units of the vector.
     """
 
     prior: Prior
@@ -154,7 +158,8 @@ class Pony:
     jitter: float
     eikonal_points: int
     refine_steps: int
-    refine_rate: float
+    refine_pose_rate: float
+    refine_appearance_rate: float
     skinning_temperature: float
     leg_attachments: tuple[int, ...] | None
     token_shape: tuple[int, int]
@@ -319,10 +324,11 @@ class Pony:
             max_pixels=stage.capacities.pixels,
         )
 
-    def _shade(self, params: Params, batch: Batch, visible: Visible) -> dict[str, Array]:
+    def _shade(
+        self, params: Params, appearance: Float[Array, "b d"], visible: Visible
+    ) -> dict[str, Array]:
         """Albedo, shading and feature of the visible surface, `[n, c]` each."""
         surface = visible.surface
-        appearance = self._apply(params, "appearance", batch["patch_out"])
         light = jnp.concatenate(self._apply(params, "light", appearance), axis=-1)
         # A product with one-hot rows instead of a gather, whose transpose is a slow scatter.
         light = jax.nn.one_hot(surface.image, len(light), dtype=light.dtype) @ light
@@ -383,7 +389,8 @@ class Pony:
         angles = self._angles(params, batch, rig, camera)
         verts_posed, _ = self._pose(rig, angles, stage)
         visible = self._find_surface(verts_posed, rest, camera, stage)
-        shaded = self._shade(params, batch, visible)
+        appearance = self._apply(params, "appearance", batch["patch_out"])
+        shaded = self._shade(params, appearance, visible)
         rgb = shaded["albedo"] * shaded["shading"]
         values = jnp.concatenate([rgb, jnp.ones_like(rgb[:, :1]), shaded["feature"]], axis=-1)
         image = composite(
@@ -488,12 +495,19 @@ class Pony:
         rest = shape.mesh
         rig = self._rig(params, batch, rest, stage)
         angles = self._angles(params, batch, rig, camera)
-        if self.refine_steps and angles is not None:
+        if self.refine_steps:
             logits = self._apply(params, "silhouette", batch["patch_key"], batch["image"])
-            angles, camera = self._refine(rig, angles, camera, nn.sigmoid(logits), stage)
+            silhouette = nn.sigmoid(logits)
+            if angles is not None:
+                angles, camera = self._refine_pose(rig, angles, camera, silhouette, stage)
         verts_posed, bones_posed = self._pose(rig, angles, stage)
         visible = self._find_surface(verts_posed, rest, camera, stage)
-        shaded = self._shade(params, batch, visible)
+        appearance = self._apply(params, "appearance", batch["patch_out"])
+        if self.refine_steps:
+            appearance = self._refine_appearance(
+                params, appearance, visible, batch["image"], silhouette
+            )
+        shaded = self._shade(params, appearance, visible)
         parts = {
             "image": shaded["albedo"] * shaded["shading"],
             "mask": jnp.ones_like(shaded["shading"]),
@@ -524,7 +538,7 @@ class Pony:
             counts=self._counts(shape, visible),
         )
 
-    def _refine(
+    def _refine_pose(
         self,
         rig: Rig,
         angles_rad: Float[Array, "b k 3"],
@@ -558,19 +572,52 @@ class Pony:
             size = len(angles_rad) * losses.articulation_loss(angles_rad)
             return jnp.sum(fit) + self.weights.articulation * size
 
-        rate = optax.cosine_decay_schedule(self.refine_rate, self.refine_steps)
-        adam = optax.adam(rate)
-
-        def descend(_: int, state: tuple[Any, Any]) -> tuple[Any, Any]:
-            pose, moments = state
-            updates, moments = adam.update(jax.grad(loss)(pose), moments)
-            return optax.apply_updates(pose, updates), moments
-
-        pose = angles_rad, translation
-        (angles_rad, translation), _ = lax.fori_loop(
-            0, self.refine_steps, descend, (pose, adam.init(pose))
+        angles_rad, translation = self._descend(
+            loss, (angles_rad, translation), self.refine_pose_rate
         )
         return angles_rad, self._camera(rotation, translation)
+
+    def _refine_appearance(
+        self,
+        params: Params,
+        appearance: Float[Array, "b d"],
+        visible: Visible,
+        image: Float[Array, "b h w 3"],
+        silhouette: Float[Array, "b h w 1"],
+    ) -> Float[Array, "b d"]:
+        """Appearance vectors whose colours come nearer to the photograph's.
+
+        Texture and light are still what the model has learned to make of a vector, so hidden sides
+        stay plausible; the vector is found by gradient descent instead of by one look.
+        """
+
+        def packed(pixels: Float[Array, "b h w c"]) -> Float[Array, "n c"]:
+            rows = pixels.reshape(-1, pixels.shape[-1])
+            return rows.at[visible.surface.pixel].get(mode="fill", fill_value=0.0)
+
+        photograph, is_animal = packed(image), packed(silhouette) > 0.5
+
+        def loss(appearance: Float[Array, "b d"]) -> Array:
+            shaded = self._shade(params, appearance, visible)
+            error = shaded["albedo"] * shaded["shading"] - photograph
+            return jnp.sum(jnp.where(is_animal, error * error, 0.0))
+
+        return self._descend(loss, appearance, self.refine_appearance_rate)
+
+    def _descend(self, loss: Callable[[T], Array], start: T, rate: float) -> T:
+        """Adam's answer after `refine_steps` at a rate that falls to 0.
+
+        Adam looks at each number alone, so what belongs to an image depends on that image alone.
+        """
+        adam = optax.adam(optax.cosine_decay_schedule(rate, self.refine_steps))
+
+        def step(_: int, state: tuple[T, optax.OptState]) -> tuple[T, optax.OptState]:
+            value, moments = state
+            updates, moments = adam.update(jax.grad(loss)(value), moments)
+            return optax.apply_updates(value, updates), moments
+
+        value, _ = lax.fori_loop(0, self.refine_steps, step, (start, adam.init(start)))
+        return value
 
     def render_prior(
         self, params: Params, stage: Stage, azimuths_deg: Float[Array, " n"], image_size: int

@@ -99,12 +99,37 @@ def test_refinement_brings_the_pose_nearer_to_the_silhouette(model, params, batc
         return mask_loss(alpha, target, jnp.ones_like(target))
 
     start = jnp.zeros((2, 20, 3))
-    angles, moved = jax.jit(model._refine, static_argnums=4)(rig, start, camera, target, STAGE)
+    angles, moved = jax.jit(model._refine_pose, static_argnums=4)(rig, start, camera, target, STAGE)
     before, after = errors(start, camera), errors(angles, moved)
     # Silhouettes of this very animal can be met; most of the error must go in every image.
     assert np.all(after < 0.5 * before)
     # Only the position of a camera is refined, not its direction.
     np.testing.assert_array_equal(moved.cam_from_world[:, :3, :3], camera.cam_from_world[:, :3, :3])
+
+
+@pytest.mark.slow
+def test_refinement_brings_colours_nearer_to_the_photograph(model, params, batch):
+    hypotheses = model._hypotheses(params, batch)
+    camera = model._chosen_camera(hypotheses, jnp.zeros(2, jnp.int32))
+    rest = model._prior_shape(params, STAGE).mesh
+    verts = jnp.broadcast_to(rest.verts, (2, *rest.verts.shape))
+    visible = model._find_surface(verts, rest, camera, STAGE)
+    # The upper half is animal, of one colour each.
+    upper = jnp.zeros((2, 32, 32, 1)).at[:, :16].set(1.0)
+    colours = jnp.array([[0.8, 0.5, 0.2], [0.1, 0.2, 0.1]])
+    photograph = jnp.broadcast_to(colours[:, None, None], (2, 32, 32, 3))
+
+    @jax.jit
+    def errors(appearance):
+        shaded = model._shade(params, appearance, visible)
+        image = composite(visible, shaded["albedo"] * shaded["shading"], samples=2)
+        seen = composite(visible, jnp.ones((1024, 1)), samples=2) > 0.99
+        return jnp.mean(((image - photograph) * seen * upper) ** 2, axis=(1, 2, 3))
+
+    start = model._apply(params, "appearance", batch["patch_out"])
+    refined = jax.jit(model._refine_appearance)(params, start, visible, photograph, upper)
+    # What an untrained texture field can make of a vector is limited, but it is not nothing.
+    assert np.all(errors(refined) < 0.6 * errors(start))
 
 
 @pytest.mark.slow
@@ -117,6 +142,8 @@ def test_each_image_is_refined_on_its_own(model, params, batch):
     # Adam normalises each angle on its own; what is left is the order of float32 sums, through 5
     # steps of up to 0.02 rad.
     np.testing.assert_allclose(both.angles_rad[:1], one.angles_rad, atol=5e-3)
+    # A silhouette that moved by 5e-3 of a radian changes few pixels, those by a sample's share.
+    assert np.mean(np.abs(both.image[:1] - one.image)) < 5e-3
 
 
 @pytest.mark.slow

@@ -24,7 +24,7 @@ def test_no_variant_adds_a_key() -> None:
 def test_refinement_without_silhouettes_is_refused() -> None:
     config = horse.get_config("test")
     config.model.silhouette_hidden = 0
-    with pytest.raises(ValueError, match=r"refine_steps: expected 0 .* got 50; .*_hidden"):
+    with pytest.raises(ValueError, match=r"refine_steps: expected 0 .* got 20; .*_hidden"):
         build_model(config, (8, 8))
 
 
