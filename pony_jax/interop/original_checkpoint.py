@@ -104,7 +104,9 @@ def _state(content: dict[str, Any], *names: str) -> State:
                 if not (isinstance(key, str) and isinstance(value, np.ndarray)):
                     raise CheckpointError(f"{name}.{key}: expected a tensor, got something else")
             return dict(state)
-    raise CheckpointError(f"expected an entry {' or '.join(names)}, got {sorted(content)}")
+    raise CheckpointError(
+        f"expected an entry {' or '.join(names)}, got {sorted(map(str, content))}"
+    )
 
 
 def _flax_leaves(
