@@ -147,7 +147,13 @@ def original_config(
         section, _, leaf = key.rpartition(".")
         node = config[section] if section else config
         value = default if value is None else value
-        node[leaf] = float(value) if isinstance(node[leaf], float) else value
+        try:  # YAML reads 1e-4 as a text
+            node[leaf] = float(value) if isinstance(node[leaf], float) else value
+        except (TypeError, ValueError) as error:
+            wanted = type(node[leaf]).__name__
+            raise CheckpointError(
+                f"setting {name}: expected a value of type {wanted}, got {value!r}"
+            ) from error
     # The prior's rate is by default the other one.
     config.optimizer.prior_learning_rate = float(
         settings.get("prior_lr") or config.optimizer.instance_learning_rate
@@ -173,8 +179,10 @@ def _listed(words: Iterable[str]) -> str:
 def _decays_eikonal(settings: Mapping[str, Any]) -> bool:
     """Whether the weight of the Eikonal term falls after some step; in no file of the original."""
     name = "sdf_gradient_reg_loss"
-    falls = settings.get(f"{name}_min_weight", 0.0) < settings.get(f"{name}_weight", 0.0)
-    return falls and settings.get("sdf_reg_decay_start_iter") is not None
+    least, weight = (
+        float(settings.get(f"{name}_{kind}", 0.0)) for kind in ("min_weight", "weight")
+    )
+    return least < weight and settings.get("sdf_reg_decay_start_iter") is not None
 
 
 def _sdf_start(init_sdf: str | float | None) -> tuple[str, float]:
@@ -197,8 +205,10 @@ def _set_schedule(config: ConfigDict, settings: Mapping[str, Any], steps_per_epo
         return min(step / config.num_steps, 1.0)
 
     def from_epochs(name: str, default: float = num_epochs) -> float:
-        first = (settings.get(name) or (default,))[0]
-        return min(first / num_epochs, 1.0)
+        epochs = settings.get(name) or (default,)
+        if not (isinstance(epochs, list | tuple) and isinstance(epochs[0], int | float)):
+            raise CheckpointError(f"setting {name}: expected [first, last], got {epochs!r}")
+        return min(epochs[0] / num_epochs, 1.0)
 
     schedule = config.schedule
     uniform = settings.get("naive_probs_iter", 2000)

@@ -61,10 +61,7 @@ def find_surface(
     size = image_size * samples
     verts_clip = transform_points(camera.clip_from_world, verts_posed)
     coverage, _ = rasterizer_ffi.rasterize(verts_clip, faces, (size, size), grad_db=False)
-    rast = coverage[:, ::samples, ::samples]
-    for i in range(1, samples * samples):
-        sample = coverage[:, i // samples :: samples, i % samples :: samples]
-        rast = jnp.where(rast[..., 3:] > 0, rast, sample)
+    rast = _shown_sample(coverage, samples)
 
     # Positions and normals of the camera frame, made at the vertices: a pixel needs no camera.
     verts_cam = transform_points(camera.cam_from_world, verts_posed)[..., :3]
@@ -87,6 +84,40 @@ def find_surface(
     normal_cam = safe_normalize(shading_normal(normal_cam, face_normal_cam, -point_cam))
     surface = Surface(pixel, image, point_rest, normal_cam, prefix[-1])
     return Visible(surface, coverage, verts_clip, faces)
+
+
+def _shown_sample(coverage: Float[Array, "b hs ws 4"], samples: int) -> Float[Array, "b h w 4"]:
+    """The first covered sample of each pixel."""
+    rast = coverage[:, ::samples, ::samples]
+    for i in range(1, samples * samples):
+        sample = coverage[:, i // samples :: samples, i % samples :: samples]
+        rast = jnp.where(rast[..., 3:] > 0, rast, sample)
+    return rast
+
+
+def render_flow(visible: Visible, *, num_frames: int, samples: int) -> Float[Array, "b h w 2"]:
+    """Where what a pixel shows moves from its frame to the next, by projected vertices.
+
+    MagicPony@e4a8b20:magicpony/render/render.py:render_mesh. Units are half an image (differences
+    of normalised device coordinates), x right, y down. The last frame of a clip has no next one and
+    no flow.
+
+    Args:
+      visible: clips of `num_frames` frames, one after the other; all frames share their faces.
+
+    Raises:
+      ValueError: if the batch does not consist of such clips.
+    """
+    b, v, _ = visible.verts_clip.shape
+    if num_frames < 1 or b % num_frames:
+        raise ValueError(f"expected clips of {num_frames} frames, got {b} frames in all")
+    position = visible.verts_clip[..., :2] / visible.verts_clip[..., 3:]
+    position = position.reshape(-1, num_frames, v, 2)
+    ahead = jnp.pad(position[:, 1:] - position[:, :-1], ((0, 0), (0, 1), (0, 0), (0, 0)))
+    rast = _shown_sample(visible.coverage, samples)
+    flow, _ = rasterizer_ffi.interpolate(ahead.reshape(b, v, 2), rast, visible.faces)
+    packed = flow.reshape(-1, 2).at[visible.surface.pixel].get(mode="fill", fill_value=0.0)
+    return composite(visible, packed, samples=samples)
 
 
 def render_silhouette(

@@ -171,7 +171,8 @@ def test_settings_that_are_left_out_have_the_defaults_of_the_original():
 
 
 def test_the_prior_learns_at_the_rate_of_the_rest_unless_it_has_its_own():
-    for settings, prior in [({"lr": 3e-4}, 3e-4), ({"lr": 3e-4, "prior_lr": 1e-3}, 1e-3)]:
+    as_text = {"lr": "3e-4", "prior_lr": "1e-3"}  # what YAML makes of numbers without a point
+    for settings, prior in [({"lr": 3e-4}, 3e-4), (as_text, 1e-3)]:
         optimizer = original_config(HORSE | settings, base.get_config(), 1000.0).optimizer
         assert (optimizer.instance_learning_rate, optimizer.prior_learning_rate) == (3e-4, prior)
 
@@ -189,6 +190,12 @@ def test_words_of_the_original():
         ("enable_lighting", False, r"enable_lighting False \(only True is built here\)"),
         ("background_mode", "input", r"background_mode 'input' \(only 'none'"),
         ("pose_arch", "cnn", r"pose_arch 'cnn' \(only 'encoder_dino_patch_key', "),
+        (
+            "mlp_hidden_size",
+            "big",
+            r"setting mlp_hidden_size: expected a value of type int, got 'big'",
+        ),
+        ("deform_epochs", 8, r"setting deform_epochs: expected \[first, last\], got 8"),
         ("use_scheduler", True, r"use_scheduler True \(only False is built here\)"),
         ("sdf_bce_reg_loss_weight", 0.1, r"sdf_bce_reg_loss_weight 0.1 \(only 0.0 is"),
     ],

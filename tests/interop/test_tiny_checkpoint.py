@@ -261,7 +261,8 @@ def test_the_newer_repository_calls_the_prior_base(model, converted, content):
     [
         (
             lambda c: c["netInstance"].pop("netDeform.in_layer.bias"),
-            r"found none for instance/deformation_field/network/input/dense/bias",
+            r"found none for instance/deformation_field/network/input/dense/bias "
+            r"\(netDeform\.in_layer\.bias\)",
         ),
         (
             lambda c: c["netInstance"].update({"netSecret.weight": np.zeros(3)}),
@@ -284,6 +285,53 @@ def test_the_newer_repository_calls_the_prior_base(model, converted, content):
         (
             lambda c: c["netInstance"].pop("netEncoder.ViT.cls_token"),
             r"tensor netEncoder\.ViT\.cls_token: unknown or missing",
+        ),
+        (
+            lambda c: c["netInstance"].pop("netEncoder.ViT.blocks.0.mlp.fc1.weight"),
+            r"found none for backbone/block_0/mlp_in/kernel \(netEncoder\.ViT\.blocks\.0\.mlp\.fc1",
+        ),
+        (
+            lambda c: c["netInstance"].update(
+                {"netEncoder.ViT.blocks.0.norm1.bias": np.zeros(47, np.float32)}
+            ),
+            r"tensor netEncoder\.ViT\.blocks\.0\.norm1\.bias: expected .* \(48,\), got \(47,\)",
+        ),
+        (
+            lambda c: c["netInstance"].update({"netEncoder.ViT.cls_token": np.zeros(48)}),
+            r"ViT\.cls_token: expected the shape \(1, 1, width\), got \(48,\)",
+        ),
+        (
+            lambda c: c["netInstance"].update({"netEncoder.ViT.pos_embed": np.zeros((1, 3, 48))}),
+            r"ViT\.pos_embed: expected the shape \(1, 1 \+ a square, width\), got \(1, 3, 48\)",
+        ),
+        (
+            lambda c: c["netInstance"].pop("netTexture.mlp.network.6.weight"),
+            r"layer_2/dense/kernel \(netTexture\.mlp\.network\.6\.weight\)",
+        ),
+        (lambda c: c["netInstance"].pop("netTexture.min_max"), r"none for netTexture\.min_max"),
+        (
+            lambda c: c["netInstance"].update({"netTexture.min_max": np.zeros(9)}),
+            r"tensor netTexture\.min_max: expected the ranges",
+        ),
+        (
+            lambda c: c["netInstance"].update({"netPose.network.2.weight": np.zeros(16)}),
+            r"tensor netPose\.network\.2\.weight: expected a name of the original",
+        ),
+        (
+            lambda c: c["netPrior"].update({"netDINO.mlp.network.1.weight": np.zeros((32, 32))}),
+            r"tensor netDINO\.mlp\.network\.1\.weight: expected a name of the original",
+        ),
+        (
+            lambda c: c.update({"netPrior": [1, 2]}),
+            r"netPrior: expected tensors by name, got list",
+        ),
+        (
+            lambda c: c["netPrior"].update({"netDINO.note": "hello"}),
+            r"netPrior\.netDINO\.note: expected a tensor, got something else",
+        ),
+        (
+            lambda c: c.update({"optimizerPrior": {"state": 3}}),
+            r"optimizerPrior: expected the state of PyTorch's Adam, got something else",
         ),
         (
             lambda c: c["optimizerPrior"]["param_groups"][0]["params"].pop(),

@@ -176,28 +176,44 @@ def test_others_start_from_nothing(name: str) -> None:
     assert config.schedule.max_gain_at * config.num_steps == pytest.approx(100_000)
 
 
-def test_unified_is_the_newer_repositorys_horse() -> None:
-    config = horse.get_config("unified")
-    steps = {
-        "articulation_from": 10_000,
-        "attach_legs_from": 60_000,
-        "articulation_loss_from": 60_000,
-        "deformation_from": 90_000,
-        "fine_grid_from": 100_000,
-        **IN_STEPS,
-    }
+UNIFIED_STEPS = {  # horse, bird, fine-tunes; None is never
+    "num_steps": (140_000, 120_000, 200_000),
+    "articulation_from": (10_000, 15_000, 10_000),
+    "attach_legs_from": (60_000, None, 60_000),
+    "articulation_loss_from": (60_000, 15_000, 60_000),
+    "deformation_from": (90_000, 35_000, 180_000),
+    "fine_grid_from": (100_000, 30_000, 100_000),
+    **{key: (step,) * 3 for key, step in IN_STEPS.items()},
+    "max_gain_at": (100_000,) * 3,
+}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_unified_is_the_newer_repositorys(name: str) -> None:
+    get_config, data, column = CASES[name]
+    config = get_config("unified")
+    steps = {key: values[column] for key, values in UNIFIED_STEPS.items()}
+    assert config.num_steps == steps.pop("num_steps")
     for key, step in steps.items():
-        assert config.schedule[key] * config.num_steps == pytest.approx(step), key
+        share = 1.0 if step is None else step / config.num_steps
+        assert config.schedule[key] == pytest.approx(share), key
     changed = {
-        "num_steps": 140_000,
         "optimizer.prior_learning_rate": 1e-4,
-        "data.mirror_probability": 0.0,
+        "data.mirror_probability": 0.5 if name == "bird" else 0.0,
         "model.samples": 1,
+        "model.fine_resolution": 256,
         "checkpoint.every_steps": 5000,
         "checkpoint.keep": 2,
+        "data.name": data,
     }
-    same = SAME | {key: values[0] for key, values in DIFFERENT.items()} | changed
+    same = SAME | {key: values[column] for key, values in DIFFERENT.items()} | changed
     assert {key: value(config, key) for key in same} == same
+    if column == 2:  # from the horse of 140,000 steps, and without its moments
+        assert config.start.from_run
+        assert config.start.share * config.num_steps == pytest.approx(140_000)
+        assert not config.start.moments
+    else:
+        assert not config.start.from_run
 
 
 @pytest.mark.parametrize("name", CASES)
