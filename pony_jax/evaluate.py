@@ -1,84 +1,154 @@
-"""Scores a run: python -m pony_jax.evaluate --workdir=DIR --split=test [--json=FILE].
+"""Scores a run: python -m pony_jax.evaluate --workdir=DIR --split=test [--json=FILE] [--html=FILE].
 
-Where the data set knows the truth, the JSON has a section `truth` (`pony_jax.evaluation.truth`).
+Prints the scores as JSON, and as a table among the messages. Into the run's folder it writes
+`panel_SPLIT.png`, the first images, and `evaluation_SPLIT.html` (or FILE), one page with the
+scores, how they spread, and the best, median and worst images; the page needs no other file.
+`--hide_photographs` keeps photographs out of both, for data that may not be passed on.
+
+Every image is predicted a second time, mirrored (section `mirror_consistency` of the JSON). Where
+the data set knows the truth, there is a section `truth` (`pony_jax.evaluation.truth`).
 """
 
 import dataclasses
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 from absl import flags
+from PIL import Image
 
 from pony_jax import command_line
 from pony_jax.data.pipeline import dataset_directory, evaluation_batches
+from pony_jax.evaluation import table
+from pony_jax.evaluation.mirror_consistency import MirrorConsistency
+from pony_jax.evaluation.page import PRIOR_VIEW_PX, Gallery, render_page
 from pony_jax.evaluation.panel import draw_panel
 from pony_jax.evaluation.predictor import Predictor
 from pony_jax.evaluation.protocol import evaluate_split
 from pony_jax.evaluation.truth import format_table, load_comparison
+from pony_jax.model import Prediction
 from pony_jax.training.checkpoints import load_config
 from pony_jax.training.datasets import load_named_split
 from pony_jax.training.environment import prepare_process
+from pony_jax.training.errors import RunError
 from pony_jax.training.logs import say
-from pony_jax.training.restored import restore_run
+from pony_jax.training.restored import Run, restore_run
 
 _WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run.", required=True)
 _SPLIT = flags.DEFINE_string("split", "test", "Split of the run's data set.")
 _DATA_DIR = flags.DEFINE_string("data_dir", None, "Where the data set is now, if it was moved.")
 _JSON = flags.DEFINE_string("json", None, "File that the scores are written to as well.")
+_HTML = flags.DEFINE_string("html", None, "File of the page, if not in the run's folder.")
 _REFINE_STEPS = flags.DEFINE_integer(
     "refine_steps", None, "Steps that refine each pose, if not the run's; 0 = the networks alone."
 )
-_HIDE = flags.DEFINE_bool("hide_photographs", False, "Panel with outlines, not photographs.")
+_HIDE = flags.DEFINE_bool("hide_photographs", False, "Outlines instead of photographs.")
 
 
 def main(argv: Sequence[str]) -> None:
-    """Prints the scores as JSON and writes a panel into the run's folder."""
+    """Scores a run, prints and writes the scores, and draws panel and page."""
     del argv
+    for name in filter(None, (_JSON.value, _HTML.value)):
+        if not Path(name).parent.is_dir():
+            raise RunError(f"expected a folder to write {name} into, found none; make it first")
     workdir = Path(_WORKDIR.value).expanduser()
-    config = load_config(workdir)
-    prepare_process(config.compilation_cache_dir)
-    run = restore_run(workdir)
-    if _DATA_DIR.value:
-        config.data.data_dir = _DATA_DIR.value
-    split = load_named_split(config.data, _SPLIT.value, say)
-    model = run.model
-    if _REFINE_STEPS.value is not None:
-        model = dataclasses.replace(model, refine_steps=_REFINE_STEPS.value)
-    predictor = Predictor(model, run.capacities)
-    directory = dataset_directory(config.data.name, Path(config.data.data_dir).expanduser())
-    comparison = load_comparison(directory, _SPLIT.value, split, model.instance.skeleton)
-    scores = {
-        "split": _SPLIT.value,
-        "num_updates": run.num_updates,
-        "refine_steps": model.refine_steps,
-        **evaluate_split(
-            predictor,
-            run.params,
-            run.num_updates,
-            split,
-            config.data.batch_size,
-            observe=comparison.add if comparison else None,
-        ),
-    }
-    if comparison:
-        scores["truth"] = comparison.scores()
-        say(format_table(scores["truth"]))
+    prepare_process(load_config(workdir).compilation_cache_dir)
+    evaluation = _Evaluation(_restore(workdir))
+    scores = evaluation.score()
     text = json.dumps(scores, indent=2)
     print(text)
     if _JSON.value:
         Path(_JSON.value).write_text(text + "\n")
-    panel = draw_panel(
-        predictor,
-        run.params,
-        run.num_updates,
-        next(evaluation_batches(split, config.data.batch_size)),
-        num_images=config.data.batch_size,
-        num_body_bones=config.model.num_body_bones,
-        hide_photographs=_HIDE.value,
-    )
-    panel.save(workdir / f"panel_{_SPLIT.value}.png")
-    say(f"see {workdir / f'panel_{_SPLIT.value}.png'}")
+    panel_file = workdir / f"panel_{_SPLIT.value}.png"
+    evaluation.draw_panel().save(panel_file)
+    page_file = Path(_HTML.value) if _HTML.value else workdir / f"evaluation_{_SPLIT.value}.html"
+    page_file.write_text(evaluation.render_page(workdir.resolve().name, scores), encoding="utf-8")
+    say(f"see {panel_file} and {page_file}")
+
+
+def _restore(workdir: Path) -> Run:
+    """The run, with its data set and its number of refinement steps as the flags have them."""
+    run = restore_run(workdir)
+    if _DATA_DIR.value:
+        run.config.data.data_dir = _DATA_DIR.value
+    if _REFINE_STEPS.value is not None:
+        model = dataclasses.replace(run.model, refine_steps=_REFINE_STEPS.value)
+        run = run._replace(model=model)
+    return run
+
+
+class _Evaluation:
+    """A run and a split of its data set, and everything that looks at the predictions."""
+
+    def __init__(self, run: Run):
+        data, skeleton = run.config.data, run.model.instance.skeleton
+        self._run = run
+        self._split = load_named_split(data, _SPLIT.value, say)
+        self._predictor = Predictor(run.model, run.capacities)
+        directory = dataset_directory(data.name, Path(data.data_dir).expanduser())
+        self._comparison = load_comparison(directory, _SPLIT.value, self._split, skeleton)
+        self._consistency = MirrorConsistency(skeleton)
+        self._gallery = Gallery(self._split.ids, skeleton.num_body_bones, _HIDE.value)
+
+    def score(self) -> dict[str, Any]:
+        """The scores as they are written; those of sections are shown as a table as well."""
+        run, predictor, split = self._run, self._predictor, self._split
+        batch_size = run.config.data.batch_size
+        mirrored_batches = evaluation_batches(split, batch_size, mirrored=True)
+
+        def observe(prediction: Prediction, batch: dict[str, np.ndarray]) -> None:
+            mirrored = predictor.predict(run.params, next(mirrored_batches), run.num_updates)
+            self._consistency.add(prediction, mirrored, batch["real"])
+            self._gallery.add(prediction, batch)
+            if self._comparison:
+                self._comparison.add(prediction, batch)
+
+        scores = {
+            "split": _SPLIT.value,
+            "num_updates": run.num_updates,
+            "refine_steps": run.model.refine_steps,
+            **evaluate_split(
+                predictor, run.params, run.num_updates, split, batch_size, observe=observe
+            ),
+        }
+        consistency = scores["mirror_consistency"] = self._consistency.scores()
+        say(table.format_section("mirrored images against plain ones", consistency))
+        if self._comparison:
+            scores["truth"] = self._comparison.scores()
+            say(format_table(scores["truth"]))
+        return scores
+
+    def draw_panel(self) -> Image.Image:
+        """The first images of the split."""
+        run, batch_size = self._run, self._run.config.data.batch_size
+        return draw_panel(
+            self._predictor,
+            run.params,
+            run.num_updates,
+            next(evaluation_batches(self._split, batch_size)),
+            num_images=batch_size,
+            num_body_bones=run.config.model.num_body_bones,
+            hide_photographs=_HIDE.value,
+        )
+
+    def render_page(self, run_name: str, scores: dict[str, Any]) -> str:
+        """The page of what `score` has seen."""
+        run, split = self._run, self._split
+        return render_page(
+            f"{run_name}: {run.config.data.name}, {_SPLIT.value}",
+            {
+                "training steps": f"{run.num_updates:,}",
+                "images": len(split),
+                "image size": f"{split.image_size} px",
+                "refinement steps": run.model.refine_steps,
+            },
+            scores,
+            self._gallery,
+            self._predictor.render_prior(run.params, run.num_updates, PRIOR_VIEW_PX),
+            self._comparison.rotation_errors_deg() if self._comparison else None,
+        )
 
 
 if __name__ == "__main__":

@@ -65,6 +65,9 @@ def test_train_kill_resume_evaluate(tmp_path: Path) -> None:
     assert (scores["num_updates"], scores["num_images"]) == (_NUM_STEPS, 4)
     assert 0 < scores["mask_iou"]["mean"] < 1
     assert 0 < scores["truth"]["viewpoint"]["rotation_error_deg"]["median"] <= 180
+    assert 0 < scores["mirror_consistency"]["mask_iou"]["mean"] <= 1
+    page = (killed / "evaluation_test.html").read_text()
+    assert f"{scores['mask_iou']['mean']:.3f}" in page and "PCK@0.1" in page
     # The scores at the end of training are those of the saved state.
     summary = json.loads((killed / "summary.json").read_text())
     assert summary["scores"]["mask_iou"] == scores["mask_iou"]

@@ -1,17 +1,22 @@
 """Where does a training step's time go?
 
-    python experiments/benchmarks/step.py
-    python experiments/benchmarks/step.py --sizes=original       # grid 32, hidden and heads 64
-    python experiments/benchmarks/step.py --sizes=original_large # grid 64, hidden and heads 128
+    python -m experiments.benchmarks.step
+    python -m experiments.benchmarks.step --sizes=original        # grid 32, hidden and heads 64
+    python -m experiments.benchmarks.step --sizes=original_large  # grid 64, hidden and heads 128
 
 The animal is the starting shape with everything switched on, the images are random: nothing needs
 to be downloaded or trained. Times are minimum and median of `--repeats` warm calls, gradients
 included; parts are compiled on their own, so their sum is not the whole.
+
+GFLOP are those of matrix products and convolutions (`flops.py`), padding of buffers included. The
+last column is their rate in the median call, as a share of the best rate at which this machine
+multiplied large matrices between the parts; the work that is no product takes its time too.
 """
 
 import argparse
 import functools
 import statistics
+import sys
 import time
 from collections.abc import Callable
 from typing import Any
@@ -22,15 +27,17 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from configs import horse
+from experiments.benchmarks.flops import count_flops, matmul_rate
 from pony_jax.model import NO_CAPACITIES, Capacities, Pony, Stage, build_model
 from pony_jax.model.objective import Rendered, image_losses
 from pony_jax.model.render import composite
 from pony_jax.ops import losses
 from pony_jax.training.environment import keep_freed_memory, retire_freed_memory
 from pony_jax.training.optimizers import parameter_groups
-from pony_jax.training.step import init_state, train_step
+from pony_jax.training.step import Report, init_state, train_step
 
-_TOKENS = (16, 64)
+TOKENS = (16, 64)
+"""Tokens along each side of an image, and their length, of the random images."""
 
 
 def main() -> None:
@@ -41,14 +48,15 @@ def main() -> None:
     keep_freed_memory()
     model, config = _model(args.sizes or "default")
     params = jax.jit(model.init)(jax.random.key(0))
-    batch = _batch(config)
+    batch = random_batch(config)
     stage = _stage(model, params, batch, config.model.fine_resolution)
     timer = _Timer(args.repeats)
     print(f"{jax.devices()[0].device_kind}, jax {jax.__version__}; {stage}")
 
     for name, (function, arguments) in _parts(model, params, batch, stage).items():
         timer.measure(name, function, *arguments)
-    timer.measure_steps("training step", model, config, params, batch, stage)
+    timer.measure_steps("training step", TrainingSteps(model, config, params, batch, stage))
+    timer.print_table()
 
 
 def _model(sizes: str) -> tuple[Pony, ConfigDict]:
@@ -67,17 +75,18 @@ def _model(sizes: str) -> tuple[Pony, ConfigDict]:
         config.model.articulation_window = 1
         config.model.silhouette_hidden = 0
         config.model.refine_steps = 0
-    return build_model(config, _TOKENS), config
+    return build_model(config, TOKENS), config
 
 
-def _batch(config: ConfigDict) -> dict[str, jax.Array]:
+def random_batch(config: ConfigDict) -> dict[str, jax.Array]:
+    """Images, masks, features and tokens of the configuration's sizes, all of them noise."""
     rng = np.random.default_rng(0)
     size, b = config.data.image_size, config.data.batch_size
 
     def noise(*shape: int) -> jax.Array:
         return jnp.asarray(rng.uniform(size=(b, *shape)), jnp.float32)
 
-    token_shape = (_TOKENS[0], _TOKENS[0], _TOKENS[1])
+    token_shape = (TOKENS[0], TOKENS[0], TOKENS[1])
     one = (size, size, 1)
     return {
         "image": noise(size, size, 3),
@@ -172,40 +181,67 @@ def _gradient(function: Callable[..., Any], *arguments: Any) -> Any:
     return jax.grad(total, argnums=tuple(range(len(arguments))))(*arguments)
 
 
+class TrainingSteps:
+    """Whole steps with their update, each from the state that the one before left.
+
+    Attributes:
+      flops: of one step.
+    """
+
+    def __init__(self, model: Pony, config: ConfigDict, params: dict, batch: dict, stage: Stage):
+        groups = parameter_groups(**config.optimizer, num_steps=config.num_steps)
+        state = init_state(model, groups, jax.random.key(0))._replace(params=params)
+        self._state = jax.tree.map(jnp.copy, state)  # steps give their buffers away
+        self._batch, self._key, self._num_updates = batch, jax.random.key(0), 0
+        step = functools.partial(train_step, model=model, groups=groups, stage=stage)
+        self.flops = count_flops(step, *self._arguments())
+        self._compiled = jax.jit(step, donate_argnums=0).lower(*self._arguments()).compile()
+
+    def __call__(self) -> Report:
+        self._state, report = jax.block_until_ready(self._compiled(*self._arguments()))
+        self._num_updates += 1
+        return report
+
+    def _arguments(self) -> tuple[Any, ...]:
+        return self._state, self._batch, np.int32(self._num_updates), self._key
+
+
 class _Timer:
-    """Times functions and prints a line for each."""
+    """Times functions, and between them large matrix products, for a table at the end.
+
+    Args:
+      repeats: calls that count; two more warm up.
+    """
 
     def __init__(self, repeats: int):
         self._repeats = repeats
-        print(f"{'part':30s} {'min ms':>8s} {'median':>8s}")
+        self._rows: list[tuple[str, list[float], int]] = []
+        self._rate = matmul_rate()
 
     def measure(self, name: str, function: Callable[..., Any], *arguments: Any) -> None:
         compiled = jax.jit(function).lower(*arguments).compile()
+        self._time(name, lambda: compiled(*arguments), count_flops(function, *arguments))
+
+    def measure_steps(self, name: str, steps: TrainingSteps) -> None:
+        self._time(name, steps, steps.flops)
+
+    def print_table(self) -> None:
+        print(f"large float32 matrix products: {self._rate / 1e9:.1f} GFLOP/s")
+        print(f"{'part':30s} {'min ms':>8s} {'median':>8s} {'GFLOP':>8s} {'% of rate':>10s}")
+        for name, seconds, flops in self._rows:
+            fastest, median = min(seconds), statistics.median(seconds)
+            share = flops / median / self._rate
+            print(
+                f"{name:30s} {1e3 * fastest:8.2f} {1e3 * median:8.2f} {flops / 1e9:8.3f} "
+                f"{100 * share:10.1f}"
+            )
+
+    def _time(self, name: str, call: Callable[[], Any], flops: int) -> None:
         retire_freed_memory()
-        _report(name, [_seconds(lambda: compiled(*arguments)) for _ in range(self._repeats + 2)])
-
-    def measure_steps(
-        self, name: str, model: Pony, config: ConfigDict, params: dict, batch: dict, stage: Stage
-    ) -> None:
-        """Whole steps with their update, each from the state that the one before left."""
-        groups = parameter_groups(**config.optimizer, num_steps=config.num_steps)
-        state = init_state(model, groups, jax.random.key(0))._replace(params=params)
-        step = functools.partial(train_step, model=model, groups=groups, stage=stage)
-        arguments = state, batch, np.int32(0), jax.random.key(0)
-        compiled = jax.jit(step, donate_argnums=0).lower(*arguments).compile()
-        retire_freed_memory()
-        seconds = []
-        for i in range(self._repeats + 2):
-            start = time.perf_counter()
-            state, _ = jax.block_until_ready(compiled(state, batch, np.int32(i), arguments[3]))
-            seconds.append(time.perf_counter() - start)
-        _report(name, seconds)
-
-
-def _report(name: str, seconds: list[float]) -> None:
-    """A line without the first two calls, which warm up."""
-    warm = [1e3 * each for each in seconds[2:]]
-    print(f"{name:30s} {min(warm):8.2f} {statistics.median(warm):8.2f}", flush=True)
+        seconds = [_seconds(call) for _ in range(self._repeats + 2)][2:]
+        self._rows.append((name, seconds, flops))
+        print(f"{name}: {1e3 * min(seconds):.2f} ms", file=sys.stderr, flush=True)
+        self._rate = max(self._rate, matmul_rate(repeats=2))
 
 
 def _seconds(call: Callable[[], Any]) -> float:

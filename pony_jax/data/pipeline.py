@@ -186,8 +186,8 @@ class TrainingBatches:
         return iter(self._batches[first_step:].to_iter_dataset(ahead))
 
 
-def evaluation_batches(split: Split, batch_size: int) -> Iterator[Batch]:
-    """Every example once, in order, never mirrored.
+def evaluation_batches(split: Split, batch_size: int, *, mirrored: bool = False) -> Iterator[Batch]:
+    """Every example once, in order; all as they are, or all mirrored.
 
     The last batch is filled up by repeating its last example; the extra key `real` (bool [b]) is
     False there.
@@ -197,7 +197,7 @@ def evaluation_batches(split: Split, batch_size: int) -> Iterator[Batch]:
     for start in range(0, len(split), batch_size):
         rows = np.arange(start, start + batch_size)
         real = rows < len(split)
-        batch = split.gather(np.minimum(rows, len(split) - 1), np.zeros(batch_size, bool))
+        batch = split.gather(np.minimum(rows, len(split) - 1), np.full(batch_size, mirrored))
         yield batch | {"real": real}
 
 

@@ -1,6 +1,6 @@
 """One picture that shows what a model has learned: images beside what the model sees in them."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from jaxtyping import Float
@@ -9,8 +9,23 @@ from PIL import Image, ImageDraw, ImageFilter
 from pony_jax.evaluation.predictor import Predictor
 from pony_jax.model import Prediction
 
+COLUMNS = (
+    "input",
+    "mask",
+    "render",
+    "rendered mask",
+    "feature",
+    "rendered feature",
+    "normal",
+    "albedo",
+    "shading",
+    "bones",
+)
+"""Columns of the panel, from left to right."""
+
 _CELL_PX = 128
 _LABEL_PX = 16
+_OVERLAY_OPACITY = 0.7
 _BACKGROUND = (24, 24, 24)
 _BODY_COLOUR, _LEG_COLOUR = (255, 120, 60), (90, 190, 255)
 
@@ -51,48 +66,79 @@ def compose_panel(
 
     Args:
       prediction: of the batch, as numpy arrays.
-      prior_views: grey renders by the name written above them.
+      prior_views: grey renders by the side that they look from, written above them.
       num_body_bones: bones from this one on are drawn as legs.
       hide_photographs: show outlines of masks instead of the images.
     """
-    shown = slice(num_images)
-    images = batch["image"][shown]
-    inputs = _outlines(batch["mask"][shown]) if hide_photographs else images
-    columns = {
-        "input": inputs,
-        "mask": batch["mask"][shown],
-        "render": prediction.image[shown],
-        "rendered mask": prediction.mask[shown],
-        "feature": batch["feature"][shown, ..., :3] * batch["mask"][shown],
-        "rendered feature": prediction.feature[shown, ..., :3],
-        "normal": prediction.normal[shown],
-        "albedo": prediction.albedo[shown],
-        "shading": prediction.shading[shown],
-        "bones": 0.35 * prediction.mask[shown],
-    }
-    num_rows, prior_px = len(images), 2 * _CELL_PX
+    cells = draw_cells(
+        {key: values[:num_images] for key, values in batch.items()},
+        prediction,
+        COLUMNS,
+        size_px=_CELL_PX,
+        num_body_bones=num_body_bones,
+        hide_photographs=hide_photographs,
+    )
+    num_rows, prior_px = len(cells["input"]), 2 * _CELL_PX
     top = _LABEL_PX + num_rows * _CELL_PX
-    size = (len(columns) * _CELL_PX, top + _LABEL_PX + prior_px)
+    size = (len(cells) * _CELL_PX, top + _LABEL_PX + prior_px)
     panel = Image.new("RGB", size, _BACKGROUND)
     draw = ImageDraw.Draw(panel)
 
-    for column, (label, values) in enumerate(columns.items()):
+    for column, (label, of_images) in enumerate(cells.items()):
         x = column * _CELL_PX
         draw.text((x + 3, 2), label, fill="white")
-        for row in range(num_rows):
-            cell = _to_image(values[row], _CELL_PX)
-            if label == "bones":
-                scale = _CELL_PX / values.shape[1]
-                _draw_bones(cell, prediction.bones_px[row] * scale, num_body_bones)
+        for row, cell in enumerate(of_images):
             panel.paste(cell, (x, _LABEL_PX + row * _CELL_PX))
 
     for i, (label, view) in enumerate(prior_views.items()):
-        draw.text((i * prior_px + 3, top + 2), f"prior: {label}", fill="white")
-        panel.paste(_to_image(view, prior_px), (i * prior_px, top + _LABEL_PX))
+        draw.text((i * prior_px + 3, top + 2), f"prior from {label}", fill="white")
+        panel.paste(to_image(view, prior_px), (i * prior_px, top + _LABEL_PX))
     return panel
 
 
-def _to_image(values: Float[np.ndarray, "h w c"], size_px: int) -> Image.Image:
+def draw_cells(
+    batch: Mapping[str, np.ndarray],
+    prediction: Prediction,
+    labels: Sequence[str],
+    *,
+    size_px: int,
+    num_body_bones: int,
+    hide_photographs: bool,
+) -> dict[str, list[Image.Image]]:
+    """Square pictures of each image of a batch, under some of the labels in `COLUMNS`.
+
+    One more label is `overlay`: the normals over the input.
+
+    Args:
+      prediction: of the batch, or of a longer one that begins with it, as numpy arrays.
+      hide_photographs: outlines of masks take the place of the images.
+    """
+    shown = slice(len(batch["mask"]))
+    inputs = _outlines(batch["mask"]) if hide_photographs else batch["image"]
+    mask, normal = prediction.mask[shown], prediction.normal[shown]
+    values = {
+        "input": inputs,
+        "mask": batch["mask"],
+        "render": prediction.image[shown],
+        "rendered mask": mask,
+        "feature": batch["feature"][..., :3] * batch["mask"],
+        "rendered feature": prediction.feature[shown, ..., :3],
+        "normal": normal,
+        "albedo": prediction.albedo[shown],
+        "shading": prediction.shading[shown],
+        "bones": 0.35 * mask,
+        # Normals are black where nothing is, so they need no mask of their own.
+        "overlay": inputs * (1 - _OVERLAY_OPACITY * mask) + _OVERLAY_OPACITY * normal,
+    }
+    cells = {label: [to_image(each, size_px) for each in values[label]] for label in labels}
+    if "bones" in cells:
+        scale = size_px / batch["mask"].shape[1]
+        for cell, bones_px in zip(cells["bones"], prediction.bones_px[shown], strict=True):
+            _draw_bones(cell, bones_px * scale, num_body_bones)
+    return cells
+
+
+def to_image(values: Float[np.ndarray, "h w c"], size_px: int) -> Image.Image:
     """Grey or RGB values in 0..1 as an image; those beyond are cut."""
     if values.shape[-1] == 1:
         values = np.repeat(values, 3, axis=-1)

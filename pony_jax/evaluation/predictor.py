@@ -6,8 +6,10 @@ from jaxtyping import Array, Float
 
 from pony_jax.model import Capacities, Pony, Prediction, Stage
 
-PRIOR_AZIMUTHS_DEG = {"head": 0.0, "left side": 90.0, "tail": 180.0, "right side": 270.0}
-"""Views of the prior shape, by what they look at."""
+PRIOR_AZIMUTHS_DEG = {"+z": 0.0, "-x": 90.0, "-z": 180.0, "+x": 270.0}
+"""Views of the prior shape, by the object axis that they look from.
+
+Not by parts of the body: which end the head is at is the model's own choice."""
 
 
 class Predictor:
@@ -37,7 +39,7 @@ class Predictor:
     def render_prior(
         self, params: dict, num_updates: int, image_size: int
     ) -> dict[str, Float[np.ndarray, "h w 3"]]:
-        """The prior shape from four sides, by name. Call `predict` first: it sizes the buffers."""
+        """The prior shape from four sides, by axis. Call `predict` first: it sizes the buffers."""
         azimuths = np.array(list(PRIOR_AZIMUTHS_DEG.values()), np.float32)
         views: Array = self._render_prior(
             params, self.stage(num_updates), azimuths, image_size=image_size

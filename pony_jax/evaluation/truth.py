@@ -16,7 +16,14 @@ from jaxtyping import Float
 from pony_jax.data.pipeline import Split
 from pony_jax.data.synthetic.scene import DISTANCE, FOV_DEG
 from pony_jax.data.synthetic_quadruped import ANATOMY_FILE, load_anatomy, load_truth
-from pony_jax.evaluation import keypoint_transfer, metrics, pose_error, shape_error, viewpoint_error
+from pony_jax.evaluation import (
+    keypoint_transfer,
+    metrics,
+    pose_error,
+    shape_error,
+    table,
+    viewpoint_error,
+)
 from pony_jax.model import Prediction
 from pony_jax.model.render import seen_verts
 from pony_jax.ops.bones import Skeleton
@@ -105,6 +112,13 @@ class TruthComparison:
             "pose": self._score_poses(ours, true, change),
         }
 
+    def rotation_errors_deg(self) -> Float[np.ndarray, " n"]:
+        """Viewpoint error of each image, in the order in which they were added."""
+        ours = np.concatenate(self._collected["rotation"])
+        true = self._truth["rotation"][self._rows]
+        change = viewpoint_error.find_frame_change(ours, true)
+        return viewpoint_error.score_viewpoints(ours, true, change)["rotation_error_deg"]
+
     def _score_shapes(
         self, ours: dict, true: dict, learned_from_true: Float[np.ndarray, "3 3"]
     ) -> dict[str, Float[np.ndarray, " n"]]:
@@ -176,26 +190,12 @@ def format_table(scores: Mapping[str, Any]) -> str:
     """The result of `TruthComparison.scores` for a terminal, a line a score."""
     angle = scores["frame_change"]["angle_deg"]
     lines = [f"against the truth (learned frame turned by {angle:.1f} degrees)"]
-    lines.append(f"{'':34}{'median':>9}{'mean':>9}   95 % of the mean")
+    lines.append(table.HEADER)
     for section in ("viewpoint", "shape", "pose"):
-        lines += [_line(name, row) for name, row in (scores[section] or {}).items()]
-    for key in ("pck_0.1", "pck_0.1_unpadded"):
-        lines += [_line(key, scores["keypoints"][key]["mean"])]
-    lines += [
-        _line(f"  pck_0.1 {name}", row)
-        for name, row in scores["keypoints"]["pck_0.1"].items()
-        if name != "mean"
-    ]
+        lines += table.format_lines(scores[section] or {})
+    lines += table.format_lines(table.keypoint_means(scores["keypoints"]))
+    lines += table.format_lines(table.each_keypoint(scores["keypoints"]), "  pck_0.1 ")
     return "\n".join(lines)
-
-
-def _line(name: str, row: Mapping[str, float | None]) -> str:
-    def cell(key: str) -> str:
-        value = row.get(key)
-        return f"{'-':>9}" if value is None else f"{value:9.3f}"
-
-    interval = f"{cell('mean_low95')} ..{cell('mean_high95')}"
-    return f"{name:34}{cell('median')}{cell('mean')}{interval}"
 
 
 def _summarise(by_image: Mapping[str, Float[np.ndarray, " n"]]) -> dict[str, Any]:

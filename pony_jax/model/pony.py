@@ -624,7 +624,7 @@ class Pony:
     ) -> Float[Array, "n h w 3"]:
         """Grey views of the prior shape from around it, lit from the camera.
 
-        Azimuth 0 looks at the head, 90 at the animal's left side.
+        Azimuth 0 looks from the object's +z, 90 from its -x, with +z on the image's right.
         """
         azimuth = jnp.deg2rad(jnp.asarray(azimuths_deg, jnp.float32))
         forward = jnp.stack([jnp.sin(azimuth), jnp.zeros_like(azimuth), jnp.cos(azimuth)], axis=-1)

@@ -112,6 +112,18 @@ def test_mirroring_flips_pixels_and_takes_the_stored_mirrored_features(split):
     np.testing.assert_array_equal(mixed["feature"][1], split.feature[5, 1] * np.float32(1 / 255))
 
 
+def test_evaluation_can_mirror_every_image(split):
+    for plain, mirrored in zip(
+        pipeline.evaluation_batches(split, 3),
+        pipeline.evaluation_batches(split, 3, mirrored=True),
+        strict=True,
+    ):
+        np.testing.assert_array_equal(mirrored["real"], plain["real"])
+        np.testing.assert_array_equal(mirrored["image"], plain["image"][:, :, ::-1])
+        tokens = split.patch_key[plain["index"], 1].astype(np.float32)
+        np.testing.assert_array_equal(mirrored["patch_key"], tokens)
+
+
 @pytest.mark.parametrize("probability", [0.0, 0.5, 1.0])
 def test_mirror_probability(split, probability):
     batches = pipeline.TrainingBatches(split, batch_size=7, seed=0, mirror_probability=probability)

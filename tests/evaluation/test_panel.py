@@ -1,11 +1,14 @@
 """The panel: what it shows, and what it hides."""
 
+import jax
 import numpy as np
 import pytest
 from PIL import Image
 
+from configs import horse
 from pony_jax.evaluation.panel import compose_panel
-from pony_jax.model import Prediction
+from pony_jax.evaluation.predictor import PRIOR_AZIMUTHS_DEG
+from pony_jax.model import Pony, Prediction, build_model
 
 
 def _panel(*, hide_photographs: bool, photograph: float = 0.9) -> Image.Image:
@@ -31,7 +34,7 @@ def _panel(*, hide_photographs: bool, photograph: float = 0.9) -> Image.Image:
         shading=grey,
         bones_px=bones_px,
     )
-    views = {"head": grey[0].repeat(3, -1), "tail": grey[0].repeat(3, -1)}
+    views = {"+z": grey[0].repeat(3, -1), "-z": grey[0].repeat(3, -1)}
     return compose_panel(
         batch,
         prediction,
@@ -60,3 +63,24 @@ def test_is_the_same_every_time(hide_photographs: bool) -> None:
     assert np.array_equal(
         _panel(hide_photographs=hide_photographs), _panel(hide_photographs=hide_photographs)
     )
+
+
+class _Seen(Exception):
+    """Ends a render as soon as its cameras are known."""
+
+
+def test_views_of_the_prior_are_named_by_where_the_camera_stands(monkeypatch) -> None:
+    camera_of = Pony._camera
+
+    def stop(self: Pony, *pose: jax.Array) -> None:
+        raise _Seen(np.asarray(camera_of(self, *pose).position_world))
+
+    monkeypatch.setattr(Pony, "_camera", stop)
+    model = build_model(horse.get_config("test"), (8, 6))
+    azimuths = np.array(list(PRIOR_AZIMUTHS_DEG.values()))
+    with pytest.raises(_Seen) as seen:
+        model.render_prior({}, None, azimuths, image_size=16)
+    for side, position in zip(PRIOR_AZIMUTHS_DEG, seen.value.args[0], strict=True):
+        axis = "xyz".index(side[1])
+        assert np.argmax(np.abs(position)) == axis
+        assert (position[axis] > 0) == (side[0] == "+")

@@ -58,3 +58,12 @@ def test_evaluate_says_that_there_is_no_run(tmp_path: Path) -> None:
     assert result.returncode == 1
     assert "expected a run's config.json" in result.stderr
     assert "Traceback" not in result.stderr
+
+
+@pytest.mark.slow
+def test_evaluate_says_before_it_starts_that_a_page_has_nowhere_to_go(tmp_path: Path) -> None:
+    page = tmp_path / "missing" / "page.html"
+    result = run_module("evaluate", f"--workdir={tmp_path}", f"--html={page}")
+    assert result.returncode == 1
+    last = result.stderr.strip().splitlines()[-1]
+    assert last == f"error: expected a folder to write {page} into, found none; make it first"

@@ -1,0 +1,105 @@
+"""Arithmetic of a function's matrix products and convolutions, and what this machine could do."""
+
+import math
+import time
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.extend.core import Jaxpr, JaxprEqn, jaxprs_in_params
+from jax.interpreters.partial_eval import dce_jaxpr
+
+
+def count_flops(function: Callable[..., Any], *arguments: Any) -> int:
+    """Multiplications and additions in the matrix products and convolutions of one call.
+
+    Counted in the jaxpr, since XLA's cost analysis knows nothing of library calls: 2 for each
+    product that is summed. What no output needs is left out; so are the zeros that a gradient's
+    convolution puts between and around its input. What is padded or computed a second time
+    (`jax.checkpoint`) counts as often as it is done, and of the branches of a `cond` the largest.
+
+    Raises:
+      ValueError: for products in a loop whose number of rounds is not known before it runs.
+    """
+    jaxpr = jax.make_jaxpr(function)(*arguments).jaxpr
+    needed, _ = dce_jaxpr(jaxpr, [True] * len(jaxpr.outvars))
+    return _of_jaxpr(needed)
+
+
+def matmul_rate(size: int = 2048, repeats: int = 5) -> float:
+    """FLOP/s of the better of numpy's and jax's float32 products of two `size`^2 matrices."""
+    a, b = np.random.default_rng(0).normal(size=(2, size, size)).astype(np.float32)
+    on_device = jnp.asarray(a), jnp.asarray(b)
+    multiply = jax.jit(jnp.matmul).lower(*on_device).compile()
+    calls = [lambda: np.matmul(a, b), lambda: multiply(*on_device).block_until_ready()]
+    best_s = math.inf
+    for call in calls * repeats:
+        start = time.perf_counter()
+        call()
+        best_s = min(best_s, time.perf_counter() - start)
+    return 2 * size**3 / best_s
+
+
+def _of_jaxpr(jaxpr: Jaxpr) -> int:
+    return sum(_of_equation(equation) for equation in jaxpr.eqns)
+
+
+def _of_equation(equation: JaxprEqn) -> int:
+    name, params = equation.primitive.name, equation.params
+    if name == "dot_general":
+        (contracted, _), _ = params["dimension_numbers"]
+        length = math.prod(equation.invars[0].aval.shape[axis] for axis in contracted)
+        return 2 * equation.outvars[0].aval.size * length
+    if name == "conv_general_dilated":
+        return _of_convolution(equation)
+    inside = [_of_jaxpr(jaxpr) for jaxpr in jaxprs_in_params(params)]
+    if name == "cond":
+        return max(inside)
+    if name == "scan":
+        return params["length"] * sum(inside)
+    if name == "while" and sum(inside):
+        raise ValueError(
+            "expected loops with matrix products to have a known number of rounds, got a while "
+            "loop; write it as a scan, or a fori_loop with static bounds"
+        )
+    return sum(inside)
+
+
+def _of_convolution(equation: JaxprEqn) -> int:
+    lhs, rhs = (variable.aval.shape for variable in equation.invars)
+    out, params = equation.outvars[0].aval.shape, equation.params
+    numbers = params["dimension_numbers"]
+    out_batch, out_channels, *out_axes = numbers.out_spec
+    in_channels = rhs[numbers.rhs_spec[1]]  # of one group
+    num_pairs = math.prod(
+        _num_real_taps(lhs[i], rhs[j], out[k], *geometry)
+        for i, j, k, *geometry in zip(
+            numbers.lhs_spec[2:],
+            numbers.rhs_spec[2:],
+            out_axes,
+            params["window_strides"],
+            params["padding"],
+            params["lhs_dilation"],
+            params["rhs_dilation"],
+            strict=True,
+        )
+    )
+    return 2 * out[out_batch] * out[out_channels] * in_channels * num_pairs
+
+
+def _num_real_taps(
+    num_in: int,
+    num_taps: int,
+    num_out: int,
+    stride: int,
+    padding: tuple[int, int],
+    in_dilation: int,
+    tap_dilation: int,
+) -> int:
+    """Along one axis, the pairs of an output and a tap that meet a value, not a zero put in."""
+    first = np.arange(num_out)[:, None] * stride - padding[0]
+    position = first + np.arange(num_taps) * tap_dilation
+    inside = (position >= 0) & (position <= (num_in - 1) * in_dilation)
+    return int(np.sum(inside & (position % in_dilation == 0)))

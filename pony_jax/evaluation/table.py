@@ -1,0 +1,62 @@
+"""Scores as people read them: sections of lines, for the terminal and for the page."""
+
+from collections.abc import Mapping
+from typing import Any
+
+Summary = Mapping[str, float | None]
+"""Of one score over all images, as `metrics.summarise` returns it; without a median for PCK."""
+
+Section = Mapping[str, Summary]
+
+HEADER = f"{'':34}{'median':>9}{'mean':>9}   95 % of the mean"
+_PCK = ("pck_0.1", "pck_0.1_unpadded")
+
+
+def sections(scores: Mapping[str, Any]) -> dict[str, Section]:
+    """The scores of a split by title, from what `pony_jax.evaluate` writes as JSON.
+
+    Those against the truth, and those of the mirrored images, only where they are there.
+    """
+    truth = scores.get("truth") or {}
+    found = {
+        "image": {name: row for name, row in scores.items() if _is_summary(row)},
+        "mirror consistency": scores.get("mirror_consistency"),
+        "viewpoint": truth.get("viewpoint"),
+        "shape": truth.get("shape"),
+        "pose": truth.get("pose"),
+        "keypoint transfer": keypoint_means(truth["keypoints"]) if truth else None,
+    }
+    return {title: section for title, section in found.items() if section}
+
+
+def keypoint_means(keypoints: Mapping[str, Any]) -> Section:
+    """PCK over all keypoints, with and without the original's enlarged box."""
+    return {key: keypoints[key]["mean"] for key in _PCK}
+
+
+def each_keypoint(keypoints: Mapping[str, Any]) -> Section:
+    """PCK of each keypoint, with the original's enlarged box."""
+    return {name: row for name, row in keypoints[_PCK[0]].items() if name != "mean"}
+
+
+def format_lines(section: Section, prefix: str = "") -> list[str]:
+    """A line a score, under `HEADER`."""
+    return [_line(prefix + name, row) for name, row in section.items()]
+
+
+def format_section(title: str, section: Section) -> str:
+    """Title, header and lines of a section for the terminal."""
+    return "\n".join([title, HEADER, *format_lines(section)])
+
+
+def _line(name: str, row: Summary) -> str:
+    def cell(key: str) -> str:
+        value = row.get(key)
+        return f"{'-':>9}" if value is None else f"{value:9.3f}"
+
+    interval = f"{cell('mean_low95')} ..{cell('mean_high95')}"
+    return f"{name:34}{cell('median')}{cell('mean')}{interval}"
+
+
+def _is_summary(value: Any) -> bool:
+    return isinstance(value, Mapping) and "mean" in value
