@@ -82,20 +82,24 @@ def get_config() -> ConfigDict:
     config.model.coarse_resolution = 128  # lattice layers along the longest side, even
     config.model.fine_resolution = 256
     config.model.jitter = 0.05  # largest shift of the grid in training, share of grid_scale
+    config.model.background = "black"  # of renders: or white, checkerboard
     config.model.samples = 4  # samples along each side of a pixel: 4 is sixteen a pixel
     config.model.hidden = 256  # width of the fields
     config.model.latent = 256  # length of an image's shape and appearance vectors
     config.model.encoder_hidden = 256  # channels of the token encoders
     config.model.sdf_layers = 5
     config.model.sdf_frequencies = 8
+    config.model.sdf_mirror = True  # whether the shape is the same left and right
     config.model.feature_dim = 16
     config.model.feature_layers = 5
     config.model.feature_frequencies = 8
     config.model.feature_mirror = False  # whether features are the same left and right
     config.model.texture_layers = 8
     config.model.texture_frequencies = 10
+    config.model.texture_mirror = True  # whether colours are
     config.model.deformation_layers = 5
     config.model.deformation_frequencies = 10
+    config.model.deformation_mirror = True  # whether both sides move alike, in x too
     config.model.light_layers = 5
     config.model.articulation_kind = "attention"  # or mlp: each bone on its own
     config.model.articulation_features = "sample+global"  # or sample, global: what bones read
@@ -119,12 +123,14 @@ def get_config() -> ConfigDict:
     config.model.max_shift_xy = 0.2  # of the camera, share of half the view at the object
     config.model.max_shift_z = 0.5
     config.model.hypotheses = "quadlookat"  # or octlookat, lookat, quaternion, euler_angle
+    config.model.viewpoint_tokens = "patch_key"  # or patch_out: what viewpoints are read from
     config.model.level_horizon = True  # cameras look horizontally; the kinds of lookat only
     config.model.max_turn_deg = (180.0, 180.0, 180.0)  # about x, y, z; euler_angle only
     config.model.eikonal_points = 10_000
     config.model.silhouette_hidden = 0  # width of the head that finds the animal; 0 = none
-    config.model.refine_steps = 0  # of gradient descent on a pose, in use; needs that head
-    config.model.refine_rate = 0.02  # of their Adam, radians and world units a step
+    config.model.refine_steps = 0  # of gradient descent on pose and appearance, in use; needs it
+    config.model.refine_pose_rate = 0.02  # of their Adam, radians and world units a step
+    config.model.refine_appearance_rate = 0.2
 
     config.log = ConfigDict()
     config.log.every_steps = 50

@@ -6,12 +6,13 @@ Command: `python -m pony_jax.train --config=configs/bird.py --workdir=runs/bird`
 
 from ml_collections import ConfigDict
 
-from configs import base
+from configs import base, horse
 
 
 def get_config(variant: str = "paper") -> ConfigDict:
     """The configuration of a variant, locked. Raises `ValueError` for an unknown variant."""
-    return base.apply_variant(base.get_config(), {"paper": _paper}, variant)
+    variants = {"paper": _paper, "unified": _unified}
+    return base.apply_variant(base.get_config(), variants, variant)
 
 
 def _paper(config: ConfigDict) -> None:
@@ -38,3 +39,19 @@ def _paper(config: ConfigDict) -> None:
     config.schedule.articulation_loss_from = 2 / 20
     config.schedule.deformation_from = 6 / 20
     config.schedule.fine_grid_from = 4 / 20
+
+
+def _unified(config: ConfigDict) -> None:
+    """3DAnimals@5d4aa39, config/train_magicpony_bird.yaml; here in float32, there in float16."""
+    _paper(config)
+    horse.unified(
+        config,
+        num_steps=120_000,
+        articulation_from=15_000,
+        articulation_loss_from=15_000,
+        deformation_from=35_000,
+        fine_grid_from=30_000,
+    )
+    config.schedule.attach_legs_from = 1.0  # never
+    config.model.fine_resolution = 256
+    config.data.mirror_probability = 0.5

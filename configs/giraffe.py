@@ -13,9 +13,16 @@ from configs import base, horse
 
 def get_config(variant: str = "paper") -> ConfigDict:
     """The configuration of a variant, locked. Raises `ValueError` for an unknown variant."""
-    return base.apply_variant(base.get_config(), {"paper": _paper}, variant)
+    variants = {"paper": _paper, "unified": _unified}
+    return base.apply_variant(base.get_config(), variants, variant)
 
 
 def _paper(config: ConfigDict) -> None:
     horse.fine_tune(config)
+    config.data.name = "giraffe_coco"
+
+
+def _unified(config: ConfigDict) -> None:
+    """3DAnimals@5d4aa39, config/finetune_magicpony_giraffe.yaml."""
+    horse.fine_tune_unified(config)
     config.data.name = "giraffe_coco"

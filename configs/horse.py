@@ -54,7 +54,7 @@ def _cpu_sized(config: ConfigDict) -> None:
     config.model.articulation_window = 5
     config.model.articulation_own_layers = True
     config.model.silhouette_hidden = 64
-    config.model.refine_steps = 50
+    config.model.refine_steps = 200
     config.model.eikonal_points = 2000
     # A box around the animal instead of a cube around the view, and a start about as wide as an
     # animal: from a round one the viewpoint of a frontal image cannot be told.
@@ -106,17 +106,47 @@ def _paper(config: ConfigDict) -> None:
 
 
 def _unified(config: ConfigDict) -> None:
-    """3DAnimals@5d4aa39, config/model/magicpony.yaml: slower prior, one sample, no mirroring."""
     _paper(config)
+    unified(config, num_steps=140_000)
+
+
+def unified(config: ConfigDict, num_steps: int, **first_steps: int) -> None:
+    """What 3DAnimals changed for every animal (3DAnimals@5d4aa39, config/model/magicpony.yaml).
+
+    A slower prior, one sample a pixel, no mirroring, and a course in steps instead of epochs.
+
+    Args:
+      first_steps: of keys of `schedule`, where they are not the horse's.
+    """
+    config.num_steps = num_steps
     config.optimizer.prior_learning_rate = 1e-4
     config.model.samples = 1
     config.data.mirror_probability = 0.0
-    config.schedule.articulation_from = 10 / 140
-    config.schedule.attach_legs_from = 60 / 140
-    config.schedule.articulation_loss_from = 60 / 140
-    config.schedule.deformation_from = 90 / 140
-    config.schedule.fine_grid_from = 100 / 140
+    course = {
+        "uniform_until": 2_000,
+        "softmax_from": 4_000,
+        "best_from": 6_000,
+        "best_full": 7_600,
+        "max_gain_at": 100_000,
+        "articulation_from": 10_000,
+        "attach_legs_from": 60_000,
+        "articulation_loss_from": 60_000,
+        "deformation_from": 90_000,
+        "fine_grid_from": 100_000,
+    }
+    for key, step in (course | first_steps).items():
+        config.schedule[key] = step / num_steps
     config.checkpoint.every_steps = 5000
+
+
+def fine_tune_unified(config: ConfigDict) -> None:
+    """From a finished horse to another quadruped, as 3DAnimals does it: without its moments.
+
+    Steps go on from the horse's 140,000.
+    """
+    unified(config, num_steps=200_000, deformation_from=180_000)
+    config.start.from_run = "runs/horse_unified"
+    config.start.share = 140_000 / 200_000
 
 
 def fine_tune(config: ConfigDict) -> None:
@@ -157,6 +187,7 @@ def _test(config: ConfigDict) -> None:
     config.model.articulation_blocks = 1
     config.model.articulation_heads = 2
     config.model.eikonal_points = 64
+    config.model.refine_steps = 20
     # Three stages, two steps or more each: rigid, everything moves, fine grid.
     config.schedule.articulation_from = 0.25
     config.schedule.attach_legs_from = 0.25

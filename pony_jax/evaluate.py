@@ -42,7 +42,7 @@ _DATA_DIR = flags.DEFINE_string("data_dir", None, "Where the data set is now, if
 _JSON = flags.DEFINE_string("json", None, "File that the scores are written to as well.")
 _HTML = flags.DEFINE_string("html", None, "File of the page, if not in the run's folder.")
 _REFINE_STEPS = flags.DEFINE_integer(
-    "refine_steps", None, "Steps that refine each pose, if not the run's; 0 = the networks alone."
+    "refine_steps", None, "Steps of refinement, if not the run's; 0 = the networks alone."
 )
 _HIDE = flags.DEFINE_bool("hide_photographs", False, "Outlines instead of photographs.")
 

@@ -39,8 +39,7 @@ from ml_collections import ConfigDict
 
 from configs import horse
 from experiments.benchmarks.step import TOKENS, TrainingSteps, random_batch
-from pony_jax.model import Capacities, Pony, Stage, build_model
-from pony_jax.ops.mesh import Mesh
+from pony_jax.model import NO_CAPACITIES, Pony, Stage, build_model
 from pony_jax.training.environment import keep_freed_memory, retire_freed_memory
 from pony_jax.training.step import Outcome
 
@@ -224,8 +223,7 @@ def configure(point: Point) -> ConfigDict:
 
 
 def _stage(model: Pony, step: int) -> Stage:
-    nothing = Capacities(*[0] * len(Capacities._fields))
-    return model.stage_at(step, nothing.grown_to(model.expected_counts(step)))
+    return model.stage_at(step, NO_CAPACITIES.grown_to(model.expected_counts(step)))
 
 
 def _whole_step(steps: TrainingSteps) -> None:
@@ -237,17 +235,19 @@ def _whole_step(steps: TrainingSteps) -> None:
 def _geometry(model: Pony, params: dict, stage: Stage) -> Callable[[], None]:
     """The SDF on the grid and marching tetrahedra, forward and back to the parameters."""
 
-    def size(params: dict) -> tuple[jax.Array, Mesh]:
-        mesh = model._prior_shape(params, stage)
-        return jnp.sum(mesh.verts**2), mesh
+    def size(params: dict) -> tuple[jax.Array, jax.Array]:
+        shape = model._prior_shape(params, stage)
+        mesh, capacities = shape.mesh, stage.capacities
+        fits = (shape.block_count <= capacities.blocks) & (shape.point_count <= capacities.points)
+        fits &= (mesh.vert_count <= capacities.verts) & (mesh.face_count <= capacities.faces)
+        return jnp.sum(mesh.verts**2), fits
 
     compiled = jax.jit(jax.value_and_grad(size, has_aux=True)).lower(params).compile()
 
     def call() -> None:
-        (_, mesh), _ = jax.block_until_ready(compiled(params))
-        capacities = stage.capacities
-        if mesh.vert_count > capacities.verts or mesh.face_count > capacities.faces:
-            raise RuntimeError(f"expected a mesh that fits {capacities}, got a larger one")
+        (_, fits), _ = jax.block_until_ready(compiled(params))
+        if not fits:
+            raise RuntimeError(f"expected a mesh that fits {stage.capacities}, got a larger one")
 
     return call
 

@@ -28,7 +28,7 @@ from ml_collections import ConfigDict
 
 from configs import horse
 from experiments.benchmarks.flops import count_flops, matmul_rate
-from pony_jax.model import Capacities, Pony, Stage, build_model
+from pony_jax.model import NO_CAPACITIES, Capacities, Pony, Stage, build_model
 from pony_jax.model.objective import Rendered, image_losses
 from pony_jax.model.render import composite
 from pony_jax.ops import losses
@@ -102,7 +102,7 @@ def random_batch(config: ConfigDict) -> dict[str, jax.Array]:
 
 def _stage(model: Pony, params: dict, batch: dict, resolution: int) -> Stage:
     """Everything switched on, with buffers that hold the starting shape."""
-    capacities = Capacities(1, 1, 1)
+    capacities = NO_CAPACITIES
     while True:
         stage = Stage(resolution, True, True, True, capacities)
         loss = jax.jit(model.loss, static_argnums=4)
@@ -118,7 +118,7 @@ def _parts(
 ) -> dict[str, tuple[Callable[..., Any], tuple[Any, ...]]]:
     """Scalar functions of parameters or arrays, whose gradients are timed."""
     key = jax.random.key(0)
-    rest = jax.jit(lambda p: model._prior_shape(p, stage))(params)
+    rest = jax.jit(lambda p: model._prior_shape(p, stage).mesh)(params)
     hypotheses = jax.jit(model._hypotheses)(params, batch)
     chosen = jnp.zeros(len(batch["image"]), jnp.int32)
     camera = model._chosen_camera(hypotheses, chosen)
@@ -132,6 +132,9 @@ def _parts(
     def heads(p: dict) -> Any:
         tokens = {"viewpoint": "patch_key", "shape_feature": "patch_key", "appearance": "patch_out"}
         return [model._apply(p, name, batch[key]) for name, key in tokens.items()]
+
+    def shade(p: dict) -> Any:
+        return model._shade(p, model._apply(p, "appearance", batch["patch_out"]), visible)
 
     def deform(p: dict) -> Any:
         new = model._rig(p, batch, rest, stage)
@@ -152,14 +155,14 @@ def _parts(
         return composite(visible._replace(verts_clip=clip), x, samples=model.samples)
 
     parts = {
-        "SDF on the grid, marching": (lambda p: model._prior_shape(p, stage).verts, (params,)),
+        "SDF on the grid, marching": (lambda p: model._prior_shape(p, stage).mesh.verts, (params,)),
         "Eikonal": (lambda p: model._eikonal(p, rest, key), (params,)),
         "image heads": (heads, (params,)),
         "deformation, bones, weights": (deform, (params,)),
         "articulation network": (lambda p: model._angles(p, batch, rig, camera), (params,)),
         "kinematics, skinning": (lambda a: model._pose(rig, a, stage)[0], (angles,)),
         "rasterise, interpolate": (surface, (verts,)),
-        "texture, features, light": (lambda p: model._shade(p, batch, visible), (params,)),
+        "texture, features, light": (shade, (params,)),
         "composite, antialias": (composed, (values, visible.verts_clip)),
         "image losses": (compare, (image,)),
     }

@@ -20,13 +20,14 @@ from pony_jax import command_line
 from pony_jax.interop.original_checkpoint import Converted, convert_checkpoint
 from pony_jax.interop.original_config import original_config, read_settings
 from pony_jax.interop.torch_file import CheckpointError, read_torch_file
-from pony_jax.model import Capacities, build_model
+from pony_jax.model import NO_CAPACITIES, build_model
 from pony_jax.training.checkpoints import Checkpoints, Progress, open_workdir
 from pony_jax.training.errors import as_run_error
 from pony_jax.training.optimizers import parameter_groups
 from pony_jax.training.step import TrainState
 
 _BACKBONE_FILE = "backbone.npz"
+_BASE_CONFIG = Path(__file__).parents[2] / "configs" / "base.py"
 _TOKEN_SIDE = 32  # of the original's images of 256 pixels, in patches of 8
 # Of the paper's horses; for files that do not say how far they got.
 _STEPS_PER_EPOCH = 140_000 / 120
@@ -46,7 +47,7 @@ def convert(checkpoint: Path, settings: str, out: Path) -> Converted:
       RunError: if `out` holds another run or cannot be written.
     """
     content = read_torch_file(checkpoint, foreign_allowed=("metrics_trace",))
-    epoch, num_updates = content.get("epoch"), content.get("total_iter")
+    epoch, num_updates = (_whole_number(content, name) for name in ("epoch", "total_iter"))
     steps_per_epoch = num_updates / epoch if epoch and num_updates else _STEPS_PER_EPOCH
     config = _configuration(settings, steps_per_epoch)
     token_shape = (_TOKEN_SIDE, _token_channels(content))
@@ -60,7 +61,7 @@ def convert(checkpoint: Path, settings: str, out: Path) -> Converted:
     state = TrainState(converted.params, converted.moments, jnp.int32(step))
     workdir = open_workdir(out, config)
     Checkpoints(workdir, keep=config.checkpoint.keep).save(
-        state, Progress(token_shape, Capacities(0, 0, 0), 0.0)
+        state, Progress(token_shape, NO_CAPACITIES, 0.0)
     )
     if converted.backbone:
         np.savez(workdir / _BACKBONE_FILE, **converted.backbone)
@@ -74,6 +75,13 @@ def load_backbone_params(workdir: Path) -> dict[str, Any]:
       FileNotFoundError: if it brought none.
     """
     return unflatten_dict(dict(np.load(workdir / _BACKBONE_FILE)), sep="/")
+
+
+def _whole_number(content: dict[str, Any], name: str) -> int | None:
+    number = content.get(name)
+    if number is not None and not (isinstance(number, int) and number >= 0):
+        raise CheckpointError(f"{name}: expected a whole number, got {type(number).__name__}")
+    return number
 
 
 def _token_channels(content: dict[str, Any]) -> int:
@@ -92,7 +100,7 @@ def _configuration(settings: str, steps_per_epoch: float) -> ConfigDict:
         raise CheckpointError(f"expected settings at {path}, found no such file")
     if path.suffix == ".py":
         return _run_config_file(path, variant)
-    base = _run_config_file(Path("configs/base.py"))
+    base = _run_config_file(_BASE_CONFIG)
     return original_config(read_settings(path), base, steps_per_epoch)
 
 
@@ -112,7 +120,8 @@ def main(argv: Sequence[str]) -> None:
     with as_run_error("convert"):
         converted = convert(Path(_CHECKPOINT.value), _CONFIG.value, out)
     print(*converted.notes, sep="\n")
-    print(f"wrote {out}, {converted.num_updates or 'an unknown number of'} steps trained")
+    steps = "an unknown number of" if converted.num_updates is None else converted.num_updates
+    print(f"wrote {out}, {steps} steps trained")
 
 
 if __name__ == "__main__":

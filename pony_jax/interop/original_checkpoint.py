@@ -1,7 +1,9 @@
 """A checkpoint of the original as parameters, optimiser state and backbone of this project."""
 
 import dataclasses
+import math
 import re
+from collections.abc import Iterable
 from typing import Any
 
 import jax
@@ -11,8 +13,9 @@ import optax
 from flax.traverse_util import flatten_dict, unflatten_dict
 
 from pony_jax.interop.torch_file import CheckpointError
-from pony_jax.interop.torch_names import MODULES, parameter, vit_params
+from pony_jax.interop.torch_names import MODULES, original_names, parameter, vit_params
 from pony_jax.model import Pony
+from pony_jax.modules.vit import ViT
 from pony_jax.training.optimizers import Group, split_by_group
 
 _BACKBONE = "netEncoder.ViT."
@@ -22,7 +25,7 @@ _RANGES = {
     "netTexture.min_max": [[0.0, 1.0]] * 3,
     "netLight.intensity_min_max": [[0.0, 1.0], [0.5, 1.0]],
 }
-_NUM_ALBEDO = 3
+_NUM_TEXTURE, _NUM_ALBEDO = 9, 3
 _ALBEDO_LAYER = re.compile(r"netTexture\.mlp\.network\.\d+\.weight")
 
 State = dict[str, np.ndarray]
@@ -67,11 +70,7 @@ def convert_checkpoint(content: dict[str, Any], model: Pony, groups: dict[str, G
     expected = {path: leaf.shape for path, leaf in flatten_dict(shapes, sep="/").items()}
     notes: list[str] = []
     flat = _flax_leaves({**prior, **learned}, expected, notes)
-    if missing := sorted(expected.keys() - flat.keys()):
-        raise CheckpointError(
-            f"expected a tensor for each parameter, found none for {', '.join(missing)}; are the "
-            "settings those of the checkpoint?"
-        )
+    _check_complete([*expected, *_RANGES], [*flat, *prior, *learned])
     states = {("optimizerPrior", "optimizerBase"): prior, ("optimizerInstance",): learned}
     return Converted(
         params=unflatten_dict(flat, sep="/"),
@@ -82,36 +81,55 @@ def convert_checkpoint(content: dict[str, Any], model: Pony, groups: dict[str, G
     )
 
 
+def _check_complete(expected: Iterable[str], found: Iterable[str]) -> None:
+    """Raises `CheckpointError` that names the tensors of parameters that were not found."""
+    names = original_names()
+    if missing := sorted(set(expected) - set(found)):
+        raise CheckpointError(
+            "expected a tensor for each parameter, found none for "
+            + ", ".join(f"{path} ({names[path]})" if path in names else path for path in missing)
+            + "; are the settings those of the checkpoint?"
+        )
+
+
 def _state(content: dict[str, Any], *names: str) -> State:
     for name in names:
         state = content.get(name)
         if state is not None:
-            bad = [k for k, v in state.items() if not isinstance(v, np.ndarray)]
-            if bad:
-                raise CheckpointError(f"{name}.{bad[0]}: expected a tensor, got something else")
+            if not isinstance(state, dict):
+                raise CheckpointError(
+                    f"{name}: expected tensors by name, got {type(state).__name__}"
+                )
+            for key, value in state.items():
+                if not (isinstance(key, str) and isinstance(value, np.ndarray)):
+                    raise CheckpointError(f"{name}.{key}: expected a tensor, got something else")
             return dict(state)
-    raise CheckpointError(f"expected an entry {' or '.join(names)}, got {sorted(content)}")
+    raise CheckpointError(
+        f"expected an entry {' or '.join(names)}, got {sorted(map(str, content))}"
+    )
 
 
 def _flax_leaves(
     state: State, expected: dict[str, tuple[int, ...]], notes: list[str] | None = None
 ) -> State:
     """Tensors by the paths of our parameters; checks names, shapes and ranges."""
-    last_of_texture = max((k for k in state if _ALBEDO_LAYER.fullmatch(k)), key=_layer, default="")
     leaves, lines = {}, []
     for name, value in state.items():
         if name in _RANGES:
             _check_range(name, value)
             lines.append(f"{name}: checked (outputs have these ranges)")
             continue
-        if name == last_of_texture and len(value) > _NUM_ALBEDO:
+        path, leaf = _place(name, value)
+        is_last = path in expected and expected[path][-1] == _NUM_ALBEDO
+        if is_last and _ALBEDO_LAYER.fullmatch(name) and leaf.shape[1:] == (_NUM_TEXTURE,):
             lines.append(
                 f"{name}[{_NUM_ALBEDO}:]: left out (channels that the renderer never reads)"
             )
-            value = value[:_NUM_ALBEDO]
-        path, leaf = _place(name, value)
+            leaf = leaf[:, :_NUM_ALBEDO]
         if path not in expected:
             raise CheckpointError(f"tensor {name}: the model of these settings has no {path}")
+        if path in leaves:
+            raise CheckpointError(f"tensor {name}: expected one tensor for {path}, got two")
         if leaf.shape != expected[path]:
             raise CheckpointError(
                 f"tensor {name}: expected the shape of {path}, {expected[path]}, got {leaf.shape} "
@@ -122,10 +140,6 @@ def _flax_leaves(
     if notes is not None:
         notes += lines
     return leaves
-
-
-def _layer(name: str) -> int:
-    return int(name.split(".")[-2])
 
 
 def _place(name: str, value: np.ndarray) -> tuple[str, np.ndarray]:
@@ -142,7 +156,7 @@ def _place(name: str, value: np.ndarray) -> tuple[str, np.ndarray]:
 def _check_range(name: str, value: np.ndarray) -> None:
     wanted = np.array(_RANGES[name], np.float32)
     rows = value[: len(wanted)] if len(wanted) > 1 else value
-    if not np.allclose(rows, wanted):
+    if value.ndim != 2 or value.shape[1] != 2 or not np.allclose(rows, wanted):
         raise CheckpointError(
             f"tensor {name}: expected the ranges {wanted.tolist()}, got {value.tolist()}, which "
             "this model cannot follow"
@@ -152,13 +166,46 @@ def _check_range(name: str, value: np.ndarray) -> None:
 def _backbone(state: State, notes: list[str]) -> dict[str, np.ndarray]:
     if not state:
         return {}
+    for name, wanted in (("cls_token", "(1, 1, width)"), ("pos_embed", "(1, 1 + a square, width)")):
+        shape = state[name].shape if name in state else (1, 1, 1)
+        num_patches = shape[1] - 1 if len(shape) == 3 else -1
+        if num_patches < 0 or shape[0] != 1 or math.isqrt(num_patches) ** 2 != num_patches:
+            raise CheckpointError(
+                f"tensor {_BACKBONE}{name}: expected the shape {wanted}, got {shape}"
+            )
     try:
         flat = flatten_dict(vit_params(state), sep="/")
     except KeyError as error:
         name = f"{_BACKBONE}{error.args[0]}"
         raise CheckpointError(f"tensor {name}: unknown or missing in the backbone") from error
+    _check_backbone(flat)
     notes.append(f"{_BACKBONE}*: {len(state)} tensors -> backbone.npz")
     return flat
+
+
+def _check_backbone(flat: State) -> None:
+    """Raises `CheckpointError` unless these are all parameters of one transformer."""
+    blocks = {path.split("/")[0] for path in flat if path.startswith("block_")}
+    network = ViT(
+        width=len(flat["class_token"]),
+        depth=len(blocks),
+        num_heads=1,  # no shape depends on it
+        position_side=len(flat["positions"]),
+    )
+    image = jnp.zeros((1, network.patch, network.patch, 3))
+    shapes = jax.eval_shape(network.init, jax.random.key(0), image)["params"]
+    expected = {path: leaf.shape for path, leaf in flatten_dict(shapes, sep="/").items()}
+    names = original_names()
+    _check_complete(
+        [f"backbone/{path}" for path in expected], {f"backbone/{k}": v for k, v in flat.items()}
+    )
+    for path, leaf in flat.items():
+        if expected.get(path) != leaf.shape:
+            name = names.get(f"backbone/{path}", f"{_BACKBONE}{path}")
+            raise CheckpointError(
+                f"tensor {name}: expected the shape {expected.get(path, 'of no such block')}, "
+                f"got {leaf.shape} in the same layout"
+            )
 
 
 def _moments(
@@ -204,13 +251,21 @@ def _adam_entries(
     optimizer = next((content[name] for name in names if name in content), None)
     stored: dict[int, dict[str, Any]] = {}
     if optimizer is not None:
-        stored = optimizer["state"]
-        listed = sum(len(group["params"]) for group in optimizer["param_groups"])
+        try:
+            stored = {number: dict(entry) for number, entry in optimizer["state"].items()}
+            listed = sum(len(group["params"]) for group in optimizer["param_groups"])
+        except (KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
+            raise CheckpointError(
+                f"{names[0]}: expected the state of PyTorch's Adam, got something else"
+            ) from error
         if listed != len(order):
             raise CheckpointError(f"{names[0]}: expected {len(order)} parameters, got {listed}")
     entries = {}
     for number, name in enumerate(order):
-        value = np.asarray(stored.get(number, {}).get(key, 0.0), np.float32)
+        try:
+            value = np.asarray(stored.get(number, {}).get(key, 0.0), np.float32)
+        except (TypeError, ValueError) as error:
+            raise CheckpointError(f"{names[0]}, {key} of {name}: expected numbers") from error
         if value.shape not in ((), state[name].shape):
             raise CheckpointError(
                 f"{names[0]}, {key} of {name}: expected the shape {state[name].shape}, "

@@ -1,7 +1,7 @@
 """Settings of the original (its .yml files) as a configuration of this project."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,25 +12,37 @@ from pony_jax.interop.torch_file import CheckpointError
 
 # Settings of the original that this model has in one form only, with the original's defaults.
 _FIXED: dict[str, tuple[Any, Any]] = {  # name: (what is built here, the original's default)
-    "sym_prior_shape": (True, False),
-    "sym_texture": (True, False),
-    "sym_deform": (True, False),
     "embed_concat_pts": (True, True),
     "enable_deform": (True, False),
     "enable_articulation": (True, False),
     "enable_lighting": (True, False),
     "vit_final_layer_type": ("conv", "conv"),
-    "pose_arch": ("encoder_dino_patch_key", None),
-    "background_mode": ("none", "none"),
+    "sdf_bce_reg_loss_weight": (0.0, 0.0),
+    "backward_prior": (True, True),
+    "prior_weight_decay": (0.0, 0.0),
+    "use_scheduler": (False, False),
 }
 
-# Plain values: name in the original, its default there, our key.
+# Words of the original and what they are called here; the first is the original's default.
+_WORDS: dict[str, tuple[str, dict[str, str]]] = {  # name: our key, their word: ours
+    "pose_arch": (
+        "viewpoint_tokens",
+        {"encoder_dino_patch_key": "patch_key", "encoder_dino_patch_out": "patch_out"},
+    ),
+    "background_mode": (
+        "background",
+        # Its 'background' and 'input' are known to its loss, but not to its renderer.
+        {"none": "black", "black": "black", "white": "white", "checkerboard": "checkerboard"},
+    ),
+}
+
+# Plain values: name in the original, its default there (in the code of the networks and the model,
+# which its data loader and its trainer do not always share), our key.
 _PLAIN: list[tuple[str, Any, str]] = [
     ("seed", 0, "seed"),
-    ("out_image_size", 256, "data.image_size"),
+    ("out_image_size", 128, "data.image_size"),
     ("batch_size", 64, "data.batch_size"),
     ("lr", 1e-4, "optimizer.instance_learning_rate"),
-    ("prior_lr", 1e-4, "optimizer.prior_learning_rate"),
     ("mask_loss_weight", 0.0, "loss.mask"),
     ("mask_dt_loss_weight", 0.0, "loss.mask_distance"),
     ("mask_inv_dt_loss_weight", 0.0, "loss.mask_inverse_distance"),
@@ -41,7 +53,7 @@ _PLAIN: list[tuple[str, Any, str]] = [
     ("sdf_gradient_reg_loss_weight", 0.0, "loss.eikonal"),
     ("deformation_reg_loss_weight", 0.0, "loss.deformation"),
     ("arti_reg_loss_weight", 0.0, "loss.articulation"),
-    ("grid_scale", 7.0, "model.grid_scale"),
+    ("grid_scale", 5.0, "model.grid_scale"),
     ("dmtet_grid_res_smaller", 128, "model.coarse_resolution"),
     ("dmtet_grid_res", 256, "model.fine_resolution"),
     ("jitter_grid", 0.0, "model.jitter"),
@@ -50,14 +62,17 @@ _PLAIN: list[tuple[str, Any, str]] = [
     ("latent_dim", 256, "model.latent"),
     ("num_layers_shape", 5, "model.sdf_layers"),
     ("embedder_freq_shape", 8, "model.sdf_frequencies"),
+    ("sym_prior_shape", False, "model.sdf_mirror"),
     ("dino_feature_recon_dim", 64, "model.feature_dim"),
     ("num_layers_dino", 5, "model.feature_layers"),
     ("embedder_freq_dino", 8, "model.feature_frequencies"),
     ("sym_dino", False, "model.feature_mirror"),
-    ("num_layers_tex", 8, "model.texture_layers"),
+    ("num_layers_tex", 5, "model.texture_layers"),
     ("embedder_freq_tex", 10, "model.texture_frequencies"),
+    ("sym_texture", False, "model.texture_mirror"),
     ("num_layers_deform", 5, "model.deformation_layers"),
     ("embedder_freq_deform", 10, "model.deformation_frequencies"),
+    ("sym_deform", False, "model.deformation_mirror"),
     ("num_layers_light", 5, "model.light_layers"),
     ("articulation_arch", "mlp", "model.articulation_kind"),
     ("articulation_feature_mode", "global", "model.articulation_features"),
@@ -93,7 +108,8 @@ def read_settings(path: Path) -> dict[str, Any]:
         text = path.read_text()
         settings = json.loads(text) if path.suffix == ".json" else yaml.safe_load(text)
     except (yaml.YAMLError, ValueError) as error:
-        raise CheckpointError(f"{path}: expected YAML or JSON, got {error}") from error
+        reason = " ".join(str(error).split())  # YAML's reasons have several lines
+        raise CheckpointError(f"{path}: expected YAML or JSON, got {reason}") from error
     if not isinstance(settings, dict):
         raise CheckpointError(f"{path}: expected settings by name, got {type(settings).__name__}")
     reduced = settings.get("reduced_sizes_not_in_original_config", {})
@@ -118,6 +134,11 @@ def original_config(
         for name, (built, default) in _FIXED.items()
         if settings.get(name, default) != built
     ]
+    for name, (_, words) in _WORDS.items():
+        if settings.get(name) not in (None, *words):
+            wrong.append(f"{name} {settings[name]!r} (only {_listed(words)} are built here)")
+    if _decays_eikonal(settings):
+        wrong.append("sdf_gradient_reg_loss_min_weight below the weight (it stays the same here)")
     if wrong:
         raise CheckpointError(f"settings that this model cannot follow: {', '.join(wrong)}")
     config = base.copy_and_resolve_references()
@@ -126,8 +147,20 @@ def original_config(
         section, _, leaf = key.rpartition(".")
         node = config[section] if section else config
         value = default if value is None else value
-        node[leaf] = float(value) if isinstance(node[leaf], float) else value
+        try:  # YAML reads 1e-4 as a text
+            node[leaf] = float(value) if isinstance(node[leaf], float) else value
+        except (TypeError, ValueError) as error:
+            wanted = type(node[leaf]).__name__
+            raise CheckpointError(
+                f"setting {name}: expected a value of type {wanted}, got {value!r}"
+            ) from error
+    # The prior's rate is by default the other one.
+    config.optimizer.prior_learning_rate = float(
+        settings.get("prior_lr") or config.optimizer.instance_learning_rate
+    )
     model = config.model
+    for name, (key, words) in _WORDS.items():
+        model[key] = words[settings.get(name) or next(iter(words))]
     model.grid_extent = (model.grid_scale,) * 3
     model.sdf_start, model.sdf_constant = _sdf_start(settings.get("init_sdf"))
     model.ellipsoid = (1.0, 1.0, 2.0)
@@ -137,6 +170,19 @@ def original_config(
     config.data.mirror_probability = 0.5 if settings.get("random_xflip_train") else 0.0
     _set_schedule(config, settings, steps_per_epoch)
     return config.lock()
+
+
+def _listed(words: Iterable[str]) -> str:
+    return ", ".join(repr(word) for word in words)
+
+
+def _decays_eikonal(settings: Mapping[str, Any]) -> bool:
+    """Whether the weight of the Eikonal term falls after some step; in no file of the original."""
+    name = "sdf_gradient_reg_loss"
+    least, weight = (
+        float(settings.get(f"{name}_{kind}", 0.0)) for kind in ("min_weight", "weight")
+    )
+    return least < weight and settings.get("sdf_reg_decay_start_iter") is not None
 
 
 def _sdf_start(init_sdf: str | float | None) -> tuple[str, float]:
@@ -158,9 +204,11 @@ def _set_schedule(config: ConfigDict, settings: Mapping[str, Any], steps_per_epo
     def from_steps(step: float) -> float:
         return min(step / config.num_steps, 1.0)
 
-    def from_epochs(name: str) -> float:
-        epochs = settings.get(name)
-        return 1.0 if epochs is None else min(epochs[0] / num_epochs, 1.0)
+    def from_epochs(name: str, default: float = num_epochs) -> float:
+        epochs = settings.get(name) or (default,)
+        if not (isinstance(epochs, list | tuple) and isinstance(epochs[0], int | float)):
+            raise CheckpointError(f"setting {name}: expected [first, last], got {epochs!r}")
+        return min(epochs[0] / num_epochs, 1.0)
 
     schedule = config.schedule
     uniform = settings.get("naive_probs_iter", 2000)
@@ -172,6 +220,6 @@ def _set_schedule(config: ConfigDict, settings: Mapping[str, Any], steps_per_epo
     schedule.max_gain_at = 100_000 * settings.get("rot_temp_scalar", 1.0) / config.num_steps
     schedule.articulation_from = from_epochs("articulation_epochs")
     schedule.attach_legs_from = from_epochs("attach_legs_to_body_epochs")
-    schedule.articulation_loss_from = from_epochs("arti_reg_loss_epochs")
+    schedule.articulation_loss_from = from_epochs("arti_reg_loss_epochs", 0)
     schedule.deformation_from = from_epochs("deform_epochs")
     schedule.fine_grid_from = min(settings.get("dmtet_grid_res_smaller_epoch", 0) / num_epochs, 1.0)

@@ -6,7 +6,7 @@ original has one function from the rest of that name to the path of the Flax par
 
 import functools
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -22,7 +22,7 @@ def coordinate_mlp(name: str, conditioned: bool = False) -> str | None:
     match name.split("."):
         case ["in_layer", "weight" | "bias"]:
             return "input/dense"
-        case ["mlp", "network", index, "weight"] if index.isdigit():
+        case ["mlp", "network", index, "weight"] if _is_even(index):
             layer = int(index) // 2 - conditioned
             return "conditioned" if layer < 0 else f"mlp/layer_{layer}/dense"
     return None
@@ -31,7 +31,7 @@ def coordinate_mlp(name: str, conditioned: bool = False) -> str | None:
 def mlp(name: str) -> str | None:
     """MLP: linear layers without bias at the even places, activations between."""
     match name.split("."):
-        case ["network", index, "weight"] if index.isdigit():
+        case ["network", index, "weight"] if _is_even(index):
             return f"layer_{int(index) // 2}/dense"
     return None
 
@@ -39,9 +39,14 @@ def mlp(name: str) -> str | None:
 def token_encoder(name: str) -> str | None:
     """Encoder32: convolution, normalisation, activation, in turn."""
     match name.split("."):
-        case ["network", index, "weight" | "bias"] if index.isdigit():
+        case ["network", index, "weight" | "bias"] if index.isdigit() and int(index) % 3 < 2:
             return f"{('conv', 'norm')[int(index) % 3]}_{int(index) // 3}"
     return None
+
+
+def _is_even(index: str) -> bool:
+    """Whether a layer with parameters may stand there; activations have the odd places."""
+    return index.isdigit() and int(index) % 2 == 0
 
 
 def articulation_network(name: str) -> str | None:
@@ -148,3 +153,38 @@ MODULES: dict[str, tuple[str, PathOf]] = {
     "netArticulation.": ("instance/articulation_network", articulation_network),
     "netLight.mlp.": ("instance/light_head/mlp", mlp),
 }
+
+
+def _inner_names() -> Iterator[str]:
+    """Names inside the modules of the original, of networks of any depth that occurs."""
+    for number in range(64):
+        yield from (f"mlp.network.{number}.weight", f"network.network.{number}.weight")
+        for leaf in ("weight", "bias"):
+            yield f"network.{number}.{leaf}"
+            for layer in ("norm1", "norm2", "attn.qkv", "attn.proj", "mlp.fc1", "mlp.fc2"):
+                yield f"blocks.{number}.{layer}.{leaf}"
+    for layer in (
+        "in_layer",
+        "in_layer.0",
+        "in_layer.2",
+        "out_layer.0",
+        "patch_embed.proj",
+        "norm",
+    ):
+        yield from (f"{layer}.weight", f"{layer}.bias")
+
+
+@functools.cache
+def original_names() -> dict[str, str]:
+    """Name in the original of every parameter that a model can have, by path, to speak of it.
+
+    Paths are those of `MODULES`, and of `modules.vit.ViT` behind 'backbone/'.
+    """
+    names = {}
+    for prefix, (module, path_of) in {**MODULES, "netEncoder.ViT.": ("backbone", vit)}.items():
+        for inner in _inner_names():
+            if path := path_of(inner):
+                for leaf in ("bias",) if inner.endswith("bias") else ("kernel", "scale"):
+                    names[f"{module}/{path}/{leaf}"] = prefix + inner
+                names.setdefault(f"{module}/{path}", prefix + inner)
+    return names

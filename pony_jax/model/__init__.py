@@ -2,6 +2,6 @@
 
 from pony_jax.model.build import build_model
 from pony_jax.model.pony import Pony, Prediction
-from pony_jax.model.stage import Capacities, Stage
+from pony_jax.model.stage import NO_CAPACITIES, Capacities, Stage
 
-__all__ = ["Capacities", "Pony", "Prediction", "Stage", "build_model"]
+__all__ = ["NO_CAPACITIES", "Capacities", "Pony", "Prediction", "Stage", "build_model"]

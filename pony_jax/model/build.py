@@ -7,10 +7,13 @@ from pony_jax.model.instance import Instance
 from pony_jax.model.objective import LossWeights
 from pony_jax.model.pony import CameraModel, Pony, Schedule
 from pony_jax.model.prior import Prior
+from pony_jax.model.render import BACKGROUNDS
 from pony_jax.ops.bones import Skeleton
 from pony_jax.ops.viewpoint import num_viewpoint_outputs
 
 _CHOICES = {
+    "background": BACKGROUNDS,
+    "viewpoint_tokens": ("patch_key", "patch_out"),
     "sdf_start": ("ellipsoid", "sphere", "constant"),
     "articulation_kind": ("attention", "mlp"),
     "articulation_features": ("global", "sample", "sample+global"),
@@ -49,6 +52,7 @@ def build_model(config: ConfigDict, token_shape: tuple[int, int]) -> Pony:
             sdf_hidden=model.hidden,
             sdf_layers=model.sdf_layers,
             sdf_frequencies=model.sdf_frequencies,
+            sdf_mirror=model.sdf_mirror,
             feature_dim=model.feature_dim,
             feature_hidden=model.hidden,
             feature_layers=model.feature_layers,
@@ -71,8 +75,10 @@ def build_model(config: ConfigDict, token_shape: tuple[int, int]) -> Pony:
             camera_distance=model.camera_distance,
             texture_layers=model.texture_layers,
             texture_frequencies=model.texture_frequencies,
+            texture_mirror=model.texture_mirror,
             deformation_layers=model.deformation_layers,
             deformation_frequencies=model.deformation_frequencies,
+            deformation_mirror=model.deformation_mirror,
             light_layers=model.light_layers,
             articulation_kind=model.articulation_kind,
             articulation_features=model.articulation_features,
@@ -101,6 +107,8 @@ def build_model(config: ConfigDict, token_shape: tuple[int, int]) -> Pony:
         fine_resolution=model.fine_resolution,
         image_size=config.data.image_size,
         batch_size=config.data.batch_size,
+        viewpoint_tokens=model.viewpoint_tokens,
+        background=model.background,
         samples=model.samples,
         jitter=model.jitter,
         eikonal_points=model.eikonal_points,
@@ -108,7 +116,8 @@ def build_model(config: ConfigDict, token_shape: tuple[int, int]) -> Pony:
         leg_attachments=tuple(model.leg_attachments) or None,
         token_shape=token_shape,
         refine_steps=model.refine_steps,
-        refine_rate=model.refine_rate,
+        refine_pose_rate=model.refine_pose_rate,
+        refine_appearance_rate=model.refine_appearance_rate,
     )
 
 

@@ -24,6 +24,7 @@ class Instance(nn.Module):
       encoder_hidden: width of the token encoders.
       num_viewpoint_outputs: see `ops.viewpoint.num_viewpoint_outputs`.
       camera_distance: distance of the object's origin, world units.
+      texture_mirror, deformation_mirror: see `TextureField`, `DeformationField`.
       articulation_kind: 'attention' or 'mlp', see `modules.articulation`.
       articulation_features: what a bone reads: 'global' the image's vector, 'sample' the tokens
         around the bone, 'sample+global' both.
@@ -43,8 +44,10 @@ class Instance(nn.Module):
     camera_distance: float
     texture_layers: int
     texture_frequencies: int
+    texture_mirror: bool
     deformation_layers: int
     deformation_frequencies: int
+    deformation_mirror: bool
     light_layers: int
     articulation_kind: str
     articulation_features: str
@@ -64,10 +67,18 @@ class Instance(nn.Module):
         self.viewpoint_head = TokenEncoder(self.num_viewpoint_outputs, self.encoder_hidden)
         self.light_head = LightHead(self.hidden, self.light_layers)
         self.texture_field = TextureField(
-            self.hidden, self.texture_layers, self.texture_frequencies, self.grid_scale
+            self.hidden,
+            self.texture_layers,
+            self.texture_frequencies,
+            self.grid_scale,
+            self.texture_mirror,
         )
         self.deformation_field = DeformationField(
-            self.hidden, self.deformation_layers, self.deformation_frequencies, self.grid_scale
+            self.hidden,
+            self.deformation_layers,
+            self.deformation_frequencies,
+            self.grid_scale,
+            self.deformation_mirror,
         )
         if self.articulation_kind == "mlp":
             self.articulation_network = ArticulationMLP(
@@ -92,9 +103,9 @@ class Instance(nn.Module):
         """The vector that texture and light read."""
         return self.out_encoder(patch_out)
 
-    def viewpoint(self, patch_key: Float[Array, "b t t c"]) -> Float[Array, "b p"]:
+    def viewpoint(self, tokens: Float[Array, "b t t c"]) -> Float[Array, "b p"]:
         """Raw viewpoint hypotheses, for `ops.viewpoint.decode_hypotheses`."""
-        return self.viewpoint_head(patch_key)
+        return self.viewpoint_head(tokens)
 
     def silhouette(
         self,

@@ -1,7 +1,8 @@
 """The forward pass, in the order of the paper: prior, image, viewpoint, pose, render, losses."""
 
 import dataclasses
-from typing import Any, NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple, TypeVar
 
 import flax.linen as nn
 import jax
@@ -14,8 +15,14 @@ from jaxtyping import Array, Float, Int
 from pony_jax.model.instance import Instance
 from pony_jax.model.objective import LossWeights, Rendered, image_losses, total_loss
 from pony_jax.model.prior import Prior
-from pony_jax.model.render import Visible, composite, find_surface, render_silhouette
-from pony_jax.model.stage import Capacities, Stage
+from pony_jax.model.render import (
+    Visible,
+    background_image,
+    composite,
+    find_surface,
+    render_silhouette,
+)
+from pony_jax.model.stage import NO_CAPACITIES, Capacities, Stage
 from pony_jax.ops import losses
 from pony_jax.ops.bones import estimate_bones
 from pony_jax.ops.cameras import Camera, camera_from_pose, transform_points
@@ -25,6 +32,7 @@ from pony_jax.ops.rotations import look_at_rotation
 from pony_jax.ops.schedules import linear_ramp
 from pony_jax.ops.shading import directional_shading
 from pony_jax.ops.skinning import pose_bones, skin, skinning_weights
+from pony_jax.ops.sparse_marching_tets import SparseMesh
 from pony_jax.ops.viewpoint import (
     Hypotheses,
     choose_hypothesis,
@@ -33,6 +41,7 @@ from pony_jax.ops.viewpoint import (
     orientation_matrix,
 )
 
+T = TypeVar("T")
 Params = dict[str, Any]
 Batch = dict[str, Array]
 
@@ -95,8 +104,9 @@ class Rig(NamedTuple):
 class Prediction(NamedTuple):
     """What the model sees in a batch, from the best viewpoint hypothesis, without randomness.
 
-    Images are `[b, h, w, c]` in 0..1 (the render may exceed 1 in bright light), black where nothing
-    is; `normal` maps -1..1 of the camera frame to 0..1. `bones_px` has x right, y down.
+    Images are `[b, h, w, c]` in 0..1 (the render may exceed 1 in bright light), zero where nothing
+    is, save the background of `image`; `normal` maps -1..1 of the camera frame to 0..1. `bones_px`
+    has x right, y down.
     """
 
     image: Array
@@ -122,11 +132,15 @@ class Pony:
 
     Attributes:
       samples: subsamples of a pixel along each axis.
+      background: behind the rendered colours, see `render.background_image`.
+      viewpoint_tokens: token map that viewpoints are read from, 'patch_key' or 'patch_out'.
       jitter: largest shift of the grid in training, as a share of `prior.grid_scale`.
       eikonal_points: points of the Eikonal loss, half of them uniform in the grid's box and half
         near the surface.
-      refine_steps: of gradient descent that `predict` spends on joint angles and camera position.
-      refine_rate: of that descent's Adam; radians and world units.
+      refine_steps: of gradient descent that `predict` spends on joint angles and camera position,
+        and then on the appearance vector.
+      refine_pose_rate, refine_appearance_rate: of the two descents' Adam; radians and world units a
+        step, and units of the vector.
     """
 
     prior: Prior
@@ -138,11 +152,14 @@ class Pony:
     fine_resolution: int
     image_size: int
     batch_size: int
+    viewpoint_tokens: str
+    background: str
     samples: int
     jitter: float
     eikonal_points: int
     refine_steps: int
-    refine_rate: float
+    refine_pose_rate: float
+    refine_appearance_rate: float
     skinning_temperature: float
     leg_attachments: tuple[int, ...] | None
     token_shape: tuple[int, int]
@@ -189,14 +206,16 @@ class Pony:
 
         Buffers grown to these last for a while; the training loop grows what turns out too small.
         """
-        resolution = self.stage_at(step, Capacities(0, 0, 0)).grid_resolution
+        resolution = self.stage_at(step, NO_CAPACITIES).grid_resolution
         cell = 2 * max(self.prior.grid_extent) / resolution
         x, y, z = self.prior.start_half_axes
         # Thomsen's formula for the area of an ellipsoid, within 2 %.
         area = 4 * np.pi * (((x * y) ** 1.6 + (x * z) ** 1.6 + (y * z) ** 1.6) / 3) ** (1 / 1.6)
         verts = 8 * area / cell**2  # 6.4 a cell's face are used (measured), and legs are to come
         pixels = 0.24 * self.batch_size * self.image_size**2
-        return Capacities(int(verts), int(2 * verts), int(pixels))
+        sides = 1 if self.prior.sdf_mirror else 2
+        blocks, points = 0.1 * sides * verts, 0.33 * sides * verts  # a tenth more than measured
+        return Capacities(*map(int, (verts, 2 * verts, pixels, blocks, points)))
 
     # The forward pass
 
@@ -208,19 +227,23 @@ class Pony:
             rotation, translation, distance=self.camera.distance, fov_y_deg=self.camera.fov_y_deg
         )
 
-    def _prior_shape(self, params: Params, stage: Stage, shift_yz: Array | float = 0.0) -> Mesh:
+    def _prior_shape(
+        self, params: Params, stage: Stage, shift_yz: Array | float = 0.0
+    ) -> SparseMesh:
         return self.prior.apply(
             {"params": params["prior"]},
             stage.grid_resolution,
-            stage.capacities.verts,
-            stage.capacities.faces,
-            shift_yz,
+            max_blocks=stage.capacities.blocks,
+            max_points=stage.capacities.points,
+            max_verts=stage.capacities.verts,
+            max_faces=stage.capacities.faces,
+            shift_yz=shift_yz,
             method="shape",
         )
 
     def _hypotheses(self, params: Params, batch: Batch) -> Hypotheses:
         return decode_hypotheses(
-            self._apply(params, "viewpoint", batch["patch_key"]),
+            self._apply(params, "viewpoint", batch[self.viewpoint_tokens]),
             kind=self.camera.hypotheses,
             zero_y=self.camera.level_horizon,
             max_trans_xy=self.camera.max_shift_xy,
@@ -301,10 +324,11 @@ class Pony:
             max_pixels=stage.capacities.pixels,
         )
 
-    def _shade(self, params: Params, batch: Batch, visible: Visible) -> dict[str, Array]:
+    def _shade(
+        self, params: Params, appearance: Float[Array, "b d"], visible: Visible
+    ) -> dict[str, Array]:
         """Albedo, shading and feature of the visible surface, `[n, c]` each."""
         surface = visible.surface
-        appearance = self._apply(params, "appearance", batch["patch_out"])
         light = jnp.concatenate(self._apply(params, "light", appearance), axis=-1)
         # A product with one-hot rows instead of a gather, whose transpose is a slow scatter.
         light = jax.nn.one_hot(surface.image, len(light), dtype=light.dtype) @ light
@@ -318,8 +342,21 @@ class Pony:
         )
         return {"albedo": albedo, "shading": shading, "feature": feature}
 
-    def _counts(self, rest: Mesh, visible: Visible) -> Capacities:
-        return Capacities(rest.vert_count, rest.face_count, visible.surface.pixel_count)
+    def _background(self, values: Float[Array, "n c"]) -> Float[Array, "h w c"] | None:
+        """Behind values whose first three channels are a colour; behind the others is zero."""
+        if self.background == "black":
+            return None
+        rgb = background_image(self.background, self.image_size)
+        return jnp.pad(rgb, ((0, 0), (0, 0), (0, values.shape[-1] - 3)))
+
+    def _counts(self, shape: SparseMesh, visible: Visible) -> Capacities:
+        return Capacities(
+            verts=shape.mesh.vert_count,
+            faces=shape.mesh.face_count,
+            pixels=visible.surface.pixel_count,
+            blocks=shape.block_count,
+            points=shape.point_count,
+        )
 
     def loss(
         self, params: Params, batch: Batch, step: Int[Array, ""], key: Array, stage: Stage
@@ -333,7 +370,8 @@ class Pony:
         jitter_key, pose_key, prior_key, dropout_key = jax.random.split(key, 4)
         largest = self.jitter * self.prior.grid_scale
         shift = jax.random.uniform(jitter_key, minval=-largest, maxval=largest)
-        rest = self._prior_shape(params, stage, shift)
+        shape = self._prior_shape(params, stage, shift)
+        rest = shape.mesh
 
         hypotheses = self._hypotheses(params, batch)
         probabilities = self._probabilities(hypotheses, step)
@@ -351,10 +389,13 @@ class Pony:
         angles = self._angles(params, batch, rig, camera)
         verts_posed, _ = self._pose(rig, angles, stage)
         visible = self._find_surface(verts_posed, rest, camera, stage)
-        shaded = self._shade(params, batch, visible)
+        appearance = self._apply(params, "appearance", batch["patch_out"])
+        shaded = self._shade(params, appearance, visible)
         rgb = shaded["albedo"] * shaded["shading"]
         values = jnp.concatenate([rgb, jnp.ones_like(rgb[:, :1]), shaded["feature"]], axis=-1)
-        image = composite(visible, values, samples=self.samples)
+        image = composite(
+            visible, values, samples=self.samples, background=self._background(values)
+        )
         rendered = Rendered(image[..., :3], image[..., 3:4], image[..., 4:])
 
         pick = jnp.arange(len(chosen)), chosen
@@ -368,7 +409,7 @@ class Pony:
             weights=self.weights,
         )
         metrics["best_probability"] = jnp.mean(jnp.max(probabilities, axis=-1))
-        return loss, {"metrics": metrics, "counts": self._counts(rest, visible)}
+        return loss, {"metrics": metrics, "counts": self._counts(shape, visible)}
 
     def _chosen_camera(self, hypotheses: Hypotheses, chosen: Int[Array, " b"]) -> Camera:
         orientation = hypotheses.orientation[jnp.arange(len(chosen)), chosen]
@@ -450,15 +491,23 @@ class Pony:
         probabilities = self._probabilities(hypotheses, step)
         chosen = jnp.argmax(probabilities, axis=-1)
         camera = self._chosen_camera(hypotheses, chosen)
-        rest = self._prior_shape(params, stage)
+        shape = self._prior_shape(params, stage)
+        rest = shape.mesh
         rig = self._rig(params, batch, rest, stage)
         angles = self._angles(params, batch, rig, camera)
-        if self.refine_steps and angles is not None:
+        if self.refine_steps:
             logits = self._apply(params, "silhouette", batch["patch_key"], batch["image"])
-            angles, camera = self._refine(rig, angles, camera, nn.sigmoid(logits), stage)
+            silhouette = nn.sigmoid(logits)
+            if angles is not None:
+                angles, camera = self._refine_pose(rig, angles, camera, silhouette, stage)
         verts_posed, bones_posed = self._pose(rig, angles, stage)
         visible = self._find_surface(verts_posed, rest, camera, stage)
-        shaded = self._shade(params, batch, visible)
+        appearance = self._apply(params, "appearance", batch["patch_out"])
+        if self.refine_steps:
+            appearance = self._refine_appearance(
+                params, appearance, visible, batch["image"], silhouette
+            )
+        shaded = self._shade(params, appearance, visible)
         parts = {
             "image": shaded["albedo"] * shaded["shading"],
             "mask": jnp.ones_like(shaded["shading"]),
@@ -467,8 +516,9 @@ class Pony:
             "albedo": shaded["albedo"],
             "shading": shaded["shading"],
         }
+        values = jnp.concatenate(list(parts.values()), axis=-1)
         values = composite(
-            visible, jnp.concatenate(list(parts.values()), axis=-1), samples=self.samples
+            visible, values, samples=self.samples, background=self._background(values)
         )
         ends = np.cumsum([part.shape[-1] for part in parts.values()])[:-1]
         images = dict(zip(parts, jnp.split(values, ends, axis=-1), strict=True))
@@ -485,10 +535,10 @@ class Pony:
             probabilities=probabilities,
             angles_rad=jnp.zeros((b, k, 3)) if angles is None else angles,
             rest=rest,
-            counts=self._counts(rest, visible),
+            counts=self._counts(shape, visible),
         )
 
-    def _refine(
+    def _refine_pose(
         self,
         rig: Rig,
         angles_rad: Float[Array, "b k 3"],
@@ -522,19 +572,52 @@ class Pony:
             size = len(angles_rad) * losses.articulation_loss(angles_rad)
             return jnp.sum(fit) + self.weights.articulation * size
 
-        rate = optax.cosine_decay_schedule(self.refine_rate, self.refine_steps)
-        adam = optax.adam(rate)
-
-        def descend(_: int, state: tuple[Any, Any]) -> tuple[Any, Any]:
-            pose, moments = state
-            updates, moments = adam.update(jax.grad(loss)(pose), moments)
-            return optax.apply_updates(pose, updates), moments
-
-        pose = angles_rad, translation
-        (angles_rad, translation), _ = lax.fori_loop(
-            0, self.refine_steps, descend, (pose, adam.init(pose))
+        angles_rad, translation = self._descend(
+            loss, (angles_rad, translation), self.refine_pose_rate
         )
         return angles_rad, self._camera(rotation, translation)
+
+    def _refine_appearance(
+        self,
+        params: Params,
+        appearance: Float[Array, "b d"],
+        visible: Visible,
+        image: Float[Array, "b h w 3"],
+        silhouette: Float[Array, "b h w 1"],
+    ) -> Float[Array, "b d"]:
+        """Appearance vectors whose colours come nearer to the photograph's.
+
+        Texture and light are still what the model has learned to make of a vector, so hidden sides
+        stay plausible; the vector is found by gradient descent instead of by one look.
+        """
+
+        def packed(pixels: Float[Array, "b h w c"]) -> Float[Array, "n c"]:
+            rows = pixels.reshape(-1, pixels.shape[-1])
+            return rows.at[visible.surface.pixel].get(mode="fill", fill_value=0.0)
+
+        photograph, is_animal = packed(image), packed(silhouette) > 0.5
+
+        def loss(appearance: Float[Array, "b d"]) -> Array:
+            shaded = self._shade(params, appearance, visible)
+            error = shaded["albedo"] * shaded["shading"] - photograph
+            return jnp.sum(jnp.where(is_animal, error * error, 0.0))
+
+        return self._descend(loss, appearance, self.refine_appearance_rate)
+
+    def _descend(self, loss: Callable[[T], Array], start: T, rate: float) -> T:
+        """Adam's answer after `refine_steps` at a rate that falls to 0.
+
+        Adam looks at each number alone, so what belongs to an image depends on that image alone.
+        """
+        adam = optax.adam(optax.cosine_decay_schedule(rate, self.refine_steps))
+
+        def step(_: int, state: tuple[T, optax.OptState]) -> tuple[T, optax.OptState]:
+            value, moments = state
+            updates, moments = adam.update(jax.grad(loss)(value), moments)
+            return optax.apply_updates(value, updates), moments
+
+        value, _ = lax.fori_loop(0, self.refine_steps, step, (start, adam.init(start)))
+        return value
 
     def render_prior(
         self, params: Params, stage: Stage, azimuths_deg: Float[Array, " n"], image_size: int
@@ -550,7 +633,7 @@ class Pony:
         distance = longest / np.tan(np.deg2rad(self.camera.fov_y_deg / 2)) + longest / 2
         back = jnp.array([0.0, 0.0, self.camera.distance - distance])
         camera = self._camera(look_at_rotation(forward), jnp.tile(back, (len(azimuth), 1)))
-        rest = self._prior_shape(params, stage)
+        rest = self._prior_shape(params, stage).mesh
         visible = find_surface(
             jnp.broadcast_to(rest.verts, (len(azimuth), *rest.verts.shape)),
             rest.verts,

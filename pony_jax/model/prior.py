@@ -1,18 +1,13 @@
 """The prior: one shape and one feature field for the whole category."""
 
-import functools
-from typing import NamedTuple
-
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-import numpy as np
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float
 
 from pony_jax.modules.fields import FeatureField, SDFField
-from pony_jax.ops.marching_tets import marching_tets
-from pony_jax.ops.mesh import Mesh
-from pony_jax.ops.tet_grid import TetGrid, lattice_grid
+from pony_jax.ops.sparse_marching_tets import SparseMesh, sparse_marching_tets
+from pony_jax.ops.tet_grid import box_lattice
 
 
 class Prior(nn.Module):
@@ -22,6 +17,7 @@ class Prior(nn.Module):
       grid_extent: side lengths of the box that holds the shape, world units. The mesh is closed
         where the shape reaches the box.
       sdf_start, ellipsoid, sdf_constant: see `SDFField`.
+      sdf_mirror, feature_mirror: whether shape and features are symmetric in x = 0.
       feature_dim: channels of the feature field.
     """
 
@@ -33,6 +29,7 @@ class Prior(nn.Module):
     sdf_hidden: int
     sdf_layers: int
     sdf_frequencies: int
+    sdf_mirror: bool
     feature_dim: int
     feature_hidden: int
     feature_layers: int
@@ -48,6 +45,7 @@ class Prior(nn.Module):
             self.sdf_layers,
             self.sdf_frequencies,
             self.grid_scale,
+            self.sdf_mirror,
         )
         self.feature = FeatureField(
             self.feature_dim,
@@ -74,47 +72,34 @@ class Prior(nn.Module):
     def shape(
         self,
         resolution: int,
+        *,
+        max_blocks: int,
+        max_points: int,
         max_verts: int,
         max_faces: int,
         shift_yz: Float[Array, ""] | float = 0.0,
-    ) -> Mesh:
+    ) -> SparseMesh:
         """The prior mesh, in the object frame.
 
         Args:
+          max_blocks, max_points, max_verts, max_faces: see `sparse_marching_tets`.
           shift_yz: added to y and z of all grid vertices (training jitter, world units). The
             original shifts x as well and so samples its symmetric field off-centre, which leaves
             the mesh without its symmetry.
         """
-        half = _half_grid(resolution, self.grid_extent)
-        shift = jnp.array([0.0, 1.0, 1.0]) * shift_yz
-        sdf = self.sdf(half.verts + shift)
-        # The box's own distance closes the mesh at the boundary, where it is exactly zero: outside.
-        sdf = jnp.minimum(sdf, half.box_distance)[half.row_of_vert]
-        return marching_tets(sdf, half.grid.verts + shift, half.grid, max_verts, max_faces)
+        # A plain function of points, which loops may call.
+        sdf, variables = self.sdf.unbind()
+        return sparse_marching_tets(
+            lambda points: sdf.apply(variables, points),
+            box_lattice(resolution, self.grid_extent),
+            jnp.array([0.0, 1.0, 1.0]) * shift_yz,
+            mirror=self.sdf_mirror,
+            max_blocks=max_blocks,
+            max_points=max_points,
+            max_verts=max_verts,
+            max_faces=max_faces,
+        )
 
     def sdf_gradients(self, points: Float[Array, "n 3"]) -> Float[Array, "n 3"]:
         """Gradient of the signed distance at some points; differentiable once more."""
         return jax.grad(lambda p: jnp.sum(self.sdf(p)))(points)
-
-
-class _HalfGrid(NamedTuple):
-    """The grid's vertices with x >= 0, enough for a field that is symmetric in x = 0."""
-
-    grid: TetGrid
-    verts: Float[np.ndarray, "h 3"]
-    row_of_vert: Int[np.ndarray, " n"]
-    box_distance: Float[np.ndarray, " h"]
-
-
-@functools.cache
-def _half_grid(resolution: int, extent: tuple[float, float, float]) -> _HalfGrid:
-    grid = lattice_grid(resolution, extent)
-    folded = np.concatenate([np.abs(grid.verts[:, :1]), grid.verts[:, 1:]], axis=1)
-    # Lattice coordinates are multiples of a quarter of the cube, so rounding identifies them.
-    _, first, row_of_vert = np.unique(
-        np.rint(folded * 1e4).astype(np.int64), axis=0, return_index=True, return_inverse=True
-    )
-    verts = folded[first]
-    half_size = grid.verts.max(axis=0)
-    box_distance = np.min(half_size - np.abs(verts), axis=-1)
-    return _HalfGrid(grid, verts, row_of_vert.reshape(-1).astype(np.int32), box_distance)

@@ -4,6 +4,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
 import rasterizer_ffi
@@ -11,6 +12,8 @@ from pony_jax.ops.cameras import Camera, transform_points
 from pony_jax.ops.mesh import face_normals, vertex_normals
 from pony_jax.ops.numerics import safe_normalize
 from pony_jax.ops.shading import shading_normal
+
+BACKGROUNDS = ("black", "white", "checkerboard")
 
 
 class Surface(NamedTuple):
@@ -58,10 +61,7 @@ def find_surface(
     size = image_size * samples
     verts_clip = transform_points(camera.clip_from_world, verts_posed)
     coverage, _ = rasterizer_ffi.rasterize(verts_clip, faces, (size, size), grad_db=False)
-    rast = coverage[:, ::samples, ::samples]
-    for i in range(1, samples * samples):
-        sample = coverage[:, i // samples :: samples, i % samples :: samples]
-        rast = jnp.where(rast[..., 3:] > 0, rast, sample)
+    rast = _shown_sample(coverage, samples)
 
     # Positions and normals of the camera frame, made at the vertices: a pixel needs no camera.
     verts_cam = transform_points(camera.cam_from_world, verts_posed)[..., :3]
@@ -84,6 +84,40 @@ def find_surface(
     normal_cam = safe_normalize(shading_normal(normal_cam, face_normal_cam, -point_cam))
     surface = Surface(pixel, image, point_rest, normal_cam, prefix[-1])
     return Visible(surface, coverage, verts_clip, faces)
+
+
+def _shown_sample(coverage: Float[Array, "b hs ws 4"], samples: int) -> Float[Array, "b h w 4"]:
+    """The first covered sample of each pixel."""
+    rast = coverage[:, ::samples, ::samples]
+    for i in range(1, samples * samples):
+        sample = coverage[:, i // samples :: samples, i % samples :: samples]
+        rast = jnp.where(rast[..., 3:] > 0, rast, sample)
+    return rast
+
+
+def render_flow(visible: Visible, *, num_frames: int, samples: int) -> Float[Array, "b h w 2"]:
+    """Where what a pixel shows moves from its frame to the next, by projected vertices.
+
+    MagicPony@e4a8b20:magicpony/render/render.py:render_mesh. Units are half an image (differences
+    of normalised device coordinates), x right, y down. The last frame of a clip has no next one and
+    no flow.
+
+    Args:
+      visible: clips of `num_frames` frames, one after the other; all frames share their faces.
+
+    Raises:
+      ValueError: if the batch does not consist of such clips.
+    """
+    b, v, _ = visible.verts_clip.shape
+    if num_frames < 1 or b % num_frames:
+        raise ValueError(f"expected clips of {num_frames} frames, got {b} frames in all")
+    position = visible.verts_clip[..., :2] / visible.verts_clip[..., 3:]
+    position = position.reshape(-1, num_frames, v, 2)
+    ahead = jnp.pad(position[:, 1:] - position[:, :-1], ((0, 0), (0, 1), (0, 0), (0, 0)))
+    rast = _shown_sample(visible.coverage, samples)
+    flow, _ = rasterizer_ffi.interpolate(ahead.reshape(b, v, 2), rast, visible.faces)
+    packed = flow.reshape(-1, 2).at[visible.surface.pixel].get(mode="fill", fill_value=0.0)
+    return composite(visible, packed, samples=samples)
 
 
 def render_silhouette(
@@ -126,13 +160,35 @@ def _pool(fine: Float[Array, "b hs ws c"], samples: int) -> Float[Array, "b h w 
     return fine.reshape(b, hs // samples, samples, ws // samples, samples, c).mean(axis=(2, 4))
 
 
+def background_image(kind: str, size: int) -> Float[np.ndarray, "h w 3"]:
+    """What lies behind the animal: 'black', 'white' or a 'checkerboard' of 8 px, RGB 0..1.
+
+    Raises:
+      ValueError: for another kind.
+    """
+    if kind == "checkerboard":
+        cell = np.arange(size) // 8 % 2
+        dark = (cell[:, None] != cell[None])[..., None]
+        return np.tile(np.where(dark, 0.33, 0.66), (1, 1, 3)).astype(np.float32)
+    if kind not in BACKGROUNDS:
+        raise ValueError(f"background: expected one of {BACKGROUNDS}, got {kind!r}")
+    return np.full((size, size, 3), float(kind == "white"), np.float32)
+
+
 def composite(
-    visible: Visible, values: Float[Array, "n c"], *, samples: int
+    visible: Visible,
+    values: Float[Array, "n c"],
+    *,
+    samples: int,
+    background: Float[Array, "h w c"] | None = None,
 ) -> Float[Array, "b h w c"]:
-    """Images of values given at the foreground pixels; zero behind, smooth at silhouettes.
+    """Images of values given at the foreground pixels, smooth at silhouettes.
 
     Each pixel's value is repeated over its samples, cut by their coverage, antialiased and
     averaged, so the gradient of the silhouette reaches the vertices.
+
+    Args:
+      background: what shows behind; None is zero.
     """
     b, hs, ws, _ = visible.coverage.shape
     h, w, c = hs // samples, ws // samples, values.shape[-1]
@@ -143,6 +199,7 @@ def composite(
     )
     image = image.reshape(b, h, 1, w, 1, c)
     covered = visible.coverage[..., 3].reshape(b, h, samples, w, samples, 1) > 0
-    fine = jnp.where(covered, image, 0.0).reshape(b, hs, ws, c)
+    behind = 0.0 if background is None else background[:, None, :, None]
+    fine = jnp.where(covered, image, behind).reshape(b, hs, ws, c)
     fine = rasterizer_ffi.antialias(fine, visible.coverage, visible.verts_clip, visible.faces)
     return _pool(fine, samples)

@@ -4,11 +4,21 @@ from typing import NamedTuple
 
 
 class Capacities(NamedTuple):
-    """Sizes of the padded buffers: mesh vertices, mesh faces, foreground pixels of a batch."""
+    """Sizes of the padded buffers.
+
+    Attributes:
+      verts: of the mesh.
+      faces: of the mesh.
+      pixels: of the foreground of a batch.
+      blocks: of the grid's cells that the surface may pass through.
+      points: grid vertices at the ends of crossing edges.
+    """
 
     verts: int
     faces: int
     pixels: int
+    blocks: int
+    points: int
 
     def covers(self, wanted: "Capacities") -> bool:
         """Whether buffers of these sizes hold what was wanted."""
@@ -29,6 +39,10 @@ class Capacities(NamedTuple):
             return -(-int(want * 1.125) // unit) * unit
 
         return Capacities(*map(grow, self, wanted))
+
+
+NO_CAPACITIES = Capacities(*(0 for _ in Capacities._fields))
+"""Where buffers start from; they grow to what is wanted."""
 
 
 class Stage(NamedTuple):

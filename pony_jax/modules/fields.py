@@ -11,7 +11,7 @@ from pony_jax.modules.coordinate_mlp import CoordinateMLP
 _FREQUENCY = 0.9 * 2 * np.pi
 
 
-def _network(field: nn.Module, *, features: int, mirror: bool) -> CoordinateMLP:
+def _network(field: nn.Module, *, features: int) -> CoordinateMLP:
     """The network of a field, of the sizes that all fields name alike."""
     return CoordinateMLP(
         features=features,
@@ -19,13 +19,13 @@ def _network(field: nn.Module, *, features: int, mirror: bool) -> CoordinateMLP:
         num_layers=field.num_layers,
         num_frequencies=field.num_frequencies,
         frequency_scale=_FREQUENCY / field.grid_scale,
-        mirror=mirror,
+        mirror=field.mirror,
         name="network",
     )
 
 
 class SDFField(nn.Module):
-    """Signed distance of the prior shape, positive inside, mirror-symmetric in x = 0.
+    """Signed distance of the prior shape, positive inside.
 
     MagicPony@e4a8b20:magicpony/geometry/dmtet.py. A simple shape starts it; the network adds to it.
 
@@ -35,6 +35,7 @@ class SDFField(nn.Module):
       ellipsoid: half axes of the start (x, y, z), in units of 0.15 `grid_scale`; (1, 1, 2) in the
         original.
       constant: the value everywhere of that start, world units; 0 leaves the network alone.
+      mirror: whether the shape is symmetric in x = 0. Every start is.
     """
 
     start: str
@@ -44,10 +45,11 @@ class SDFField(nn.Module):
     num_layers: int
     num_frequencies: int
     grid_scale: float
+    mirror: bool
 
     @nn.compact
     def __call__(self, points: Float[Array, "*n 3"]) -> Float[Array, "*n"]:
-        network = _network(self, features=1, mirror=True)
+        network = _network(self, features=1)
         if self.start == "constant":
             return network(points)[..., 0] + self.constant
         sphere = self.start == "sphere"
@@ -58,7 +60,11 @@ class SDFField(nn.Module):
 
 
 class FeatureField(nn.Module):
-    """Self-supervised feature of a surface point, one for the category, in 0..1."""
+    """Self-supervised feature of a surface point, one for the category, in 0..1.
+
+    Attributes:
+      mirror: whether features are the same left and right.
+    """
 
     features: int
     hidden: int
@@ -69,17 +75,22 @@ class FeatureField(nn.Module):
 
     @nn.compact
     def __call__(self, points: Float[Array, "*n 3"]) -> Float[Array, "*n c"]:
-        network = _network(self, features=self.features, mirror=self.mirror)
+        network = _network(self, features=self.features)
         return nn.sigmoid(network(points))
 
 
 class TextureField(nn.Module):
-    """Albedo of a surface point, given the appearance vector of its image; 0..1, symmetric."""
+    """Albedo of a surface point, given the appearance vector of its image; 0..1.
+
+    Attributes:
+      mirror: whether the albedo is the same left and right.
+    """
 
     hidden: int
     num_layers: int
     num_frequencies: int
     grid_scale: float
+    mirror: bool
 
     @nn.compact
     def __call__(
@@ -88,25 +99,28 @@ class TextureField(nn.Module):
         appearance: Float[Array, "b c"],
         image: Int[Array, "*n"],
     ) -> Float[Array, "*n 3"]:
-        network = _network(self, features=3, mirror=True)
+        network = _network(self, features=3)
         return nn.sigmoid(network(points, appearance, image))
 
 
 class DeformationField(nn.Module):
     """Offset of a vertex of the prior shape, given the shape vector of its image, world units.
 
-    The offset is a function of (|x|, y, z), so its x part shifts both sides the same way instead of
-    mirroring (a quirk of the original, kept: bodies do bend sideways).
+    Attributes:
+      mirror: whether both sides move the same way. The offset is then a function of (|x|, y, z), so
+        its x part shifts them together instead of mirroring (a quirk of the original, kept: bodies
+        do bend sideways).
     """
 
     hidden: int
     num_layers: int
     num_frequencies: int
     grid_scale: float
+    mirror: bool
 
     @nn.compact
     def __call__(
         self, verts: Float[Array, "v 3"], shape_feature: Float[Array, "b c"]
     ) -> Float[Array, "b v 3"]:
-        network = _network(self, features=3, mirror=True)
+        network = _network(self, features=3)
         return 0.1 * network(verts, shape_feature)

@@ -57,8 +57,9 @@ class TokenEncoder(nn.Module):
 class SilhouetteHead(nn.Module):
     """Where the animal is, from tokens and pixels: what poses are refined against.
 
-    Not in the original. Each token is joined by the pixels under it, convolutions look at its
-    surroundings, and each result is spread over the token's pixels.
+    Not in the original. Each token is joined by the pixels under it and looks at its surroundings;
+    the result is spread over cells of 2 x 2 pixels, which look at theirs. A leg is narrower than a
+    token: without the second half it is found half as well.
     """
 
     hidden: int
@@ -76,25 +77,50 @@ class SilhouetteHead(nn.Module):
           dropout_key: in training; a few hundred photographs are soon known by heart.
 
         Raises:
-          ValueError: unless the tokens divide the image evenly.
+          ValueError: unless each token covers an even number of pixels along a side.
         """
-        b, t = tokens.shape[:2]
-        side = image.shape[1] // t
-        if image.shape[1] != t * side:
+        side, rest = divmod(image.shape[1], tokens.shape[1])
+        if rest or side % 2:
             raise ValueError(
-                f"image: expected a side that is a multiple of the {t} tokens along it, got "
-                f"{image.shape[1]} px; choose another data.image_size or --token_grid"
+                f"image: expected a side that is an even multiple of the {tokens.shape[1]} tokens "
+                f"along it, got {image.shape[1]} px; choose another data.image_size or --token_grid"
             )
-        pixels = image.reshape(b, t, side, t, side, 3).swapaxes(2, 3).reshape(b, t, t, -1)
-        x = jnp.concatenate([tokens, pixels - 0.5], axis=-1)
+        pixels = image - 0.5
+        x = jnp.concatenate([tokens, _space_to_depth(pixels, side)], axis=-1)
         x = nn.Dropout(0.2, deterministic=dropout_key is None)(x, rng=dropout_key)
-        x = nn.gelu(nn.Dense(self.hidden, name="input")(x))
+        x = nn.gelu(nn.Dense(self.hidden, name="token_in")(x))
         for i in (1, 2):
-            h = nn.LayerNorm(epsilon=1e-5, name=f"norm_{i}")(x)
-            x = x + nn.gelu(nn.Conv(self.hidden, (3, 3), name=f"conv_{i}")(h))
-        x = nn.Dense(side * side, name="output")(nn.LayerNorm(epsilon=1e-5, name="norm_out")(x))
-        x = x.reshape(b, t, t, side, side).swapaxes(2, 3)
-        return x.reshape(b, t * side, t * side, 1)
+            x = _ConvBlock(self.hidden, name=f"token_{i}")(x)
+        fine, cells = self.hidden // 2, side // 2
+        x = nn.Dense(cells * cells * fine, name="spread")(nn.LayerNorm(epsilon=1e-5)(x))
+        x = _depth_to_space(x, cells)
+        x = nn.gelu(x + nn.Conv(fine, (3, 3), name="cell_in")(_space_to_depth(pixels, 2)))
+        for i in (1, 2):
+            x = _ConvBlock(fine, name=f"cell_{i}")(x)
+        x = nn.Dense(4, name="output")(nn.LayerNorm(epsilon=1e-5)(x))
+        return _depth_to_space(x, 2)
+
+
+class _ConvBlock(nn.Module):
+    features: int
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b h w c"]:
+        return x + nn.gelu(nn.Conv(self.features, (3, 3))(nn.LayerNorm(epsilon=1e-5)(x)))
+
+
+def _space_to_depth(x: Float[Array, "b hs ws c"], side: int) -> Float[Array, "b h w d"]:
+    """Squares of pixels as channels."""
+    b, h, w, c = x.shape
+    x = x.reshape(b, h // side, side, w // side, side, c).swapaxes(2, 3)
+    return x.reshape(b, h // side, w // side, -1)
+
+
+def _depth_to_space(x: Float[Array, "b h w d"], side: int) -> Float[Array, "b hs ws c"]:
+    """The inverse of `_space_to_depth`."""
+    b, h, w, d = x.shape
+    x = x.reshape(b, h, w, side, side, d // side**2).swapaxes(2, 3)
+    return x.reshape(b, h * side, w * side, -1)
 
 
 class LightHead(nn.Module):

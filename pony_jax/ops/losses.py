@@ -92,6 +92,25 @@ def feature_loss(
     return _image_mean((pred - target) ** 2 * overlap)
 
 
+def flow_loss(
+    pred: Float[Array, "p h w 2"], target: Float[Array, "p h w 2"], overlap: Float[Array, "p h w 1"]
+) -> Float[Array, " p"]:
+    """Squared error of optical flow from each frame to the next, a mean over the overlap.
+
+    Unlike the terms of images, it does not count the pixels outside. A pair of frames whose target
+    exceeds 0.5 anywhere in the overlap counts nothing: such flow is rarely right.
+
+    Args:
+      pred: in units of half an image, x right, y down (`render.render_flow`).
+      target: the same, estimated from the photographs.
+      overlap: of the first frame of each pair (`overlap_mask`).
+    """
+    too_large = jnp.any((jnp.abs(target) > 0.5) & (overlap > 0), axis=(1, 2, 3))
+    error = jnp.sum((pred - target) ** 2 * overlap, axis=(1, 2, 3))
+    size = pred.shape[-1] * jnp.sum(overlap, axis=(1, 2, 3))
+    return jnp.where(too_large, 0.0, error / jnp.maximum(size, 1.0))
+
+
 def hypothesis_score_loss(
     score: Float[Array, " b"], target: Float[Array, " b"]
 ) -> Float[Array, " b"]:

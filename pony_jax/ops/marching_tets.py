@@ -2,7 +2,6 @@
 
 import jax.numpy as jnp
 import numpy as np
-from jax import lax
 from jaxtyping import Array, Bool, Float, Int
 
 from pony_jax.ops.mesh import Mesh
@@ -34,7 +33,7 @@ _TRIANGLES = np.array(
 _TRIANGLE_COUNT = np.array([0, 1, 1, 2, 1, 2, 2, 1, 1, 2, 2, 1, 2, 1, 1, 0], np.int32)
 
 
-def _compact(flags: Bool[Array, " n"], capacity: int) -> tuple[Int[Array, " n"], Int[Array, " c"]]:
+def compact(flags: Bool[Array, " n"], capacity: int) -> tuple[Int[Array, " n"], Int[Array, " c"]]:
     """Inclusive prefix sum of `flags`, and the positions of its first `capacity` true entries.
 
     Positions past the last true entry are n. A search in the prefix sum costs c log n gathers,
@@ -71,7 +70,7 @@ def marching_tets(
     inside = sdf > 0
     edge_a, edge_b = grid.edges.T
     crossing = inside[edge_a] != inside[edge_b]
-    vert_of_edge, edge = _compact(crossing, max_verts)
+    vert_of_edge, edge = compact(crossing, max_verts)
     vert_count = vert_of_edge[-1]
     edge = jnp.minimum(edge, len(grid.edges) - 1)
     a, b = jnp.asarray(grid.edges)[edge].T
@@ -80,35 +79,36 @@ def marching_tets(
     weight_b = s_a / jnp.where(used, s_a - s_b, 1.0)
     positions = jnp.where(used, verts[a] + (verts[b] - verts[a]) * weight_b, 0.0)
 
-    faces, face_count = _faces(inside, vert_of_edge, grid, max_verts, max_faces)
-    return Mesh(positions, faces, vert_count, face_count)
-
-
-def _faces(
-    inside: Bool[Array, " n"],
-    vert_of_edge: Int[Array, " e"],
-    grid: TetGrid,
-    max_verts: int,
-    max_faces: int,
-) -> tuple[Int[Array, "f 3"], Int[Array, ""]]:
     case = jnp.sum(inside[grid.tets] * np.array([1, 2, 4, 8], np.int32), axis=-1)
+    tet, edge_in_tet, face_count = triangulate(case, max_faces)
+    edge_of_face = jnp.take_along_axis(jnp.asarray(grid.tet_edges)[tet], edge_in_tet, axis=-1)
+    faces = vert_of_edge[edge_of_face] - 1
+    # A face whose vertex did not fit is padding too: the counts tell, nothing points nowhere.
+    complete = jnp.all(faces < max_verts, axis=-1) & (jnp.arange(max_faces) < face_count)
+    return Mesh(positions, jnp.where(complete[:, None], faces, -1), vert_count, face_count)
+
+
+def triangulate(
+    case: Int[Array, " t"], max_faces: int
+) -> tuple[Int[Array, " f"], Int[Array, "f 3"], Int[Array, ""]]:
+    """The triangles of tetrahedra of known occupancy (bit i: corner i inside).
+
+    Returns:
+      Of each triangle its tetrahedron and that one's edges (rows of `TET_EDGES`) that its corners
+      lie on, both meaningless beyond the last triangle; and the number of triangles wanted.
+    """
     triangles = jnp.asarray(_TRIANGLE_COUNT)[case]
-    prefix_one, tets_one = _compact(triangles == 1, max_faces)
-    prefix_two, tets_two = _compact(triangles == 2, (max_faces + 1) // 2)
+    prefix_one, tets_one = compact(triangles == 1, max_faces)
+    prefix_two, tets_two = compact(triangles == 2, (max_faces + 1) // 2)
     ones, twos = prefix_one[-1], prefix_two[-1]
-    face_count = ones + 2 * twos
 
     face = jnp.arange(max_faces)
     rest = jnp.clip(face - ones, 0)  # position among the triangles of two-triangle tetrahedra
     second = jnp.where(face < ones, 0, rest % 2)
     tet = jnp.where(face < ones, tets_one, tets_two[jnp.minimum(rest // 2, len(tets_two) - 1)])
-    tet = jnp.minimum(tet, len(grid.tets) - 1)
-    edge_in_tet = jnp.asarray(_TRIANGLES)[case[tet], second]
-    edge = jnp.take_along_axis(jnp.asarray(grid.tet_edges)[tet], edge_in_tet, axis=-1)
-    faces = vert_of_edge[edge] - 1
-    # A face whose vertex did not fit is padding too: the counts tell, nothing points nowhere.
-    complete = jnp.all(faces < max_verts, axis=-1) & (face < face_count)
-    return lax.stop_gradient(jnp.where(complete[:, None], faces, -1)), face_count
+    tet = jnp.minimum(tet, len(case) - 1)
+    edge_in_tet = jnp.maximum(jnp.asarray(_TRIANGLES)[case[tet], second], 0)
+    return tet, edge_in_tet, ones + 2 * twos
 
 
 def sign_change_edges(sdf: Float[Array, " n"], grid: TetGrid) -> Bool[Array, " e"]:

@@ -1,7 +1,8 @@
-"""A tetrahedral grid: a body-centred cubic lattice that fills a box exactly."""
+"""Tetrahedral grids: tables of any grid, and a body-centred cubic lattice that fills a box."""
 
 import dataclasses
 import functools
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -40,17 +41,33 @@ def grid_from_tets(verts: Float[np.ndarray, "n 3"], tets: Int[np.ndarray, "t 4"]
     )
 
 
-@functools.cache
-def lattice_grid(resolution: int, extent: tuple[float, float, float]) -> TetGrid:
-    """A body-centred cubic lattice in a box centred on the origin.
+class Lattice(NamedTuple):
+    """A body-centred cubic lattice in a box centred on the origin: corners and centres of cubes.
 
-    Layers of vertices alternate between cube corners and cube centres. Every face that two cubes
-    share gives four tetrahedra around the line between their centres; a face on the boundary gives
-    two, so the box is filled without gaps and the grid is its own mirror image in each axis up to
-    the diagonals of boundary faces.
+    Cell (i, j, k) stands for a cube's lowest corner and its centre; the cells at the upper ends
+    have a corner only. Vertices are numbered cell by cell, k fastest, corner before centre.
+
+    Attributes:
+      num_cubes: along x, y, z.
+      side: of a cube, world units.
+    """
+
+    num_cubes: tuple[int, int, int]
+    side: float
+
+    @property
+    def num_cells(self) -> tuple[int, int, int]:
+        """One more than cubes: the last layer of corners has no cube above it."""
+        x, y, z = self.num_cubes
+        return x + 1, y + 1, z + 1
+
+
+def box_lattice(resolution: int, extent: tuple[float, float, float]) -> Lattice:
+    """The lattice for a box.
 
     Args:
-      resolution: number of lattice layers along the longest side; even, at least 2.
+      resolution: number of layers (corners and centres alternate) along the longest side; even, at
+        least 2.
       extent: full side lengths of the box (x, y, z), world units. Each is rounded to a whole number
         of cubes, at least one.
 
@@ -62,35 +79,57 @@ def lattice_grid(resolution: int, extent: tuple[float, float, float]) -> TetGrid
     if min(extent) <= 0:
         raise ValueError(f"grid extent: expected three positive lengths, got {extent}")
     side = 2 * max(extent) / resolution
-    cells = np.maximum(np.rint(np.array(extent) / side), 1).astype(int)
+    return Lattice(tuple(max(round(length / side), 1) for length in extent), side)
 
-    def lattice(shape: np.ndarray, first: float) -> tuple[np.ndarray, np.ndarray]:
-        index = np.stack(np.meshgrid(*map(np.arange, shape), indexing="ij"), axis=-1)
-        return (index.reshape(-1, 3) + first - cells / 2) * side, index
 
-    corners, _ = lattice(cells + 1, 0.0)
-    centres, _ = lattice(cells, 0.5)
-    corner_id = np.arange(len(corners)).reshape(cells + 1)
-    centre_id = np.arange(len(centres)).reshape(cells) + len(corners)
+@functools.cache
+def lattice_grid(lattice: Lattice) -> TetGrid:
+    """The tetrahedra of a lattice: four around the line between the centres of adjacent cubes.
 
+    They fill the box up to its outermost centres, and between those up to its faces. They come cell
+    by cell (that of the lower centre), then by axis x, y, z, then around the line.
+    """
+    exists = np.ones((*lattice.num_cells, 2), bool)
+    for axis in range(3):
+        np.moveaxis(exists, axis, 0)[-1, ..., 1] = False
+    number = np.where(exists, np.cumsum(exists).reshape(exists.shape) - 1, -1)
+    number = np.pad(number, [(0, 1)] * 3 + [(0, 0)], constant_values=-1)
+    near = np.argwhere(exists[..., 1])[:, None] + LOCAL_POINTS[:, :3]
+    near = number[near[..., 0], near[..., 1], near[..., 2], LOCAL_POINTS[:, 3]]
+    tets = near[:, LOCAL_TETS].reshape(-1, 4)
+
+    points = np.argwhere(exists)
+    middle = np.array(lattice.num_cubes) / 2
+    verts = (points[:, :3] + points[:, 3:] / 2 - middle) * lattice.side
+    return grid_from_tets(verts, tets[np.all(tets >= 0, axis=-1)])
+
+
+# The twelve vertices that the edges and tetrahedra of a cell touch, in the order of their numbers:
+# steps along x, y, z to the vertex's own cell, and whether it is a corner (0) or a centre (1).
+LOCAL_POINTS = np.array(
+    sorted(
+        [(*corner, 0) for corner in np.ndindex(2, 2, 2)]
+        + [(0, 0, 0, 1), (1, 0, 0, 1), (0, 1, 0, 1), (0, 0, 1, 1)]
+    )
+)
+
+
+def _local_tets() -> Int[np.ndarray, "12 4"]:
+    """The tetrahedra between a cell's centre and the next centres, as rows of `LOCAL_POINTS`."""
+    row = {tuple(point): i for i, point in enumerate(LOCAL_POINTS)}
     tets = []
     for axis in range(3):
-        # Ids of the faces orthogonal to `axis`, as [layer, u, v] with the axis in front.
-        corner = np.moveaxis(corner_id, axis, 0)
-        centre = np.moveaxis(centre_id, axis, 0)
-        quad = [
-            corner[:, du : du + centre.shape[1], dv : dv + centre.shape[2]]
-            for du, dv in ((0, 0), (1, 0), (1, 1), (0, 1))
-        ]
-        for k in range(4):
-            tets.append([centre[:-1], centre[1:], quad[k][1:-1], quad[(k + 1) % 4][1:-1]])
-        for apex, face in ((centre[0], 0), (centre[-1], -1)):
-            a, b, c, d = (corner_ids[face] for corner_ids in quad)
-            tets += [[apex, a, b, c], [apex, a, c, d]]
-    tets = np.concatenate([np.stack(t, axis=-1).reshape(-1, 4) for t in tets])
-
-    verts = np.concatenate([corners, centres])
-    p = verts[tets]
-    flipped = np.linalg.det(p[:, 1:] - p[:, :1]) < 0
+        step = np.eye(3, dtype=int)
+        square = np.array([(0, 0), (1, 0), (1, 1), (0, 1)]) @ np.delete(step, axis, axis=0)
+        around = [row[*(step[axis] + corner), 0] for corner in square]
+        line = row[0, 0, 0, 1], row[*step[axis], 1]
+        tets += [(*line, around[i], around[(i + 1) % 4]) for i in range(4)]
+    tets = np.array(tets)
+    position = LOCAL_POINTS[:, :3] + LOCAL_POINTS[:, 3:] / 2
+    corners = position[tets]
+    flipped = np.linalg.det(corners[:, 1:] - corners[:, :1]) < 0
     tets[flipped] = tets[flipped][:, [0, 1, 3, 2]]
-    return grid_from_tets(verts, tets)
+    return tets
+
+
+LOCAL_TETS = _local_tets()

@@ -14,7 +14,7 @@ from pony_jax.data.pipeline import Split, TrainingBatches, evaluation_batches
 from pony_jax.evaluation.panel import draw_panel
 from pony_jax.evaluation.predictor import Predictor
 from pony_jax.evaluation.protocol import evaluate_split
-from pony_jax.model import Capacities, Pony, Stage, build_model
+from pony_jax.model import NO_CAPACITIES, Pony, Stage, build_model
 from pony_jax.training.checkpoints import Checkpoints, Progress, open_workdir
 from pony_jax.training.datasets import load_train_and_test
 from pony_jax.training.environment import prepare_process, retire_freed_memory
@@ -100,7 +100,7 @@ def _start_or_resume(
         if config.start.from_run:
             state = warm_start(state, config)
             say(f"starts from {config.start.from_run}, with step {int(state.step)}")
-        return state, Progress(token_shape, Capacities(0, 0, 0), 0.0)
+        return state, Progress(token_shape, NO_CAPACITIES, 0.0)
     state = checkpoints.restore(jax.eval_shape(init))
     say(f"goes on with step {int(state.step)}")
     return state, checkpoints.read_progress()
@@ -123,7 +123,7 @@ class _Observer:
         self._test_split = test_split
         self._logs = logs
         self._stopwatch = stopwatch
-        self._predictor = Predictor(model, Capacities(0, 0, 0))
+        self._predictor = Predictor(model, NO_CAPACITIES)
         # The panel shows the same images every time.
         self._panel_batch = next(evaluation_batches(test_split, config.data.batch_size))
         self._minutes_left = sorted(

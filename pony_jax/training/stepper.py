@@ -138,7 +138,10 @@ def describe_stage(stage: Stage) -> str:
 
 
 def _describe(sizes: Capacities) -> str:
-    return f"{sizes.verts:,} vertices, {sizes.faces:,} faces, {sizes.pixels:,} pixels"
+    return (
+        f"{sizes.verts:,} vertices, {sizes.faces:,} faces, {sizes.pixels:,} pixels, "
+        f"{sizes.blocks:,} blocks, {sizes.points:,} grid points"
+    )
 
 
 def _describe_not_finite(step: int, report: Report) -> str:

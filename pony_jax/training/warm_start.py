@@ -15,13 +15,17 @@ _MEANING = (
     "sdf_start",
     "sdf_constant",
     "ellipsoid",
+    "sdf_mirror",
     "feature_mirror",
+    "texture_mirror",
+    "deformation_mirror",
     "articulation_features",
     "num_body_bones",
     "num_legs",
     "num_leg_bones",
     "body_bones_from",
     "hypotheses",
+    "viewpoint_tokens",
 )
 
 

@@ -133,3 +133,12 @@ def test_folders_of_the_original(tmp_path):
     found[0].box_path.write_text("1 2 3")
     with pytest.raises(photographs.BadPhotographError, match=r"expected 8 numbers .* found 3"):
         photographs.read_crop(found[0])
+
+
+def test_boxes_are_read_as_the_original_reads_them(golden_case, tmp_path):
+    case = golden_case("model_07_data", "boxtxt")
+    path = tmp_path / "a_box.txt"
+    for text, expected in zip(case["in/text"], case["out"], strict=True):
+        path.write_text(text)
+        photograph = photographs.Photograph("a", "train", path, path, path)
+        np.testing.assert_array_equal(photographs._read_box(photograph), expected)

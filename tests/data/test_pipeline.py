@@ -180,6 +180,42 @@ def test_valid_extent_matches_the_original(golden):
             np.testing.assert_array_equal(rows[:, None] & columns, expected)
 
 
+@pytest.mark.parametrize("mirrored", [False, True])
+@pytest.mark.parametrize("item", range(5))
+def test_examples_equal_the_original(golden_case, equals_original, item, mirrored):
+    """From files to a batch, as the original's data set, which repeats frames (a quirk)."""
+    arrays = golden_case("model_07_data", f"ds_single/item{item}_flip{int(mirrored)}")
+    source = golden_case("model_07_data", "ds")
+    stem = f"in/seq{arrays['seq_idx'][0]}_frame{arrays['frame_idx'][0]}"
+    unread = {
+        "feature": np.zeros((8, 8, 16), np.uint8),
+        "patch_key": np.zeros((4, 4, 3), np.float16),
+        "patch_out": np.zeros((4, 4, 3), np.float16),
+    }
+    example = {
+        "id": b"photo",
+        "image": schema.encode_png(source[f"{stem}/rgb"]),
+        "mask": schema.encode_png(source[f"{stem}/mask"][..., None]),
+        "box": source[f"{stem}/box"],
+        **unread,
+        "flip": unread,
+    }
+    size = source["cfg"]["in_image_size"]
+    decoded = pipeline._decode(example, size)
+    del decoded["id"]
+    stacked = {name: np.asarray(value)[None] for name, value in decoded.items()}
+    split = pipeline.Split(**stacked, index=np.zeros(1, int), ids=("photo",), skipped=0)
+    batch = split.gather(np.zeros(1, int), np.array([mirrored]))
+    image = np.moveaxis(arrays["images"], 1, -1)
+    equals_original("image", batch["image"], image, 1e-6)
+    mask = arrays["masks"][:, 0] > 0.9
+    equals_original("mask", batch["mask"][..., 0], mask, 0.0)
+    equals_original("valid", batch["valid"][..., 0], arrays["mask_valid"], 0.0)
+    # Distances are kept in float16, which is good to 2^-11 of them.
+    distances = np.concatenate([batch["distance_inside"], batch["distance_outside"]], axis=-1)
+    equals_original("distance", size * distances, np.moveaxis(arrays["mask_dt"], 1, -1), 5e-4)
+
+
 def test_feature_resize_is_bilinear_with_half_pixel_centres():
     ramp = np.arange(0, 80, 10, dtype=np.uint8)
     feature = np.broadcast_to(ramp[None, :, None], (8, 8, 2))

@@ -15,7 +15,7 @@ import numpy as np
 # Regular expressions of the arrays to keep, matched from the start of their names.
 SUBSET = {
     "model_01_networks": ["harmonic_", "mlp_", "coord_", "encoder32/", "arti_"],
-    "model_02_dmtet": ["gridown/", "marchown_", "zeros_own/", "eikonal/", r"sdf_[\w.]+_sym1/"],
+    "model_02_dmtet": ["gridown/", "marchown_", "zeros_own/", "eikonal/", r"sdf_[\w.]+_sym[01]/"],
     "model_03_skinning": [
         "shape/",
         "euler/",
@@ -42,8 +42,9 @@ SUBSET = {
         "light",
         "shade/",
         "shade_two1_light1_tex1/",
+        "scale/",
     ],
-    "model_07_data": ["dt", "validmask", "flipbox/", "boxtxt/", "feat"],
+    "model_07_data": ["dt", "validmask", "boxtxt/", "ds/", r"ds_single/item[03]_"],
     "model_07_losses": ["rec_single/", "rec_nodino/", "fwd_mid/", "decay/"],
     "model_08_keypoints": [""],
 }

@@ -22,9 +22,6 @@ needs_golden = pytest.mark.skipif(not CHECKPOINT.exists(), reason="needs the ful
 
 HORSE = {  # the least that a file of the original must say
     "init_sdf": "ellipsoid",
-    "sym_prior_shape": True,
-    "sym_texture": True,
-    "sym_deform": True,
     "enable_deform": True,
     "enable_articulation": True,
     "enable_lighting": True,
@@ -90,6 +87,16 @@ def test_starts_of_the_original(init_sdf, start, constant):
     assert (config.model.sdf_start, config.model.sdf_constant) == (start, constant)
 
 
+@pytest.mark.parametrize("symmetric", [True, False, None])
+def test_symmetries_of_the_original(symmetric):
+    """A file that does not say means no."""
+    names = ("sym_prior_shape", "sym_dino", "sym_texture", "sym_deform")
+    settings = HORSE | dict.fromkeys(names, symmetric)
+    model = original_config(settings, base.get_config(), 1000.0).model
+    ours = ("sdf_mirror", "feature_mirror", "texture_mirror", "deformation_mirror")
+    assert [model[key] for key in ours] == [bool(symmetric)] * 4
+
+
 def test_articulation_of_the_original():
     settings = {k: v for k, v in HORSE.items() if not k.startswith("articulation_")}
     model = original_config(settings, base.get_config(), 1000.0).model
@@ -114,23 +121,97 @@ def test_settings_become_shares_of_the_run():
     schedule = config.schedule
     assert schedule.articulation_from * 120 == pytest.approx(8)
     assert schedule.deformation_from * 120 == pytest.approx(80)
-    assert schedule.articulation_loss_from == 1.0  # never
+    del settings["attach_legs_to_body_epochs"]
+    again = original_config(settings, base.get_config(), 1000.0)
+    assert again.schedule.attach_legs_from == 1.0  # never
+    assert schedule.articulation_loss_from == 0.0  # the original's default, of this key alone
     assert schedule.uniform_until * config.num_steps == pytest.approx(2000)
     assert schedule.max_gain_at * config.num_steps == pytest.approx(100_000)
     assert (config.model.samples, config.model.max_angle_deg) == (4, 60.0)
+
+
+def test_settings_that_are_left_out_have_the_defaults_of_the_original():
+    """The least of a file: what its networks and its model take where a key is absent."""
+    least = {k: HORSE[k] for k in ("enable_deform", "enable_articulation", "enable_lighting")}
+    config = original_config(least, base.get_config(), 1000.0)
+    wanted = {
+        "model.grid_scale": 5.0,
+        "model.grid_extent": (5.0, 5.0, 5.0),
+        "model.coarse_resolution": 128,
+        "model.fine_resolution": 256,
+        "model.jitter": 0.0,
+        "model.hidden": 64,
+        "model.latent": 256,
+        "model.sdf_start": "constant",
+        "model.sdf_layers": 5,
+        "model.feature_dim": 64,
+        "model.texture_layers": 5,
+        "model.texture_frequencies": 10,
+        "model.deformation_layers": 5,
+        "model.num_body_bones": 4,
+        "model.num_legs": 0,
+        "model.body_bones_from": "z_minmax",
+        "model.articulation_multiplier": 1.0,
+        "model.skinning_temperature": 1.0,
+        "model.hypotheses": "euler_angle",
+        "model.viewpoint_tokens": "patch_key",
+        "model.background": "black",
+        "model.samples": 1,
+        "model.max_shift_xy": 1.0,
+        "data.image_size": 128,
+        "data.batch_size": 64,
+        "data.mirror_probability": 0.0,
+        "schedule.articulation_from": 1.0,
+        "schedule.deformation_from": 1.0,
+        "schedule.articulation_loss_from": 0.0,
+        "schedule.fine_grid_from": 0.0,
+    }
+    flat = {f"{a}.{b}": v for a in ("model", "data", "schedule") for b, v in config[a].items()}
+    assert {key: flat[key] for key in wanted} == wanted
+
+
+def test_the_prior_learns_at_the_rate_of_the_rest_unless_it_has_its_own():
+    as_text = {"lr": "3e-4", "prior_lr": "1e-3"}  # what YAML makes of numbers without a point
+    for settings, prior in [({"lr": 3e-4}, 3e-4), (as_text, 1e-3)]:
+        optimizer = original_config(HORSE | settings, base.get_config(), 1000.0).optimizer
+        assert (optimizer.instance_learning_rate, optimizer.prior_learning_rate) == (3e-4, prior)
+
+
+def test_words_of_the_original():
+    settings = HORSE | {"pose_arch": "encoder_dino_patch_out", "background_mode": "white"}
+    model = original_config(settings, base.get_config(), 1000.0).model
+    assert (model.viewpoint_tokens, model.background) == ("patch_out", "white")
 
 
 @pytest.mark.parametrize(
     ("name", "value", "message"),
     [
         ("init_sdf", "cube", r"init_sdf: expected ellipsoid, sphere, a number or nothing, got"),
-        ("sym_texture", False, r"sym_texture False \(only True is built here\)"),
+        ("enable_lighting", False, r"enable_lighting False \(only True is built here\)"),
         ("background_mode", "input", r"background_mode 'input' \(only 'none'"),
+        ("pose_arch", "cnn", r"pose_arch 'cnn' \(only 'encoder_dino_patch_key', "),
+        (
+            "mlp_hidden_size",
+            "big",
+            r"setting mlp_hidden_size: expected a value of type int, got 'big'",
+        ),
+        ("deform_epochs", 8, r"setting deform_epochs: expected \[first, last\], got 8"),
+        ("use_scheduler", True, r"use_scheduler True \(only False is built here\)"),
+        ("sdf_bce_reg_loss_weight", 0.1, r"sdf_bce_reg_loss_weight 0.1 \(only 0.0 is"),
     ],
 )
 def test_settings_that_are_not_built_raise(name, value, message):
     with pytest.raises(CheckpointError, match=message):
         original_config(HORSE | {name: value}, base.get_config(), 1000.0)
+
+
+def test_a_falling_eikonal_weight_raises():
+    name = "sdf_gradient_reg_loss"
+    settings = HORSE | {"sdf_reg_decay_start_iter": 10_000, f"{name}_weight": 0.01}
+    with pytest.raises(CheckpointError, match=f"{name}_min_weight below the weight"):
+        original_config(settings, base.get_config(), 1000.0)
+    settings[f"{name}_min_weight"] = 0.01  # as in every file of the original
+    assert original_config(settings, base.get_config(), 1000.0).loss.eikonal == 0.01
 
 
 def test_yaml_settings_are_read(tmp_path):

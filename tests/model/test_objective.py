@@ -90,3 +90,52 @@ def test_terms_and_gradients_equal_the_original(golden_case, equals_original, na
     for key, gradient in gradients.items():
         if f"g/in/{key}" in case:
             equals_original(f"gradient of {key}", gradient, case[f"g/in/{key}"], 1e-5)
+
+
+def test_terms_of_clips_equal_the_original(golden_case, equals_original):
+    """Frames count like images; flow counts where both frames chose the same hypothesis."""
+    case = golden_case("model_07_losses", "fwd_flow")
+    cfg = case["cfg"]
+    size, clips, frames = cfg["out_image_size"], cfg["B"], cfg["F"]
+
+    def merged(name):
+        return jnp.asarray(case[name].reshape(clips * frames, *case[name].shape[2:]))
+
+    distance = jnp.moveaxis(merged("in/mask_dt_px"), 1, -1) / cfg["in_image_size"]
+    batch = {
+        "image": images(case["in/input_image"], size),
+        "mask": (merged("in/mask_raw")[:, 0, ..., None] > 0.9).astype(jnp.float32),
+        "valid": merged("in/mask_valid")[..., None],
+        "distance_inside": distance[..., :1],
+        "distance_outside": distance[..., 1:],
+        "feature": images(case["in/dino_feat_im"][:, :, : cfg["dino_feature_recon_dim"]], size),
+    }
+    importance = jnp.asarray(case["in/rot_prob"]) * cfg["num_pose_hypos"]
+    chosen = case["in/rot_idx"].reshape(clips, frames)
+    same = (chosen[:, 1:] == chosen[:, :-1]).reshape(-1)
+    flow_target = images(case["in/flow_gt"], size)
+
+    @jax.jit
+    def run(shaded, feature, flow):
+        shaded, feature = (jnp.moveaxis(x, 1, -1) for x in (shaded, feature))
+        rendered = Rendered(shaded[..., :3], shaded[..., 3:], feature)
+        terms = {k: v * importance for k, v in image_losses(rendered, batch).items()}
+        overlap = losses.overlap_mask(rendered.alpha, batch["mask"], batch["valid"])
+        first = np.arange(clips * frames).reshape(clips, frames)[:, :-1].reshape(-1)
+        per_pair = losses.flow_loss(jnp.moveaxis(flow[first], 1, -1), flow_target, overlap[first])
+        terms["flow"] = per_pair * importance[first] * same
+        return {k: jnp.mean(v) for k, v in terms.items()}
+
+    names = TERMS | {"flow": "flow"}
+    inputs = (jnp.asarray(case[f"in/{k}"]) for k in ("shaded", "dino_pred", "flow_pred"))
+    metrics = run(*inputs)
+    metrics.pop("mask_pyramid")  # not in the original
+    assert metrics["flow"] > 0
+    for ours, metric in metrics.items():
+        equals_original(ours, metric, case[f"metric/{names[ours]}_loss"], 1e-5)
+    gradient = jax.grad(
+        lambda flow: (
+            cfg["flow_loss_weight"] * run(case["in/shaded"], case["in/dino_pred"], flow)["flow"]
+        )
+    )(jnp.asarray(case["in/flow_pred"]))
+    equals_original("gradient of flow_pred", gradient, case["g/in/flow_pred"], 1e-5)

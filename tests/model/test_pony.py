@@ -10,10 +10,15 @@ import pytest
 
 from configs import horse
 from pony_jax.model import Capacities, Pony, Stage, build_model
-from pony_jax.model.render import composite, find_surface, render_silhouette
+from pony_jax.model.render import (
+    background_image,
+    composite,
+    find_surface,
+    render_silhouette,
+)
 from pony_jax.ops.losses import mask_loss
 
-STAGE = Stage(16, True, True, True, Capacities(verts=1024, faces=2048, pixels=1024))
+STAGE = Stage(16, True, True, True, Capacities(1024, 2048, 1024, 256, 512))
 
 
 @pytest.fixture(scope="module")
@@ -56,10 +61,23 @@ def test_every_kind_of_viewpoint_gives_cameras(kind, batch):
         assert jnp.all(rotation[:, 2, 2] >= np.cos(np.deg2rad(10.1)))
 
 
+@pytest.mark.parametrize("tokens", ["patch_key", "patch_out"])
+def test_viewpoints_are_read_from_the_tokens_that_the_setting_names(tokens, batch):
+    config = horse.get_config("test")
+    config.model.viewpoint_tokens = tokens
+    model = build_model(config, (8, 6))
+    params = model.instance.init(jax.random.key(0), batch[tokens], method="viewpoint")["params"]
+    params["viewpoint_head"]["conv_1"]["kernel"] += 0.1
+    seen = model._hypotheses({"instance": params}, batch).logits
+    for name in ("patch_key", "patch_out"):
+        other = model._hypotheses({"instance": params}, batch | {name: -batch[name]}).logits
+        assert np.array_equal(seen, other) == (name != tokens)
+
+
 @pytest.fixture(scope="module")
 def target(model, params, batch) -> jax.Array:
     """Silhouettes of the animals in other poses than the networks read off the images."""
-    rest = model._prior_shape(params, STAGE)
+    rest = model._prior_shape(params, STAGE).mesh
     rig = model._rig(params, batch, rest, STAGE)
     hypotheses = model._hypotheses(params, batch)
     camera = model._chosen_camera(hypotheses, jnp.zeros(2, jnp.int32))
@@ -70,7 +88,7 @@ def target(model, params, batch) -> jax.Array:
 
 @pytest.mark.slow
 def test_refinement_brings_the_pose_nearer_to_the_silhouette(model, params, batch, target):
-    rest = model._prior_shape(params, STAGE)
+    rest = model._prior_shape(params, STAGE).mesh
     rig = model._rig(params, batch, rest, STAGE)
     camera = model._chosen_camera(model._hypotheses(params, batch), jnp.zeros(2, jnp.int32))
 
@@ -81,7 +99,7 @@ def test_refinement_brings_the_pose_nearer_to_the_silhouette(model, params, batc
         return mask_loss(alpha, target, jnp.ones_like(target))
 
     start = jnp.zeros((2, 20, 3))
-    angles, moved = jax.jit(model._refine, static_argnums=4)(rig, start, camera, target, STAGE)
+    angles, moved = jax.jit(model._refine_pose, static_argnums=4)(rig, start, camera, target, STAGE)
     before, after = errors(start, camera), errors(angles, moved)
     # Silhouettes of this very animal can be met; most of the error must go in every image.
     assert np.all(after < 0.5 * before)
@@ -90,12 +108,42 @@ def test_refinement_brings_the_pose_nearer_to_the_silhouette(model, params, batc
 
 
 @pytest.mark.slow
+def test_refinement_brings_colours_nearer_to_the_photograph(model, params, batch):
+    hypotheses = model._hypotheses(params, batch)
+    camera = model._chosen_camera(hypotheses, jnp.zeros(2, jnp.int32))
+    rest = model._prior_shape(params, STAGE).mesh
+    verts = jnp.broadcast_to(rest.verts, (2, *rest.verts.shape))
+    visible = model._find_surface(verts, rest, camera, STAGE)
+    # The upper half is animal, of one colour each.
+    upper = jnp.zeros((2, 32, 32, 1)).at[:, :16].set(1.0)
+    colours = jnp.array([[0.8, 0.5, 0.2], [0.1, 0.2, 0.1]])
+    photograph = jnp.broadcast_to(colours[:, None, None], (2, 32, 32, 3))
+
+    @jax.jit
+    def errors(appearance):
+        shaded = model._shade(params, appearance, visible)
+        image = composite(visible, shaded["albedo"] * shaded["shading"], samples=2)
+        seen = composite(visible, jnp.ones((1024, 1)), samples=2) > 0.99
+        return jnp.mean(((image - photograph) * seen * upper) ** 2, axis=(1, 2, 3))
+
+    start = model._apply(params, "appearance", batch["patch_out"])
+    refined = jax.jit(model._refine_appearance)(params, start, visible, photograph, upper)
+    # What an untrained texture field can make of a vector is limited, but it is not nothing.
+    assert np.all(errors(refined) < 0.6 * errors(start))
+
+
+@pytest.mark.slow
 def test_each_image_is_refined_on_its_own(model, params, batch):
-    both = _predict(model, params, batch)
-    one = _predict(model, params, {name: value[:1] for name, value in batch.items()})
-    # Adam normalises each angle on its own; what is left is the order of float32 sums, through 50
+    # Few steps: Adam blows the rounding of a gradient near 0 up to a step of its full rate, and
+    # from there on two descents part.
+    few = dataclasses.replace(model, refine_steps=5)
+    both = _predict(few, params, batch)
+    one = _predict(few, params, {name: value[:1] for name, value in batch.items()})
+    # Adam normalises each angle on its own; what is left is the order of float32 sums, through 5
     # steps of up to 0.02 rad.
     np.testing.assert_allclose(both.angles_rad[:1], one.angles_rad, atol=5e-3)
+    # A silhouette that moved by 5e-3 of a radian changes few pixels, those by a sample's share.
+    assert np.mean(np.abs(both.image[:1] - one.image)) < 5e-3
 
 
 @pytest.mark.slow
@@ -108,7 +156,7 @@ def test_without_refinement_the_networks_answer_stands(model, params, batch):
 
 
 def test_a_silhouette_is_the_coverage_of_a_composite(model, params):
-    rest = jax.jit(model._prior_shape, static_argnums=1)(params, STAGE)
+    rest = jax.jit(model._prior_shape, static_argnums=1)(params, STAGE).mesh
     camera = model._camera(jnp.eye(3)[None], jnp.array([[0.1, 0.0, 0.3]]))
 
     @jax.jit
@@ -124,9 +172,42 @@ def test_a_silhouette_is_the_coverage_of_a_composite(model, params):
     np.testing.assert_allclose(silhouette, covered, atol=1e-6)
 
 
+@pytest.mark.parametrize("kind", ["black", "white", "checkerboard"])
+def test_a_background_shows_where_the_animal_does_not(model, params, kind):
+    rest = jax.jit(model._prior_shape, static_argnums=1)(params, STAGE).mesh
+    camera = model._camera(jnp.eye(3)[None], jnp.array([[0.1, 0.0, 0.3]]))
+    sizes = {"image_size": 32, "samples": 2}
+    behind = background_image(kind, 32)
+    values = jax.random.uniform(jax.random.key(0), (1024, 3))
+
+    @jax.jit
+    def run(verts):
+        visible = find_surface(verts, rest.verts, rest.faces, camera, max_pixels=1024, **sizes)
+        covered = composite(visible, jnp.ones((1024, 3)), samples=2)
+        before = composite(visible, values, samples=2, background=jnp.asarray(behind))
+        return covered, before, composite(visible, values, samples=2)
+
+    covered, before, alone = run(rest.verts[None])
+    edge = (covered > 0) & (covered < 1)
+    assert 0 < edge.mean() < 0.3
+    if kind == "checkerboard":
+        # Antialiasing takes a neighbour's colour, so at the silhouette two cells may mix.
+        np.testing.assert_allclose(behind[:9, ::8, 0], [[0.66, 0.33] * 2] * 8 + [[0.33, 0.66] * 2])
+    else:
+        edge = np.zeros_like(edge)
+        assert np.all(behind == (kind == "white"))
+    mixed = alone + (1 - covered) * behind
+    np.testing.assert_allclose(np.where(edge, 0, before), np.where(edge, 0, mixed), atol=1e-6)
+
+
+def test_an_unknown_background_is_refused():
+    with pytest.raises(ValueError, match=r"background: expected one of .*, got 'grey'"):
+        background_image("grey", 8)
+
+
 @pytest.mark.slow
 def test_the_leg_gap_opens_the_middle_and_leaves_the_sides(model, params, batch):
-    rest = model._prior_shape(params, STAGE)
+    rest = model._prior_shape(params, STAGE).mesh
     rig = model._rig(params, batch, rest, STAGE)
     foot, hip = rig.bones[0, model.instance.skeleton.num_body_bones :][jnp.array([0, 2]), [1, 0]]
     below = hip + 0.9 * (foot - hip)

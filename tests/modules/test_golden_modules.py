@@ -17,6 +17,7 @@ from pony_jax.modules.coordinate_mlp import CoordinateMLP
 from pony_jax.modules.fields import DeformationField, SDFField
 from pony_jax.modules.heads import LightHead, TokenEncoder
 from pony_jax.modules.linear import MLP
+from pony_jax.ops.viewpoint import decode_hypotheses, num_viewpoint_outputs
 
 
 def weights_of(case, prefix="", kind="w"):
@@ -113,6 +114,7 @@ def test_deformation_field(golden_case, equals_original):
         cfg["num_layers"],
         cfg["n_harmonic_functions"],
         grid_scale=0.9 * 2 * np.pi / cfg["embedder_scalar"],
+        mirror=cfg["symmetrize"],
     )
     params = {"network": module_params(weights_of(case), conditioned)}
     verts, feature = jnp.asarray(case["in/verts"][0]), jnp.asarray(case["in/feat"])
@@ -131,7 +133,15 @@ def test_deformation_field(golden_case, equals_original):
 
 
 @pytest.mark.parametrize(
-    "name", ["sdf_ellipsoid_sym1", "sdf_sphere_sym1", "sdf_None_sym1", "sdf_0.3_sym1"]
+    "name",
+    [
+        "sdf_ellipsoid_sym1",
+        "sdf_sphere_sym1",
+        "sdf_None_sym1",
+        "sdf_0.3_sym1",
+        "sdf_ellipsoid_sym0",
+        "sdf_sphere_sym0",
+    ],
 )
 def test_sdf_field(golden_case, equals_original, name):
     case = golden_case("model_02_dmtet", name)
@@ -145,6 +155,7 @@ def test_sdf_field(golden_case, equals_original, name):
         cfg["num_layers"],
         cfg["embedder_freq"],
         float(cfg["grid_scale"]),
+        cfg["symmetrize"],
     )
     params = {"network": module_params(weights_of(case, "mlp."), coordinate_mlp)}
     check(
@@ -170,6 +181,7 @@ def test_eikonal_term(golden_case, equals_original):
         cfg["num_layers"],
         cfg["embedder_freq"],
         float(cfg["grid_scale"]),
+        cfg["symmetrize"],
     )
     params = {"network": module_params(weights_of(case, "mlp."), coordinate_mlp)}
     points = jnp.asarray(case["in/sample_points"])
@@ -189,7 +201,7 @@ def test_eikonal_term(golden_case, equals_original):
         equals_original(f"gradient of {name}", got, expected, 1e-3)
 
 
-@pytest.mark.parametrize("name", ["encoder32"])
+@pytest.mark.parametrize("name", ["encoder32", "encoder32_wide"])
 def test_token_encoder(golden_case, equals_original, name):
     case = golden_case("model_01_networks", name)
     encoder = TokenEncoder(case["cfg"]["cout"], case["cfg"]["nf"])
@@ -201,6 +213,36 @@ def test_token_encoder(golden_case, equals_original, name):
         {"x": jnp.asarray(np.moveaxis(case["in/x"], 1, -1))},
         token_encoder,
     )
+
+
+@pytest.mark.parametrize(
+    "name", ["pose_quad_zeroy", "pose_quad_bird", "pose_oct", "pose_oct_zeroy"]
+)
+def test_viewpoint_head(golden_case, equals_original, name):
+    """From tokens (keys, or outputs where the case says so) to decoded hypotheses."""
+    case = golden_case("model_04_predictor", name)
+    if "in/patch" not in case:
+        pytest.skip("tokens and weights of the case are only in the full golden set")
+    cfg = case["cfg"]
+    width = len(case["w/network.0.weight"])
+    head = TokenEncoder(num_viewpoint_outputs(cfg["rot_rep"]), width)
+
+    def run(params, tokens):
+        decoded = decode_hypotheses(
+            head.apply({"params": params}, tokens),
+            kind=cfg["rot_rep"],
+            zero_y=cfg["lookat_zeroy"],
+            max_trans_xy=cfg["max_trans_xy_range"],
+            max_trans_z=cfg["max_trans_z_range"],
+        )
+        each = jnp.concatenate([decoded.logits[..., None], decoded.orientation], axis=-1)
+        return jnp.concatenate([each.reshape(len(each), -1), decoded.translation_cam], axis=-1)
+
+    params = module_params(weights_of(case), token_encoder)
+    tokens = jnp.asarray(np.moveaxis(case["in/patch"], 1, -1))
+    equals_original("raw", head.apply({"params": params}, tokens), case["raw"], 1e-4)
+    case["g/in/x"] = case["g/in/patch"]
+    check(equals_original, case, run, params, {"x": tokens}, token_encoder)
 
 
 def test_light_head(golden_case, equals_original):

@@ -10,9 +10,9 @@ from pony_jax.modules.heads import TokenEncoder
 from pony_jax.modules.vit import ViT, resize_positions
 
 
-def prefixed(case, prefix):
-    """Weights of one module of a golden case."""
-    prefix = f"w/{prefix}."
+def prefixed(case, prefix, kind="w"):
+    """Weights (of kind g/w, their gradients) of one module of a golden case."""
+    prefix = f"{kind}/{prefix}."
     return {k.removeprefix(prefix): v for k, v in case.items() if k.startswith(prefix)}
 
 
@@ -35,6 +35,11 @@ def test_tokens_equal_the_original(golden_case, equals_original, name):
     )
     pixels = jnp.asarray(channels_last(case["in/image_u8"]) / np.float32(255) * 2 - 1)
     tokens = jax.jit(network.apply)({"params": params}, pixels)
+    rows, columns = tokens.key.shape[1:3]
+    used = case["pos_embed_used"][0]
+    equals_original("class position", params["class_position"], used[0], 0.0)
+    positions = resize_positions(jnp.asarray(params["positions"]), rows, columns, "dino")
+    equals_original("positions", positions.reshape(used[1:].shape), used[1:], 1e-5)
     equals_original("keys", tokens.key, channels_last(case["patch_key"]), 1e-4)
     equals_original("tokens", tokens.out, channels_last(case["patch_out"]), 1e-4)
     if name == "vit_conv_256":
@@ -44,8 +49,20 @@ def test_tokens_equal_the_original(golden_case, equals_original, name):
         ]:
             head = prefixed(case, f"final_layer_patch_{part}")
             encoder = TokenEncoder(expected.shape[1], len(head["network.0.weight"]))
-            vector = encoder.apply({"params": module_params(head, token_encoder)}, tokens_of_part)
+            vector, pull = jax.vjp(
+                lambda p, encoder=encoder, tokens=tokens_of_part: encoder.apply(
+                    {"params": p}, tokens
+                ),
+                module_params(head, token_encoder),
+            )
             equals_original(f"vector of {part}", vector, expected, 1e-4)
+            (gradients,) = pull(jnp.asarray(case[f"cot_{part}"]))
+            wanted = prefixed(case, f"final_layer_patch_{part}", "g/w")
+            wanted = module_params(wanted, token_encoder)
+            for path, gradient in jax.tree_util.tree_leaves_with_path(gradients):
+                name = jax.tree_util.keystr(path, simple=True, separator="/")
+                value = dict(jax.tree_util.tree_leaves_with_path(wanted))[path]
+                equals_original(f"gradient of {name}", gradient, value, 1e-3)
     else:
         equals_original("class key", tokens.class_key, case["global_key"], 1e-4)
         equals_original("class token", tokens.class_out, case["global_out"], 1e-4)

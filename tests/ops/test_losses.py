@@ -50,6 +50,28 @@ def test_image_losses_equal_the_original(golden_case, equals_original, name):
         equals_original(f"gradient of {key}", gradient, channels_last(case[f"g/in/{key}"]), 1e-6)
 
 
+@pytest.mark.parametrize("name", ["rec_flow", "rec_bgmode"])
+def test_flow_loss_equals_the_original(golden_case, equals_original, name):
+    case = golden_case("model_07_losses", name)
+    first = {k: case[f"in/{k}"][:, :-1] for k in ("mask_pred", "mask_gt", "mask_valid")}
+    overlap = losses.overlap_mask(*(channels_last(x) for x in first.values()))
+    pred, target = (channels_last(case[f"in/flow_{k}"]) for k in ("pred", "gt"))
+    value, pull = jax.vjp(lambda pred: losses.flow_loss(pred, target, overlap), pred)
+    equals_original("loss", value, case["flow_loss"].reshape(-1), 1e-6)
+    assert np.array_equal(value == 0, case["large_flow"].reshape(-1) == 1)
+    (gradient,) = pull(jnp.asarray(case["cot/flow_loss"].reshape(-1)))
+    equals_original("gradient", gradient, channels_last(case["g/in/flow_pred"]), 1e-6)
+
+
+def test_flow_without_an_overlap_costs_nothing():
+    flow = jnp.ones((2, 4, 4, 2))
+    value, gradient = jax.value_and_grad(
+        lambda pred: jnp.sum(losses.flow_loss(pred, 0 * flow, jnp.zeros((2, 4, 4, 1))))
+    )(flow)
+    assert float(value) == 0.0
+    np.testing.assert_array_equal(gradient, 0.0)
+
+
 def test_sdf_sign_loss_equals_the_original(golden_case, equals_original):
     edges = jnp.asarray(golden_case("model_02_dmtet", "gridown")["all_edges"])
     names = [f"marchown_{n}" for n in ("ellipsoid", "mlp", "torus", "twoblobs")]

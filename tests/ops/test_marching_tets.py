@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from pony_jax.ops.marching_tets import marching_tets, sign_change_edges, signed_volume
-from pony_jax.ops.tet_grid import grid_from_tets, lattice_grid
+from pony_jax.ops.tet_grid import box_lattice, grid_from_tets, lattice_grid
 
 CASES = ("ellipsoid", "mlp", "torus", "twoblobs")
 
@@ -73,7 +73,7 @@ def test_zero_counts_as_outside(data, own_grid):
 
 
 def _sphere(resolution=16, radius=0.31):
-    grid = lattice_grid(resolution, (1.0, 1.0, 1.0))
+    grid = lattice_grid(box_lattice(resolution, (1.0, 1.0, 1.0)))
     verts = jnp.asarray(grid.verts)
     return grid, verts, radius - jnp.linalg.norm(verts + 1e-4, axis=-1)
 
@@ -106,7 +106,7 @@ def test_counts_are_those_wanted_when_a_buffer_is_too_small():
 
 @pytest.mark.parametrize("value", [-1.0, 0.0, 1.0])
 def test_empty_mesh_has_finite_zero_gradient(value):
-    grid = lattice_grid(4, (1.0, 1.0, 1.0))
+    grid = lattice_grid(box_lattice(4, (1.0, 1.0, 1.0)))
     sdf = jnp.full(len(grid.verts), value)
     mesh = marching_tets(sdf, jnp.asarray(grid.verts), grid, 8, 8)
     assert int(mesh.vert_count) == 0 and int(mesh.face_count) == 0

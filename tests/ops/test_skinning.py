@@ -74,6 +74,19 @@ def test_posing_equals_the_original(bones_case, equals_original):
             equals_original(key, value, bones_case.flat(f"{part}/{key}"), 1e-4)
 
 
+def test_parents_are_those_of_the_originals_tree(bones_case):
+    """The original lists every bone with all that hangs from it."""
+    attachments = tuple(bones_case.attachments.tolist()) if bones_case.attach_legs else None
+    parents = bones_case.skeleton.parents(attachments)
+    hanging = {bone: set() for bone in range(len(parents))}
+    for bone, ancestor in enumerate(parents):
+        while ancestor >= 0:
+            hanging[ancestor].add(bone)
+            ancestor = parents[ancestor]
+    tree = bones_case.arrays["kinematic_tree"]
+    assert {bone: set(below) for bone, below in tree} == hanging
+
+
 def test_segment_distance_equals_the_original(golden_case, equals_original):
     case = golden_case("model_03_skinning", "segdist")
     bones = jnp.stack([jnp.asarray(case["in/a"])[:, 0], jnp.asarray(case["in/b"])[:, 0]], axis=1)

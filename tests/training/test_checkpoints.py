@@ -16,7 +16,7 @@ from pony_jax.training.optimizers import parameter_groups
 from pony_jax.training.step import TrainState, init_state
 from tests.training.tiny_model import TinyModel
 
-_PROGRESS = Progress((8, 32), Capacities(4, 8, 16), 12.5)
+_PROGRESS = Progress((8, 32), Capacities(4, 8, 16, 4, 4), 12.5)
 
 
 def _state(step: int) -> TrainState:

@@ -24,7 +24,7 @@ def test_no_variant_adds_a_key() -> None:
 def test_refinement_without_silhouettes_is_refused() -> None:
     config = horse.get_config("test")
     config.model.silhouette_hidden = 0
-    with pytest.raises(ValueError, match=r"refine_steps: expected 0 .* got 50; .*_hidden"):
+    with pytest.raises(ValueError, match=r"refine_steps: expected 0 .* got 20; .*_hidden"):
         build_model(config, (8, 8))
 
 
@@ -32,6 +32,8 @@ def test_refinement_without_silhouettes_is_refused() -> None:
     ("key", "value", "message"),
     [
         ("sdf_start", "cube", r"model.sdf_start: expected one of .*'constant'\), got 'cube'"),
+        ("background", "input", r"background: expected one of .*'white'.*, got 'input'"),
+        ("viewpoint_tokens", "cls", r"viewpoint_tokens: expected one of .* got 'cls'"),
         ("articulation_kind", "cnn", r"articulation_kind: expected one of .* got 'cnn'"),
         ("articulation_features", "all", r"articulation_features: expected one of .* got 'all'"),
         ("articulation_kind", "mlp", r"own_layers: expected False for articulation_kind 'mlp'"),

@@ -16,7 +16,7 @@ from pony_jax.training.optimizers import (
 from tests.training.tiny_model import TinyModel
 
 _GROUPS = parameter_groups(prior_learning_rate=1e-3, instance_learning_rate=1e-4)
-_CAPACITIES = Capacities(4, 8, 16)
+_CAPACITIES = Capacities(4, 8, 16, 4, 4)
 
 
 def test_first_step_moves_each_parameter_by_its_learning_rate() -> None:

@@ -10,7 +10,7 @@ import pytest
 from ml_collections import ConfigDict
 
 from configs import base, bird, cow, giraffe, horse, zebra
-from pony_jax.model import Capacities, build_model
+from pony_jax.model import NO_CAPACITIES, Capacities, build_model
 
 # Of the three kinds of training: horse, bird, and the fine-tuned cow, giraffe and zebra.
 SAME = {
@@ -38,6 +38,7 @@ SAME = {
     "model.fov_y_deg": 25.0,
     "model.camera_distance": 10.0,
     "model.samples": 4,
+    "model.background": "black",
     "model.hidden": 256,
     "model.latent": 256,
     "model.encoder_hidden": 256,
@@ -46,14 +47,17 @@ SAME = {
     "model.ellipsoid": (1.0, 1.0, 2.0),
     "model.sdf_layers": 5,
     "model.sdf_frequencies": 8,
+    "model.sdf_mirror": True,
     "model.feature_dim": 16,
     "model.feature_layers": 5,
     "model.feature_frequencies": 8,
     "model.feature_mirror": False,
     "model.texture_layers": 8,
     "model.texture_frequencies": 10,
+    "model.texture_mirror": True,
     "model.deformation_layers": 5,
     "model.deformation_frequencies": 10,
+    "model.deformation_mirror": True,
     "model.light_layers": 5,
     "model.articulation_kind": "attention",
     "model.articulation_features": "sample+global",
@@ -65,6 +69,7 @@ SAME = {
     "model.body_bones_from": "z_minmax_y+",
     "model.leg_attachments": (),
     "model.hypotheses": "quadlookat",
+    "model.viewpoint_tokens": "patch_key",
     "model.max_shift_z": 0.5,
     "log.every_steps": 50,
     "log.panel_every_steps": 500,
@@ -159,7 +164,7 @@ def test_fine_tunes_go_on_from_the_horse(name: str) -> None:
     assert max(config.schedule[key] for key in IN_STEPS) <= config.start.share
     assert config.schedule.max_gain_at == config.start.share
     first = round(config.start.share * config.num_steps)
-    stage = build_model(config, (32, 384)).stage_at(first, Capacities(0, 0, 0))
+    stage = build_model(config, (32, 384)).stage_at(first, NO_CAPACITIES)
     assert (stage.articulation, stage.attach_legs, stage.deformation) == (True, True, False)
     assert stage.grid_resolution == 128
 
@@ -171,28 +176,44 @@ def test_others_start_from_nothing(name: str) -> None:
     assert config.schedule.max_gain_at * config.num_steps == pytest.approx(100_000)
 
 
-def test_unified_is_the_newer_repositorys_horse() -> None:
-    config = horse.get_config("unified")
-    steps = {
-        "articulation_from": 10_000,
-        "attach_legs_from": 60_000,
-        "articulation_loss_from": 60_000,
-        "deformation_from": 90_000,
-        "fine_grid_from": 100_000,
-        **IN_STEPS,
-    }
+UNIFIED_STEPS = {  # horse, bird, fine-tunes; None is never
+    "num_steps": (140_000, 120_000, 200_000),
+    "articulation_from": (10_000, 15_000, 10_000),
+    "attach_legs_from": (60_000, None, 60_000),
+    "articulation_loss_from": (60_000, 15_000, 60_000),
+    "deformation_from": (90_000, 35_000, 180_000),
+    "fine_grid_from": (100_000, 30_000, 100_000),
+    **{key: (step,) * 3 for key, step in IN_STEPS.items()},
+    "max_gain_at": (100_000,) * 3,
+}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_unified_is_the_newer_repositorys(name: str) -> None:
+    get_config, data, column = CASES[name]
+    config = get_config("unified")
+    steps = {key: values[column] for key, values in UNIFIED_STEPS.items()}
+    assert config.num_steps == steps.pop("num_steps")
     for key, step in steps.items():
-        assert config.schedule[key] * config.num_steps == pytest.approx(step), key
+        share = 1.0 if step is None else step / config.num_steps
+        assert config.schedule[key] == pytest.approx(share), key
     changed = {
-        "num_steps": 140_000,
         "optimizer.prior_learning_rate": 1e-4,
-        "data.mirror_probability": 0.0,
+        "data.mirror_probability": 0.5 if name == "bird" else 0.0,
         "model.samples": 1,
+        "model.fine_resolution": 256,
         "checkpoint.every_steps": 5000,
         "checkpoint.keep": 2,
+        "data.name": data,
     }
-    same = SAME | {key: values[0] for key, values in DIFFERENT.items()} | changed
+    same = SAME | {key: values[column] for key, values in DIFFERENT.items()} | changed
     assert {key: value(config, key) for key in same} == same
+    if column == 2:  # from the horse of 140,000 steps, and without its moments
+        assert config.start.from_run
+        assert config.start.share * config.num_steps == pytest.approx(140_000)
+        assert not config.start.moments
+    else:
+        assert not config.start.from_run
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -231,6 +252,12 @@ OTHER_SETTINGS = {
         "sdf_start": "sphere",
         "hypotheses": "euler_angle",
     },
+    "asymmetric": {
+        "sdf_mirror": False,
+        "feature_mirror": False,
+        "texture_mirror": False,
+        "deformation_mirror": False,
+    },
 }
 
 
@@ -241,7 +268,7 @@ def test_a_step_of_other_settings_is_finite(other: str) -> None:
     config.model.update(OTHER_SETTINGS.get(other, {}))
     model = build_model(config, (8, 6))
     params = jax.jit(model.init)(jax.random.key(0))
-    stage = model.stage_at(config.num_steps - 1, Capacities(2048, 4096, 2048))
+    stage = model.stage_at(config.num_steps - 1, Capacities(2048, 4096, 2048, 512, 1024))
     rng = np.random.default_rng(0)
     batch = {
         name: jnp.asarray(rng.uniform(size=(2, side, side, channels)), jnp.float32)
@@ -262,6 +289,6 @@ def test_a_step_of_other_settings_is_finite(other: str) -> None:
     )
     assert aux["counts"].faces > 0
     assert jnp.isfinite(loss)
-    assert ("hypothesis_score" in aux["metrics"]) == (other == "bird")
+    assert ("hypothesis_score" in aux["metrics"]) == (other in ("bird", "asymmetric"))
     for path, leaf in jax.tree_util.tree_leaves_with_path(gradients):
         assert np.all(np.isfinite(leaf)), jax.tree_util.keystr(path)

@@ -6,7 +6,7 @@ import jax
 import numpy as np
 import pytest
 
-from pony_jax.model import Capacities
+from pony_jax.model import NO_CAPACITIES, Capacities
 from pony_jax.training.errors import RunError
 from pony_jax.training.optimizers import parameter_groups
 from pony_jax.training.step import TrainState, init_state
@@ -32,7 +32,7 @@ def _run(
     lines: list[str] = []
     key = jax.random.key(1)
     state = first or init_state(model, _GROUPS, key)
-    stepper = Stepper(model, _GROUPS, _TinyBatches(), state, key, Capacities(0, 0, 0), lines.append)
+    stepper = Stepper(model, _GROUPS, _TinyBatches(), state, key, NO_CAPACITIES, lines.append)
     for step in range(int(state.step), num_steps):
         stepper.run(step)
     stepper.settle()
@@ -61,7 +61,7 @@ def test_going_on_from_the_middle_gives_the_same_bits() -> None:
 def test_a_buffer_that_is_too_small_grows_and_the_step_is_repeated(num_steps: int) -> None:
     plain, _ = _run(TinyModel(), num_steps)
     grown, lines = _run(TinyModel(verts_wanted=100), num_steps)
-    assert grown.capacities == Capacities(0, 0, 0).grown_to(Capacities(100, 8, 16))
+    assert grown.capacities == NO_CAPACITIES.grown_to(Capacities(100, 8, 16, 4, 4))
     assert sum("buffers grow" in line for line in lines) == 1
     assert "step 2: the mesh wants 100 vertices" in " ".join(lines)
     _assert_same(plain.state, grown.state)
@@ -77,7 +77,7 @@ def test_a_loss_that_is_not_finite_ends_the_run_and_leaves_the_last_good_state()
         _TinyBatches(),
         init_state(model, _GROUPS, key),
         key,
-        Capacities(0, 0, 0),
+        NO_CAPACITIES,
         lambda line: None,
     )
     with pytest.raises(RunError, match=r"step 4: expected finite .* got loss nan, .*mask nan"):

@@ -18,7 +18,7 @@ from pony_jax.training.step import TrainState, init_state
 from pony_jax.training.warm_start import warm_start
 from tests.training.tiny_model import TinyModel
 
-_PROGRESS = Progress((8, 32), Capacities(4, 8, 16), 12.5)
+_PROGRESS = Progress((8, 32), Capacities(4, 8, 16, 4, 4), 12.5)
 
 
 def _state(seed: int) -> TrainState:

@@ -35,7 +35,7 @@ class TinyModel:
         return {"prior": {"sdf": {"kernel": values[:1]}}, "instance": instance}
 
     def expected_counts(self, step: int) -> Capacities:
-        return Capacities(4, 8, 16)
+        return Capacities(4, 8, 16, 4, 4)
 
     def stage_at(self, step: int, capacities: Capacities) -> Stage:
         return Stage(
@@ -58,4 +58,6 @@ class TinyModel:
         loss = jnp.where(step == self.nan_at, jnp.nan, loss)
         verts = jnp.where(step >= 2, self.verts_wanted, 4)
         faces = jnp.where(step == self.empty_at, 0, 8)
-        return loss, {"metrics": {"mask": loss}, "counts": Capacities(verts, faces, jnp.int32(16))}
+        sixteen, four = jnp.int32(16), jnp.int32(4)
+        counts = Capacities(verts, faces, sixteen, four, four)
+        return loss, {"metrics": {"mask": loss}, "counts": counts}

@@ -1,0 +1,136 @@
+"""The conversion as a user runs it: what it prints, and that nothing is written when it fails."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+_ROOT = Path(__file__).parents[2]
+GOLDEN = _ROOT.parent / "shared" / "golden"
+CHECKPOINT = GOLDEN / "tiny_checkpoint.pth"
+SETTINGS = GOLDEN / "tiny_checkpoint_config.json"
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(not CHECKPOINT.exists(), reason="needs the full golden set"),
+]
+
+
+def run(checkpoint: Path, out: Path, settings: Path = SETTINGS) -> subprocess.CompletedProcess[str]:
+    """Runs the command, from a folder that is not the repository's."""
+    return subprocess.run(
+        [
+            *(sys.executable, "-m", "pony_jax.interop.convert"),
+            *(f"--checkpoint={checkpoint}", f"--config={settings}", f"--out={out}"),
+        ],
+        cwd=out.parent,
+        env=os.environ | {"JAX_PLATFORMS": "cpu", "PYTHONPATH": str(_ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+@pytest.fixture(scope="module")
+def torch():
+    return pytest.importorskip("torch")
+
+
+def test_prints_what_became_of_every_tensor(torch, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    result = run(CHECKPOINT, out)
+    assert result.returncode == 0, result.stderr
+    *lines, last = result.stdout.strip().splitlines()
+    assert last == f"wrote {out}, 70000 steps trained"
+    content = torch.load(CHECKPOINT, weights_only=True)
+    for name in [*content["netPrior"], *content["netInstance"]]:
+        if not name.startswith("netEncoder.ViT."):
+            assert any(line.startswith((f"{name} ->", f"{name}: checked")) for line in lines), name
+    assert any(line.startswith("netEncoder.ViT.*: ") for line in lines)
+    assert sorted(path.name for path in out.iterdir()) == [
+        "backbone.npz",
+        "checkpoints",
+        "config.json",
+    ]
+
+
+class Bomb:
+    """Unpickling it with `pickle` makes a folder."""
+
+    def __init__(self, folder: Path):
+        self._folder = folder
+
+    def __reduce__(self):
+        return os.mkdir, (str(self._folder),)
+
+
+CHANGES: dict[str, tuple[Callable[[dict, object], object], str]] = {
+    "missing": (
+        lambda content, torch: content["netInstance"].pop("netTexture.mlp.network.4.weight"),
+        "(netTexture.mlp.network.4.weight)",
+    ),
+    "extra": (
+        lambda content, torch: content["netInstance"].update(netWings=torch.zeros(3)),
+        "tensor netWings: expected a name of the original",
+    ),
+    "shape": (
+        lambda content, torch: content["netPrior"].update(
+            {"netDINO.in_layer.bias": torch.zeros(7)}
+        ),
+        "tensor netDINO.in_layer.bias: expected the shape of prior/feature/network/input/",
+    ),
+    "epoch": (
+        lambda content, torch: content.update(epoch="late"),
+        "epoch: expected a whole number, got str",
+    ),
+    "foreign": (
+        lambda content, torch: content.update(
+            netInstance={"fc.weight": torch.zeros(2, 2)}, netPrior={}
+        ),
+        "expected a tensor netPose.network.0.weight in netInstance, found none",
+    ),
+}
+
+
+def _assert_one_line(result: subprocess.CompletedProcess[str], expected: str) -> None:
+    assert result.returncode == 1
+    assert "Traceback" not in result.stderr
+    (line,) = result.stderr.strip().splitlines()
+    assert line.startswith("error: ") and expected in line, line
+    assert result.stdout == ""
+
+
+@pytest.mark.parametrize("kind", CHANGES)
+def test_a_wrong_tensor_is_named_in_one_line(torch, tmp_path: Path, kind: str) -> None:
+    change, expected = CHANGES[kind]
+    content = torch.load(CHECKPOINT, weights_only=True)
+    change(content, torch)
+    path = tmp_path / "changed.pth"
+    torch.save(content, path)
+    _assert_one_line(run(path, tmp_path / "run"), expected)
+    assert [p.name for p in tmp_path.iterdir()] == ["changed.pth"]
+
+
+def test_a_hostile_pickle_does_nothing(torch, tmp_path: Path) -> None:
+    path, target = tmp_path / "hostile.pth", tmp_path / "made"
+    content = torch.load(CHECKPOINT, weights_only=True)
+    torch.save(content | {"netPrior": Bomb(target)}, path)
+    _assert_one_line(run(path, tmp_path / "run"), ".mkdir at netPrior; nothing of it was run")
+    assert [p.name for p in tmp_path.iterdir()] == ["hostile.pth"]
+
+
+def test_files_that_are_no_checkpoint(tmp_path: Path) -> None:
+    part, other = tmp_path / "part.pth", tmp_path / "other.pth"
+    part.write_bytes(CHECKPOINT.read_bytes()[:100_000])
+    other.write_text("a page that says: not found")
+    for path in (part, other):
+        expected = f"{path}: expected a zip archive written by torch.save"
+        _assert_one_line(run(path, tmp_path / "run"), expected)
+    missing = tmp_path / "none.pth"
+    _assert_one_line(run(missing, tmp_path / "run"), f"expected a checkpoint at {missing}")
+    settings = tmp_path / "bad.yml"
+    settings.write_text("a: [\nb: }\n")
+    _assert_one_line(run(CHECKPOINT, tmp_path / "run", settings), "expected YAML or JSON")
+    assert {p.name for p in tmp_path.iterdir()} == {"part.pth", "other.pth", "bad.yml"}
