@@ -12,7 +12,9 @@ from jax.extend.core import Jaxpr, JaxprEqn, jaxprs_in_params
 from jax.interpreters.partial_eval import dce_jaxpr
 
 
-def count_flops(function: Callable[..., Any], *arguments: Any) -> int:
+def count_flops(
+    function: Callable[..., Any], *arguments: Any, while_rounds: int | None = None
+) -> int:
     """Multiplications and additions in the matrix products and convolutions of one call.
 
     Counted in the jaxpr, since XLA's cost analysis knows nothing of library calls: 2 for each
@@ -20,12 +22,15 @@ def count_flops(function: Callable[..., Any], *arguments: Any) -> int:
     convolution puts between and around its input. What is padded or computed a second time
     (`jax.checkpoint`) counts as often as it is done, and of the branches of a `cond` the largest.
 
+    Args:
+      while_rounds: of every loop that runs until a condition is met.
+
     Raises:
-      ValueError: for products in a loop whose number of rounds is not known before it runs.
+      ValueError: for products in such a loop if `while_rounds` is not given.
     """
     jaxpr = jax.make_jaxpr(function)(*arguments).jaxpr
     needed, _ = dce_jaxpr(jaxpr, [True] * len(jaxpr.outvars))
-    return _of_jaxpr(needed)
+    return _of_jaxpr(needed, while_rounds)
 
 
 def matmul_rate(size: int = 2048, repeats: int = 5) -> float:
@@ -42,11 +47,11 @@ def matmul_rate(size: int = 2048, repeats: int = 5) -> float:
     return 2 * size**3 / best_s
 
 
-def _of_jaxpr(jaxpr: Jaxpr) -> int:
-    return sum(_of_equation(equation) for equation in jaxpr.eqns)
+def _of_jaxpr(jaxpr: Jaxpr, while_rounds: int | None) -> int:
+    return sum(_of_equation(equation, while_rounds) for equation in jaxpr.eqns)
 
 
-def _of_equation(equation: JaxprEqn) -> int:
+def _of_equation(equation: JaxprEqn, while_rounds: int | None) -> int:
     name, params = equation.primitive.name, equation.params
     if name == "dot_general":
         (contracted, _), _ = params["dimension_numbers"]
@@ -54,16 +59,18 @@ def _of_equation(equation: JaxprEqn) -> int:
         return 2 * equation.outvars[0].aval.size * length
     if name == "conv_general_dilated":
         return _of_convolution(equation)
-    inside = [_of_jaxpr(jaxpr) for jaxpr in jaxprs_in_params(params)]
+    inside = [_of_jaxpr(jaxpr, while_rounds) for jaxpr in jaxprs_in_params(params)]
     if name == "cond":
         return max(inside)
     if name == "scan":
         return params["length"] * sum(inside)
     if name == "while" and sum(inside):
-        raise ValueError(
-            "expected loops with matrix products to have a known number of rounds, got a while "
-            "loop; write it as a scan, or a fori_loop with static bounds"
-        )
+        if while_rounds is None:
+            raise ValueError(
+                "expected loops with matrix products to have a known number of rounds, got a while "
+                "loop; give while_rounds, or write it as a scan"
+            )
+        return while_rounds * sum(inside)
     return sum(inside)
 
 

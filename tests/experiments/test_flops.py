@@ -72,12 +72,16 @@ def test_recomputation_counts() -> None:
     assert count_flops(jax.value_and_grad(jax.checkpoint(deep)), _A, _B) == 6 * _ONE_PRODUCT
 
 
-def test_a_loop_of_unknown_length_is_refused() -> None:
+def test_a_loop_of_unknown_length_needs_a_number_of_rounds() -> None:
     def endless(a: jax.Array, n: jax.Array) -> jax.Array:
         return lax.fori_loop(0, n, lambda _, s: s @ s, a)
 
     with pytest.raises(ValueError, match="known number of rounds, got a while loop"):
         count_flops(endless, jnp.ones((3, 3)), jnp.int32(2))
+    product = 2 * 3 * 3 * 3
+    assert count_flops(endless, jnp.ones((3, 3)), jnp.int32(2), while_rounds=5) == 5 * product
+    # A loop without products may have any length.
+    assert count_flops(lambda n: lax.while_loop(lambda i: i < n, lambda i: i + 1, 0), 3) == 0
 
 
 def _convolve(x: jax.Array, kernel: jax.Array, stride: int, padding: str) -> jax.Array:
