@@ -2,6 +2,7 @@
 PYTHON ?= python3
 VENV := .venv
 RUN := $(VENV)/bin/python
+CMAKE := $(VENV)/bin/cmake
 # Most of the tests' time is compilation, which uses one core each.
 PYTEST_WORKERS := -n 2 --dist loadfile
 WORKDIR ?= runs/horse
@@ -37,12 +38,14 @@ $(VENV)/.test: pyproject.toml $(NATIVE) | $(VENV)/bin/python
 	$(RUN) -m pip install --quiet --disable-pip-version-check -e '.[extract,export,demo,test]'
 	touch $@ $(VENV)/.train
 
-# The compiled kernels on hostile scenes and real threads, under each sanitizer.
+# The compiled kernels on hostile scenes and real threads, and the CUDA backend's loops on the host,
+# under each sanitizer.
 sanitize: $(VENV)/.test
 	for kind in address,undefined thread; do \
-	  cmake -S . -B build/sanitize-$$kind -DCMAKE_BUILD_TYPE=None -DRASTERIZER_SANITIZE=$$kind && \
-	  cmake --build build/sanitize-$$kind --parallel && \
-	  build/sanitize-$$kind/sanitize_kernels || exit 1; \
+	  $(CMAKE) -S . -B build/sanitize-$$kind -DCMAKE_BUILD_TYPE=None -DRASTERIZER_SANITIZE=$$kind && \
+	  $(CMAKE) --build build/sanitize-$$kind --parallel && \
+	  build/sanitize-$$kind/sanitize_kernels && \
+	  build/sanitize-$$kind/sanitize_functors || exit 1; \
 	done
 
 clean:

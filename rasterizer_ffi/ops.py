@@ -1,13 +1,13 @@
 """The operations as JAX functions: shape checks, custom gradients, and calls of the FFI targets.
 
-This is the only file that knows how JAX binds foreign functions. Every target accepts the leading
-dimensions that `vmap` adds, of size 1 where an array is not mapped (vmap_method="expand_dims").
+This file and `backends.py` are all that knows how JAX binds foreign functions. Every target accepts
+the leading dimensions that `vmap` adds, of size 1 where an array is not mapped
+(vmap_method="expand_dims").
 
 Letters: b images, v vertices, f triangles, h w rows and columns, c channels, d channels with pixel
 derivatives. Row 0 of an image is the bottom in clip space (y/w near -1).
 """
 
-import ctypes
 import functools
 from collections.abc import Sequence
 from typing import Any, Literal, NamedTuple
@@ -17,46 +17,14 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from rasterizer_ffi.library import load_library
+from rasterizer_ffi.backends import target_name
 
-_TARGETS = {
-    "rasterizer_rasterize": "RasterizerRasterize",
-    "rasterizer_rasterize_layers": "RasterizerRasterizeLayers",
-    "rasterizer_rasterize_grad": "RasterizerRasterizeGrad",
-    "rasterizer_interpolate": "RasterizerInterpolate",
-    "rasterizer_interpolate_grad": "RasterizerInterpolateGrad",
-    "rasterizer_antialias": "RasterizerAntialias",
-    "rasterizer_antialias_grad": "RasterizerAntialiasGrad",
-    "rasterizer_texture": "RasterizerTexture",
-    "rasterizer_texture_grad": "RasterizerTextureGrad",
-    "rasterizer_topology": "RasterizerTopology",
-}
 _MAX_TRIANGLES = 2**24  # ids are stored as floats
 
 
-def _register_cpu_targets() -> ctypes.CDLL:
-    library = load_library("librasterizer_cpu.so")
-    for target, symbol in _TARGETS.items():
-        jax.ffi.register_ffi_target(
-            target, jax.ffi.pycapsule(getattr(library, symbol)), platform="cpu"
-        )
-    return library
-
-
-_CPU = _register_cpu_targets()
-
-
-def set_max_threads(num_threads: int | None) -> None:
-    """Limits the threads the CPU operations use; None means all that XLA has.
-
-    The number never changes a result.
-    """
-    _CPU.RasterizerSetMaxThreads(0 if num_threads is None else int(num_threads))
-
-
-def _call(target: str, results: Sequence[tuple[int, ...]], *args: Any, **attributes: Any) -> Any:
+def _call(op: str, results: Sequence[tuple[int, ...]], *args: Any, **attributes: Any) -> Any:
     types = [jax.ShapeDtypeStruct(shape, jnp.float32) for shape in results]
-    return jax.ffi.ffi_call(target, types, vmap_method="expand_dims")(*args, **attributes)
+    return jax.ffi.ffi_call(target_name(op), types, vmap_method="expand_dims")(*args, **attributes)
 
 
 # ------------------------------------------------------------------------------
@@ -155,9 +123,7 @@ def _rasterize(pos, tri, ranges, resolution, grad_db):
     del grad_db
     range_mode = pos.ndim == 2
     shape = (ranges.shape[0] if range_mode else pos.shape[0], *resolution, 4)
-    return tuple(
-        _call("rasterizer_rasterize", [shape, shape], pos, tri, ranges, range_mode=range_mode)
-    )
+    return tuple(_call("rasterize", [shape, shape], pos, tri, ranges, range_mode=range_mode))
 
 
 def _rasterize_fwd(pos, tri, ranges, resolution, grad_db):
@@ -170,7 +136,7 @@ def _rasterize_bwd(resolution, grad_db, residuals, cotangents):
     pos, tri, ranges, rast = residuals
     dy, ddb = cotangents
     (grad_pos,) = _call(
-        "rasterizer_rasterize_grad",
+        "rasterize_grad",
         [pos.shape],
         pos,
         tri,
@@ -221,11 +187,7 @@ def _rasterize_layers(pos, tri, ranges, resolution, num_layers, grad_db):
     del grad_db
     range_mode = pos.ndim == 2
     shape = (num_layers, ranges.shape[0] if range_mode else pos.shape[0], *resolution, 4)
-    return tuple(
-        _call(
-            "rasterizer_rasterize_layers", [shape, shape], pos, tri, ranges, range_mode=range_mode
-        )
-    )
+    return tuple(_call("rasterize_layers", [shape, shape], pos, tri, ranges, range_mode=range_mode))
 
 
 def _rasterize_layers_fwd(pos, tri, ranges, resolution, num_layers, grad_db):
@@ -311,7 +273,7 @@ def _interpolate(attr, rast, tri, rast_db, channels):
     images = rast.shape[:3]
     return tuple(
         _call(
-            "rasterizer_interpolate",
+            "interpolate",
             [(*images, attr.shape[2]), (*images, 2 * len(channels))],
             attr,
             rast,
@@ -332,7 +294,7 @@ def _interpolate_bwd(channels, residuals, cotangents):
     dy, dda = cotangents
     unread = (*rast.shape[:3], 0)
     grad_attr, grad_rast, grad_rast_db = _call(
-        "rasterizer_interpolate_grad",
+        "interpolate_grad",
         [attr.shape, rast.shape, rast.shape if channels else unread],
         attr,
         rast,
@@ -361,7 +323,7 @@ def antialias_construct_topology_hash(tri: Int[Array, "f 3"]) -> Int[Array, "f 3
     """
     tri = _check_tri("antialias_construct_topology_hash", tri)
     return jax.ffi.ffi_call(
-        "rasterizer_topology",
+        target_name("topology"),
         jax.ShapeDtypeStruct(tri.shape, jnp.int32),
         vmap_method="expand_dims",
     )(tri)
@@ -408,7 +370,7 @@ def antialias(
 def _antialias(color, rast, pos, tri, topology, boost):
     del boost
     (out,) = _call(
-        "rasterizer_antialias",
+        "antialias",
         [color.shape],
         *_antialias_args(color, rast, pos, tri, topology),
         range_mode=pos.ndim == 2,
@@ -428,7 +390,7 @@ def _antialias_fwd(color, rast, pos, tri, topology, boost):
 def _antialias_bwd(boost, residuals, dy):
     color, _, pos, _, _ = residuals
     grad_color, grad_pos = _call(
-        "rasterizer_antialias_grad",
+        "antialias_grad",
         [color.shape, pos.shape],
         *_antialias_args(*residuals),
         dy,
@@ -571,7 +533,7 @@ def _mip_levels(op: str, tex: Array, mip: Any, max_level: int | None) -> list[Ar
 @functools.partial(jax.custom_vjp, nondiff_argnums=(4,))
 def _texture(stack, uv, uv_da, bias, lookup):
     shape = (*uv.shape[:3], stack.shape[2])
-    (out,) = _call("rasterizer_texture", [shape], stack, uv, uv_da, bias, **lookup.attributes())
+    (out,) = _call("texture", [shape], stack, uv, uv_da, bias, **lookup.attributes())
     return out
 
 
@@ -581,7 +543,7 @@ def _texture_fwd(stack, uv, uv_da, bias, lookup):
 
 def _texture_bwd(lookup, residuals, dy):
     shapes = [x.shape for x in residuals]
-    return tuple(_call("rasterizer_texture_grad", shapes, *residuals, dy, **lookup.attributes()))
+    return tuple(_call("texture_grad", shapes, *residuals, dy, **lookup.attributes()))
 
 
 _texture.defvjp(_texture_fwd, _texture_bwd)

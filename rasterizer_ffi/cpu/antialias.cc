@@ -2,37 +2,13 @@
 // triangles are blended by where the silhouette edge between them crosses the line through their
 // centres. This is what gives coverage, and so the silhouette, a gradient.
 
+#include "../shared/silhouette.h"
 #include "accumulate.h"
 #include "simd.h"
 
 namespace rasterizer {
 namespace RASTERIZER_ISA {
 namespace {
-
-constexpr float kLowest = -3.402823466e38f;
-constexpr float kEdgeSlack = 0.0625f;  // a sixteenth of a pixel: vertices were snapped that far
-
-struct Point {
-  float x, y;
-};
-
-// The silhouette edge between two neighbouring pixels.
-struct Crossing {
-  float alpha;         // > 0: pixel 0 becomes (1-alpha) c0 + alpha c1; < 0: pixel 1 the same with -alpha
-  int32_t vertex[2];   // ends of the edge; only set if alpha != 0
-  bool second;         // the edge belongs to the triangle of pixel 1
-};
-
-inline bool SameSign(float a, float b) { return __builtin_signbit(a) == __builtin_signbit(b); }
-
-inline float Cross(Point a, Point b, Point origin) {
-  return (a.x - origin.x) * (b.y - origin.y) - (b.x - origin.x) * (a.y - origin.y);
-}
-
-// a / da > b / db, without dividing.
-inline bool RatioGreater(float a, float da, float b, float db) {
-  return (a * db > b * da) == SameSign(da, db);
-}
 
 // What all pixels of an image share: where its vertices are, and which edges can be silhouettes. Most
 // neighbouring pixels of a fine mesh show different triangles with no silhouette between them; one
@@ -53,9 +29,7 @@ class Outlines {
     ParallelFor(parallel, (vertices + chunk - 1) / chunk, [&](int64_t task) {
       const int64_t end = Min(vertices, (task + 1) * chunk);
       for (int64_t i = task * chunk; i < end; ++i) {
-        const float inverse_w = 1.0f / g.pos[4 * i + 3];
-        points_[i].x = g.pos[4 * i] * inverse_w * half_width;
-        points_[i].y = g.pos[4 * i + 1] * inverse_w * half_height;
+        points_[i] = PointOfVertex(g.pos + 4 * i, half_width, half_height);
       }
     });
     const int64_t chunks = (g.num_triangles + chunk - 1) / chunk;
@@ -67,7 +41,7 @@ class Outlines {
       int32_t* by_id = edges_.get() + set * (g.num_triangles + 1);
       if (first == 0) by_id[0] = 0;
       for (int64_t t = first; t < end; ++t) {
-        by_id[t + 1] = PossibleEdges(t, points(set), extent);
+        by_id[t + 1] = PossibleEdges(args_, t, points(set), extent);
       }
     });
   }
@@ -83,31 +57,6 @@ class Outlines {
   }
 
  private:
-  // An edge is ruled out only where rounding cannot matter: the decision itself is taken relative to
-  // a pixel.
-  int32_t PossibleEdges(int64_t triangle, const Point* points, float extent) const {
-    const Geometry& g = args_.geometry;
-    const int32_t* tri = g.tri + 3 * triangle;
-    if (!IndicesValid(tri, g.num_vertices)) return 0;
-    const Point p[3] = {points[tri[0]], points[tri[1]], points[tri[2]]};
-    const float area = Cross(p[1], p[2], p[0]);
-    int32_t possible = 0;
-    for (int k = 0; k < 3; ++k) {
-      const int32_t opposite = args_.opposite[3 * triangle + k];
-      const bool open = static_cast<uint32_t>(opposite) >= static_cast<uint64_t>(g.num_vertices);
-      const Point far = open ? p[k] : points[opposite];
-      const Point a = p[k == 2 ? 0 : k + 1], b = p[k == 0 ? 2 : k - 1];
-      const float side = Cross(a, b, far);
-      const float size = __builtin_fabsf(a.x - far.x) + __builtin_fabsf(a.y - far.y) +
-                         __builtin_fabsf(b.x - far.x) + __builtin_fabsf(b.y - far.y) +
-                         __builtin_fabsf(p[k].x - a.x) + __builtin_fabsf(p[k].y - a.y);
-      const float slack = 1e-5f * size * (extent + size);
-      const bool opposed = (side > slack && area < -slack) || (side < -slack && area > slack);
-      possible |= static_cast<int32_t>(!opposed) << k;
-    }
-    return possible;
-  }
-
   const AntialiasForward& args_;
   int64_t sets_;
   Scratch<Point> points_;
@@ -137,18 +86,17 @@ inline void LoadRun(const float* rast, int count, Run* run) {
   for (; i < kStep + 1; ++i) run->depth[i] = run->id[i] = 0.0f;
 }
 
-// Bit i: pixels i of two runs show different triangles, and the nearer has an edge that may be a
-// silhouette. Without a branch per pixel: this turns down nearly all pairs of a fine mesh.
-inline uint32_t CandidatePairs(const float* depth0, const float* depth1, const float* ids0,
-                               const float* ids1, const int32_t* edges_by_id,
-                               float num_triangles) {
+// Bit i: pixels i of a run and i + offset of another show different triangles, and the nearer has
+// an edge that may be a silhouette. Without a branch per pixel: this turns down nearly all pairs of a fine mesh.
+inline uint32_t CandidatePairs(const Run& run, const Run& other, int offset,
+                               const int32_t* edges_by_id, float num_triangles) {
   const auto ids = [&](const float* from) {
     const Vec16f f = Load<Vec16f>(from);
     const Vec16i valid = (f >= 1.0f) & (f <= Vec16f{} + num_triangles);  // not NaN either
     return __builtin_convertvector(valid ? f : Vec16f{}, Vec16i);
   };
-  const Vec16i id0 = ids(ids0), id1 = ids(ids1);
-  const Vec16i nearer = Load<Vec16f>(depth0) < Load<Vec16f>(depth1);
+  const Vec16i id0 = ids(run.id), id1 = ids(other.id + offset);
+  const Vec16i nearer = Load<Vec16f>(run.depth) < Load<Vec16f>(other.depth + offset);
   const Vec16i first = (id1 == 0) | ((id0 != 0) & nearer);
   const Vec16i triangle = id0 == id1 ? Vec16i{} : first ? id0 : id1;
   uint32_t bits = 0;
@@ -157,133 +105,6 @@ inline uint32_t CandidatePairs(const float* depth0, const float* depth1, const f
   }
   return bits;
 }
-
-class Silhouette {
- public:
-  Silhouette(const AntialiasForward& args, const Outlines& outlines, int64_t image)
-      : args_(args), geometry_(args.geometry), pos_(args.geometry.ImagePos(image)),
-        points_(outlines.points(image)), edges_(outlines.edges_by_id(image)),
-        half_width_(0.5f * static_cast<float>(args.geometry.width)),
-        half_height_(0.5f * static_cast<float>(args.geometry.height)) {}
-
-  // Whether Find should look at the pairs of pixels i of a run with pixels i + offset of another.
-  uint32_t Candidates(const Run& run, const Run& other, int offset) const {
-    return CandidatePairs(run.depth, other.depth + offset, run.id, other.id + offset, edges_,
-                          static_cast<float>(geometry_.num_triangles));
-  }
-
-  // The pair of pixel (column, row) with its right (vertical = false) or next-row neighbour.
-  Crossing Find(const float* rast0, const float* rast1, int64_t column, int64_t row,
-                bool vertical) const {
-    const Crossing none = {};
-    const int64_t t0 = TriangleOfPixel(rast0, geometry_.num_triangles);
-    const int64_t t1 = TriangleOfPixel(rast1, geometry_.num_triangles);
-    if (t0 == t1) return none;
-    // The nearer triangle has the edge.
-    const bool first = t1 < 0 || (t0 >= 0 && rast0[2] < rast1[2]);
-    const int64_t triangle = first ? t0 : t1;
-    if (!first) (vertical ? row : column) += 1;
-    const int32_t* tri = geometry_.tri + 3 * triangle;
-
-    const Point centre = Centre(column, row);
-    Point p[3];
-    for (int k = 0; k < 3; ++k) p[k] = Relative(tri[k], centre);
-
-    // The edges as functions of the coordinate across the pair. Edge k faces vertex k.
-    float dx[3], dy[3], distance[3];
-    const float towards = first ? 1.0f : -1.0f;
-    for (int k = 0; k < 3; ++k) {
-      const Point a = p[(k + 1) % 3], b = p[(k + 2) % 3];
-      const float ax = vertical ? a.y : a.x, ay = vertical ? a.x : a.y;
-      const float bx = vertical ? b.y : b.x, by = vertical ? b.x : b.y;
-      dx[k] = bx - ax;
-      dy[k] = by - ay;
-      distance[k] = towards * (ax * dy[k] - ay * dx[k]);
-      if (SameSign(ay, by)) {  // does not cross the line through the pixel centres
-        distance[k] = kLowest;
-        dy[k] = 1.0f;
-      }
-    }
-    int k = 0;
-    if (RatioGreater(distance[2], dy[2], distance[0], dy[0]) &&
-        RatioGreater(distance[2], dy[2], distance[1], dy[1])) {
-      k = 2;
-    } else if (RatioGreater(distance[1], dy[1], distance[0], dy[0])) {
-      k = 1;
-    }
-    if (!(edges_[triangle + 1] >> k & 1)) return none;
-    // Only edges that run more across the pair than along it: the others belong to the other pairs.
-    if (!(__builtin_fabsf(dy[k]) >= __builtin_fabsf(dx[k]))) return none;
-    const float at = distance[k] / dy[k];
-    if (!(at > -kEdgeSlack && at < 1.0f + kEdgeSlack)) return none;
-    if (!IsSilhouette(triangle, k, p, centre)) return none;
-
-    const float clamped = Min(Max(at, 0.0f), 1.0f);
-    Crossing crossing;
-    crossing.alpha = towards * (0.5f - clamped);
-    crossing.second = !first;
-    crossing.vertex[0] = tri[(k + 1) % 3];
-    crossing.vertex[1] = tri[(k + 2) % 3];
-    return crossing;
-  }
-
-  // Adds factor * dalpha/dpos to the sums. The gradient ends where the crossing was clamped.
-  void AddGradient(const Crossing& crossing, int64_t column, int64_t row, bool vertical,
-                   float factor, float* sums) const {
-    if (__builtin_fabsf(crossing.alpha) >= 0.5f) return;
-    if (crossing.second) (vertical ? row : column) += 1;
-    const Point centre = Centre(column, row);
-    const Point a = Relative(crossing.vertex[0], centre), b = Relative(crossing.vertex[1], centre);
-    const float ax = vertical ? a.y : a.x, ay = vertical ? a.x : a.y;
-    const float bx = vertical ? b.y : b.x, by = vertical ? b.x : b.y;
-    const float dx = bx - ax, dy = by - ay;
-    const float inverse = 1.0f / (dy + __builtin_copysignf(1e-3f, dy));
-    const float at = (ax * dy - ay * dx) * inverse;
-    // alpha = const - at, whichever pixel the edge was found from.
-    const float scale = -factor * inverse;
-    const float along_a = scale * by, across_a = scale * (at - bx);
-    const float along_b = -scale * ay, across_b = scale * (ax - at);
-    AddVertex(crossing.vertex[0], vertical ? across_a : along_a, vertical ? along_a : across_a, sums);
-    AddVertex(crossing.vertex[1], vertical ? across_b : along_b, vertical ? along_b : across_b, sums);
-  }
-
- private:
-  // Of a pixel, in pixels from the image centre.
-  Point Centre(int64_t column, int64_t row) const {
-    return {static_cast<float>(static_cast<int32_t>(column)) + 0.5f - half_width_,
-            static_cast<float>(static_cast<int32_t>(row)) + 0.5f - half_height_};
-  }
-
-  Point Relative(int32_t vertex, Point centre) const {
-    return {points_[vertex].x - centre.x, points_[vertex].y - centre.y};
-  }
-
-  // Whether both triangles at edge k lie on the same side of it, or there is only one.
-  bool IsSilhouette(int64_t triangle, int k, const Point* p, Point centre) const {
-    const int32_t opposite = args_.opposite[3 * triangle + k];
-    if (static_cast<uint32_t>(opposite) >= static_cast<uint64_t>(geometry_.num_vertices)) return true;
-    const Point far = Relative(opposite, centre);
-    return SameSign(Cross(p[(k + 1) % 3], p[(k + 2) % 3], far), Cross(p[1], p[2], p[0]));
-  }
-
-  void AddVertex(int32_t vertex, float gx, float gy, float* sums) const {
-    const float* p = pos_ + 4 * static_cast<int64_t>(vertex);
-    float* sum = sums + 4 * static_cast<int64_t>(vertex);
-    const float inverse_w = 1.0f / p[3];
-    gx *= half_width_ * inverse_w;
-    gy *= half_height_ * inverse_w;
-    sum[0] += gx;
-    sum[1] += gy;
-    sum[3] -= (p[0] * gx + p[1] * gy) * inverse_w;
-  }
-
-  const AntialiasForward& args_;
-  const Geometry& geometry_;
-  const float* pos_;
-  const Point* points_;
-  const int32_t* edges_;
-  float half_width_, half_height_;
-};
 
 // Whether kStep pixels of rast, the same shifted by one, and those of the next row show the same.
 inline bool AllSame(const float* rast, const float* next_row) {
@@ -313,10 +134,14 @@ inline void VisitRow(const AntialiasForward& args, const Silhouette& silhouette,
     Run run, next_row;
     LoadRun(rast, static_cast<int>(Min(int64_t{kStep + 1}, g.width - begin)), &run);
     LoadRun(rast + 4 * g.width, has_next_row ? count : 0, &next_row);
+    const auto candidates = [&](const Run& other, int offset) {
+      return CandidatePairs(run, other, offset, silhouette.edges_by_id(),
+                            static_cast<float>(g.num_triangles));
+    };
     const uint32_t with_right = (uint32_t{1} << (begin + count == g.width ? count - 1 : count)) - 1;
     const uint32_t with_next_row = has_next_row ? (uint32_t{1} << count) - 1 : 0;
-    const uint32_t right = only_vertical ? 0 : silhouette.Candidates(run, run, 1) & with_right;
-    const uint32_t down = silhouette.Candidates(run, next_row, 0) & with_next_row;
+    const uint32_t right = only_vertical ? 0 : candidates(run, 1) & with_right;
+    const uint32_t down = candidates(next_row, 0) & with_next_row;
     for (int i = 0; (right | down) >> i != 0; ++i) {
       for (int vertical = 0; vertical < 2; ++vertical) {
         if (!((vertical ? down : right) >> i & 1)) continue;
@@ -340,7 +165,7 @@ void ForwardRows(const AntialiasForward& args, const Outlines& outlines, int64_t
   // The pairs that reach into the first row from above belong to another task, their effect here to this.
   for (int64_t i = begin % g.height == 0 ? begin : begin - 1; i < end; ++i) {
     const int64_t image = i / g.height;
-    const Silhouette silhouette(args, outlines, image);
+    const Silhouette silhouette(args, image, outlines.points(image), outlines.edges_by_id(image));
     VisitRow(args, silhouette, image, i % g.height, i < begin,
              [&](const Crossing& crossing, int64_t pixel0, int64_t pixel1, int64_t, int64_t, bool) {
                const int64_t target = crossing.alpha > 0.0f ? pixel0 : pixel1;
@@ -365,7 +190,8 @@ void BackwardRows(const AntialiasBackward& args, const Outlines& outlines, int64
               sizeof(float) * static_cast<size_t>(channels * (end_pixel - begin_pixel)));
   for (int64_t i = begin % g.height == 0 ? begin : begin - 1; i < end; ++i) {
     const int64_t image = i / g.height;
-    const Silhouette silhouette(forward, outlines, image);
+    const Silhouette silhouette(forward, image, outlines.points(image),
+                                outlines.edges_by_id(image));
     const auto add_color = [&](int64_t pixel, float alpha, const float* dy) {
       if (pixel < begin_pixel || pixel >= end_pixel) return;
       float* grad = args.grad_color + channels * pixel;
@@ -384,7 +210,7 @@ void BackwardRows(const AntialiasBackward& args, const Outlines& outlines, int64
                for (int64_t c = 0; c < channels; ++c) by_alpha += dy[c] * (color1[c] - color0[c]);
                if (by_alpha == 0.0f) return;
                silhouette.AddGradient(crossing, column, row, vertical,
-                                      by_alpha * args.pos_gradient_boost, sums);
+                                      by_alpha * args.pos_gradient_boost, sums, PlainAdd());
              });
   }
 }

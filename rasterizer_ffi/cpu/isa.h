@@ -11,11 +11,8 @@
 #include <cstdlib>
 #include <cstring>
 
+#include "../shared/portable.h"
 #include "kernels.h"
-
-#ifndef RASTERIZER_ISA
-#define RASTERIZER_ISA baseline
-#endif
 
 namespace rasterizer {
 namespace RASTERIZER_ISA {
@@ -30,16 +27,6 @@ bool ForwardTexture(const TextureForward& args, const Parallel& parallel);
 bool BackwardTexture(const TextureBackward& args, const Parallel& parallel);
 
 namespace {
-
-template <class T>
-inline T Min(T a, T b) {
-  return a < b ? a : b;
-}
-
-template <class T>
-inline T Max(T a, T b) {
-  return a > b ? a : b;
-}
 
 // An uninitialised array that frees itself.
 template <class T>
@@ -72,22 +59,6 @@ inline void ParallelFor(const Parallel& parallel, int64_t num_tasks, Task task) 
 
 // First index of part i when `size` is cut into `parts` nearly equal parts.
 inline int64_t PartBegin(int64_t size, int64_t parts, int64_t i) { return size * i / parts; }
-
-// The triangle index of a pixel of rast, or -1. The float is checked before the conversion: it comes
-// from outside.
-inline int64_t TriangleOfPixel(const float* rast_pixel, int64_t num_triangles) {
-  const float id = rast_pixel[3];
-  if (!(id >= 1.0f && id <= static_cast<float>(num_triangles))) return -1;
-  const int64_t triangle = static_cast<int64_t>(id) - 1;
-  return triangle < num_triangles ? triangle : -1;
-}
-
-// Whether all three indices of a triangle name one of num_vertices vertices.
-inline bool IndicesValid(const int32_t* tri, int64_t num_vertices) {
-  return static_cast<uint32_t>(tri[0]) < static_cast<uint64_t>(num_vertices) &&
-         static_cast<uint32_t>(tri[1]) < static_cast<uint64_t>(num_vertices) &&
-         static_cast<uint32_t>(tri[2]) < static_cast<uint64_t>(num_vertices);
-}
 
 }  // namespace
 }  // namespace RASTERIZER_ISA

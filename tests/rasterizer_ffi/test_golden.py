@@ -12,6 +12,8 @@ import pytest
 import rasterizer_ffi
 from rasterizer_ffi import ops
 
+pytestmark = pytest.mark.usefixtures("backend")
+
 SCENES = [
     "bad_indices",
     "batch5_c9",

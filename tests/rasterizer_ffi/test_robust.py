@@ -14,6 +14,8 @@ from raster_scenes import loss, random_scene, render
 
 import rasterizer_ffi
 
+on_every_backend = pytest.mark.usefixtures("backend")
+
 WILD = np.array(
     [np.nan, np.inf, -np.inf, 3e38, -3e38, 1e-45, -1e-45, 1e-20, 0.0, -0.0, 1.0, -1.0, 0.3],
     np.float32,
@@ -65,6 +67,7 @@ def test_instruction_sets_do_not_change_a_bit():
     assert len(hashes) == 1
 
 
+@on_every_backend
 @settings(max_examples=25, deadline=None, derandomize=True)
 @given(
     seed=st.integers(0, 2**31),
@@ -99,6 +102,7 @@ def test_any_input_gives_finite_coverage(
     everything(scene)
 
 
+@on_every_backend
 def test_rast_from_elsewhere_is_harmless():
     scene = random_scene(images=1, resolution=(9, 4))
     rast = np.resize(WILD, (1, 9, 4, 4)).astype(np.float32)
@@ -111,6 +115,7 @@ def test_rast_from_elsewhere_is_harmless():
     jax.block_until_ready(vjp(np.ones_like(out)))
 
 
+@on_every_backend
 def test_padding_draws_nothing():
     scene = random_scene()
     padded = np.concatenate([scene.tri[:5], np.full((7, 3), -1, np.int32), scene.tri[5:]])
@@ -121,6 +126,7 @@ def test_padding_draws_nothing():
     np.testing.assert_array_equal(other[..., 3], rast[..., 3] + shift)
 
 
+@on_every_backend
 def test_no_triangles():
     scene = random_scene(triangles=0)
     out, out_da = render(*scene)
@@ -128,6 +134,7 @@ def test_no_triangles():
     assert not np.any(jax.grad(loss)(*scene))
 
 
+@on_every_backend
 @pytest.mark.slow
 def test_wide_image_and_huge_triangle():
     # Edge functions of this triangle do not fit 32 bits; the quad's two halves meet on a diagonal.
@@ -141,6 +148,7 @@ def test_wide_image_and_huge_triangle():
     assert np.all(ids > 0)
 
 
+@on_every_backend
 def test_mirrored_triangle_covers_mirrored_pixels():
     # An asymmetric triangle: swapped axes or a flipped row order would show.
     pos = np.array([[[-0.9, -0.8, 0, 1], [0.7, -0.3, 0, 1], [-0.6, 0.9, 0, 1]]], np.float32)
@@ -151,6 +159,7 @@ def test_mirrored_triangle_covers_mirrored_pixels():
     np.testing.assert_array_equal(mirrored[0, :, ::-1, 3], ids)
 
 
+@on_every_backend
 def test_antialias_gradient_moves_a_silhouette():
     """The gradient of the covered area by a shift is the length of the edges that face it."""
     pos = np.array(

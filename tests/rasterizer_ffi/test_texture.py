@@ -6,6 +6,8 @@ import pytest
 
 import rasterizer_ffi
 
+pytestmark = pytest.mark.usefixtures("backend")
+
 FILES = [f"texture{i}" for i in range(5)] + ["texture_cube"]
 MODES = ["nearest", "linear", "linear_mipmap_nearest", "linear_mipmap_linear"]
 

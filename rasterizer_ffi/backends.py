@@ -1,0 +1,96 @@
+"""The implementations of the operations: registers their FFI targets with JAX, and chooses one.
+
+A backend is a set of target names. XLA finds the function behind a name by the platform that it
+compiles for, so each backend has its functions on the platforms where it can compute.
+"""
+
+import ctypes
+import os
+
+import jax
+
+from rasterizer_ffi.library import find_library, load_library
+
+_ENVIRONMENT = "RASTERIZER_FFI_BACKEND"
+_SYMBOLS = {
+    "rasterize": "RasterizerRasterize",
+    "rasterize_layers": "RasterizerRasterizeLayers",
+    "rasterize_grad": "RasterizerRasterizeGrad",
+    "interpolate": "RasterizerInterpolate",
+    "interpolate_grad": "RasterizerInterpolateGrad",
+    "antialias": "RasterizerAntialias",
+    "antialias_grad": "RasterizerAntialiasGrad",
+    "texture": "RasterizerTexture",
+    "texture_grad": "RasterizerTextureGrad",
+    "topology": "RasterizerTopology",
+}
+
+_CPU = load_library("librasterizer_cpu.so")
+_available: list[str] = []
+
+
+def register_backend(name: str, libraries: dict[str, ctypes.CDLL]) -> None:
+    """Makes a backend available, by its library for each of XLA's platforms ("cpu", "CUDA")."""
+    for platform, library in libraries.items():
+        for op, symbol in _SYMBOLS.items():
+            target = jax.ffi.pycapsule(getattr(library, symbol))
+            jax.ffi.register_ffi_target(f"rasterizer_{name}_{op}", target, platform=platform)
+    _available.append(name)
+
+
+def available_backends() -> tuple[str, ...]:
+    """Names of the backends that were built: "cpu", and "cuda" where its library is.
+
+    Whether there is a GPU to run on is another question: `jax.devices()` answers it.
+    """
+    return tuple(_available)
+
+
+def _check(name: str, source: str) -> str:
+    if name not in _available:
+        raise ValueError(
+            f"{source}: expected one of {available_backends()}, got {name!r}; build the library of "
+            "a backend first, as rasterizer_ffi/README.md says"
+        )
+    return name
+
+
+def use_backend(name: str) -> None:
+    """Chooses the backend of all operations that are traced from now on.
+
+    "cpu" computes on CPUs only. "cuda" computes on GPUs by our own kernels, and what JAX places on
+    a CPU there, as "cpu" does. The default is the environment variable RASTERIZER_FFI_BACKEND, or
+    "cuda" if it was built, or "cpu". Compiled functions are forgotten where the choice changes.
+
+    Raises:
+      ValueError: the backend is unknown or was not built.
+    """
+    global _in_use
+    if _check(name, "use_backend") != _in_use:
+        _in_use = name
+        jax.clear_caches()
+
+
+def backend_in_use() -> str:
+    """The name that `use_backend` or the default chose."""
+    return _in_use
+
+
+def target_name(op: str) -> str:
+    """The FFI target of an operation in the backend in use."""
+    return f"rasterizer_{_in_use}_{op}"
+
+
+def set_max_threads(num_threads: int | None) -> None:
+    """Limits the threads the CPU operations use; None means all that XLA has.
+
+    The number never changes a result.
+    """
+    _CPU.RasterizerSetMaxThreads(0 if num_threads is None else int(num_threads))
+
+
+register_backend("cpu", {"cpu": _CPU})
+if find_library("librasterizer_cuda.so") is not None:
+    register_backend("cuda", {"cpu": _CPU, "CUDA": load_library("librasterizer_cuda.so")})
+_default = "cuda" if "cuda" in _available else "cpu"
+_in_use = _check(os.environ.get(_ENVIRONMENT, _default), _ENVIRONMENT)
