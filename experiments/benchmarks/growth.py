@@ -8,8 +8,9 @@ shape with everything switched on, in buffers as a run starts with them; images 
 point has a process of its own. It compiles, resets the kernel's mark of peak memory, and calls:
 
 - median and min ms: of the calls after the first two, gradients and update included;
+- buffers MiB: what XLA has planned for intermediate values, the same in every run;
 - step MiB: the highest resident memory of the calls, less what was resident before the first
-  (code, inputs, parameters);
+  (code, inputs, parameters): buffers, scratch of kernels, and tens of MiB that the heap may waste;
 - peak MiB: the highest resident memory of the calls, with all that and what a compiler leaves;
 - compile s: tracing and compilation.
 
@@ -80,6 +81,7 @@ class Point(NamedTuple):
 class Measured(NamedTuple):
     median_ms: float
     min_ms: float
+    buffers_mib: float
     step_mib: float
     peak_mib: float
     compile_s: float
@@ -122,8 +124,11 @@ def main() -> None:
 
     start = Point(args.variant, args.part, (), args.num_calls, args.max_gib)
     print(f"{args.part}, {jax.devices()[0].device_kind}, jax {jax.__version__}\n")
-    print("| variable | value | median ms | x | min ms | step MiB | x | peak MiB | compile s |")
-    print("|---|---|---|---|---|---|---|---|---|", flush=True)
+    print(
+        "| variable | value | median ms | x | min ms | buffers MiB | x | step MiB | peak MiB "
+        "| compile s |"
+    )
+    print("|---|---|---|---|---|---|---|---|---|---|", flush=True)
     measured: dict[str, dict[int, Measured]] = {}
     variables = [chosen(variable) for variable in VARIABLES[args.part]]
     for name, value, result in measure_all(variables, start, time.monotonic() + args.budget_s):
@@ -195,10 +200,10 @@ def measure(point: Point) -> Measured:
     stage = _stage(model, config.num_steps - 1)
     start = time.perf_counter()
     if point.part == "geometry":
-        call = _geometry(model, params, stage)
+        call, compiled = _geometry(model, params, stage)
     else:
         steps = TrainingSteps(model, config, params, random_batch(config), stage)
-        call = functools.partial(_whole_step, steps)
+        call, compiled = functools.partial(_whole_step, steps), steps.compiled
     compile_s = time.perf_counter() - start
     retire_freed_memory()
 
@@ -209,6 +214,7 @@ def measure(point: Point) -> Measured:
     return Measured(
         median_ms=1e3 * statistics.median(seconds),
         min_ms=1e3 * min(seconds),
+        buffers_mib=compiled.memory_analysis().temp_size_in_bytes / 2**20,
         step_mib=peak_mib - before_mib,
         peak_mib=peak_mib,
         compile_s=compile_s,
@@ -232,7 +238,9 @@ def _whole_step(steps: TrainingSteps) -> None:
         raise RuntimeError(f"expected a training step that is applied, got {outcome.name}")
 
 
-def _geometry(model: Pony, params: dict, stage: Stage) -> Callable[[], None]:
+def _geometry(
+    model: Pony, params: dict, stage: Stage
+) -> tuple[Callable[[], None], jax.stages.Compiled]:
     """The SDF on the grid and marching tetrahedra, forward and back to the parameters."""
 
     def size(params: dict) -> tuple[jax.Array, jax.Array]:
@@ -249,7 +257,7 @@ def _geometry(model: Pony, params: dict, stage: Stage) -> Callable[[], None]:
         if not fits:
             raise RuntimeError(f"expected a mesh that fits {stage.capacities}, got a larger one")
 
-    return call
+    return call, compiled
 
 
 def _timed(call: Callable[[], None], num_calls: int) -> Iterator[float]:
@@ -274,24 +282,25 @@ def _memory_mib(field: str) -> float:
 def format_row(name: str, value: int, result: Result, before: Measured | None) -> str:
     """A line of the table; `before` is what the line above has measured of the same variable."""
     if isinstance(result, str):
-        return f"| {name} | {value} | {result} |" + " |" * 6
+        return f"| {name} | {value} | {result} |" + " |" * 7
     times, memory = (
         f"{getattr(result, field) / getattr(before, field):.2f}" if before else ""
-        for field in ("median_ms", "step_mib")
+        for field in ("median_ms", "buffers_mib")
     )
     return (
         f"| {name} | {value} | {result.median_ms:.1f} | {times} | {result.min_ms:.1f} | "
-        f"{result.step_mib:.0f} | {memory} | {result.peak_mib:.0f} | {result.compile_s:.1f} |"
+        f"{result.buffers_mib:.0f} | {memory} | {result.step_mib:.0f} | {result.peak_mib:.0f} | "
+        f"{result.compile_s:.1f} |"
     )
 
 
 def plot(measured: Mapping[str, Mapping[int, Measured]], part: str) -> Figure:
-    """Time above, memory below, a column a variable, both axes logarithmic."""
+    """Time above, memory of buffers below, a column a variable, both axes logarithmic."""
     figure = Figure(figsize=(2.8 * len(measured), 4.6), dpi=110, layout="constrained")
     axes = figure.subplots(2, len(measured), sharey="row", sharex="col", squeeze=False)
     for column, (name, of_variable) in zip(axes.T, measured.items(), strict=True):
         values = list(of_variable)
-        for axis, field in zip(column, ("median_ms", "step_mib"), strict=True):
+        for axis, field in zip(column, ("median_ms", "buffers_mib"), strict=True):
             heights = [getattr(each, field) for each in of_variable.values()]
             axis.loglog(values, heights, "o-", color="#4a7fb5")
             axis.grid(alpha=0.3)
@@ -301,7 +310,7 @@ def plot(measured: Mapping[str, Mapping[int, Measured]], part: str) -> Figure:
         column[-1].set_xlabel(name)
         column[-1].set_xticks(values, labels=map(str, values))
     axes[0, 0].set_ylabel(f"{part}: median ms")
-    axes[1, 0].set_ylabel(f"{part}: MiB")
+    axes[1, 0].set_ylabel(f"{part}: buffers MiB")
     return figure
 
 

@@ -186,7 +186,11 @@ def _gradient(function: Callable[..., Any], *arguments: Any) -> Any:
 
 
 class TrainingSteps:
-    """Whole steps with their update, each from the state that the one before left."""
+    """Whole steps with their update, each from the state that the one before left.
+
+    Attributes:
+      compiled: the program of a step.
+    """
 
     def __init__(self, model: Pony, config: ConfigDict, params: dict, batch: dict, stage: Stage):
         groups = parameter_groups(**config.optimizer, num_steps=config.num_steps)
@@ -194,10 +198,10 @@ class TrainingSteps:
         self._state = jax.tree.map(jnp.copy, state)  # steps give their buffers away
         self._batch, self._key, self._num_updates = batch, jax.random.key(0), 0
         self._step = functools.partial(train_step, model=model, groups=groups, stage=stage)
-        self._compiled = jax.jit(self._step, donate_argnums=0).lower(*self._arguments()).compile()
+        self.compiled = jax.jit(self._step, donate_argnums=0).lower(*self._arguments()).compile()
 
     def __call__(self) -> Report:
-        self._state, report = jax.block_until_ready(self._compiled(*self._arguments()))
+        self._state, report = jax.block_until_ready(self.compiled(*self._arguments()))
         self._num_updates += 1
         return report
 
