@@ -119,7 +119,7 @@ class Backend {
 }  // namespace
 }  // namespace rasterizer
 
-#include "../shared/handlers.h"
+#include "../shared/handlers.h"  // of the Backend above
 
 #pragma GCC visibility push(default)
 

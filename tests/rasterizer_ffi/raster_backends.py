@@ -1,0 +1,49 @@
+"""What tests need to build libraries and to run on one backend or another."""
+
+import contextlib
+import fcntl
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import rasterizer_ffi
+from rasterizer_ffi import backends
+
+_REPOSITORY = Path(__file__).parent.parent.parent
+
+
+def build(target: str, *options: str) -> Path:
+    """Builds one target of CMakeLists.txt and returns the folder that it is in."""
+    # The environment's cmake, else that of the PATH.
+    folders = [str(Path(sys.executable).parent), os.environ["PATH"]]
+    cmake = shutil.which("cmake", path=os.pathsep.join(folders))
+    if cmake is None:
+        pytest.skip("cmake is neither in the environment nor in the PATH")
+    folder = _REPOSITORY / "build" / "tests" / target
+    folder.mkdir(parents=True, exist_ok=True)
+    steps = (
+        ["-S", _REPOSITORY, "-B", folder, f"-DPython_EXECUTABLE={sys.executable}", *options],
+        ["--build", folder, "--target", target],
+    )
+    with open(folder / "lock", "w") as lock:  # workers of pytest-xdist share the folder
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        for step in steps:
+            done = subprocess.run([cmake, *step], capture_output=True, text=True)
+            assert done.returncode == 0, done.stdout + done.stderr
+    return folder
+
+
+@contextlib.contextmanager
+def using(name: str) -> Iterator[None]:
+    """Runs what is inside on one backend."""
+    before = backends.backend_in_use()
+    rasterizer_ffi.use_backend(name)
+    try:
+        yield
+    finally:
+        rasterizer_ffi.use_backend(before)
