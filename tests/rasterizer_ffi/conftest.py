@@ -3,9 +3,8 @@
 import ctypes
 from collections.abc import Iterator
 
-import jax
 import pytest
-from raster_backends import build, using
+from raster_backends import build, device_of, using
 
 import rasterizer_ffi
 from rasterizer_ffi import backends
@@ -33,8 +32,8 @@ def backend(request) -> Iterator[str]:
     if name not in rasterizer_ffi.available_backends():
         pytest.skip(f"the library of backend {name} was not built")
     try:
-        device = jax.devices("cuda" if name == "cuda" else "cpu")[0]
+        device_of(name)
     except RuntimeError as error:
         pytest.skip(f"backend {name} has no device here: {error}")
-    with using(name), jax.default_device(device):
+    with using(name):
         yield name

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import jax
 import pytest
 
 import rasterizer_ffi
@@ -38,12 +39,18 @@ def build(target: str, *options: str) -> Path:
     return folder
 
 
+def device_of(name: str) -> jax.Device:
+    """A device that a backend computes on; RuntimeError if there is none."""
+    return jax.devices("cuda" if name == "cuda" else "cpu")[0]
+
+
 @contextlib.contextmanager
 def using(name: str) -> Iterator[None]:
-    """Runs what is inside on one backend."""
+    """Runs what is inside on one backend and its device."""
     before = backends.backend_in_use()
-    rasterizer_ffi.use_backend(name)
-    try:
-        yield
-    finally:
-        rasterizer_ffi.use_backend(before)
+    with jax.default_device(device_of(name)):
+        rasterizer_ffi.use_backend(name)
+        try:
+            yield
+        finally:
+            rasterizer_ffi.use_backend(before)
