@@ -29,12 +29,16 @@ _CPU = load_library("librasterizer_cpu.so")
 _available: list[str] = []
 
 
+def _register(backend: str, op: str, platform: str, symbol: ctypes._CFuncPtr) -> None:
+    target = f"rasterizer_{backend}_{op}"
+    jax.ffi.register_ffi_target(target, jax.ffi.pycapsule(symbol), platform=platform)
+
+
 def register_backend(name: str, libraries: dict[str, ctypes.CDLL]) -> None:
     """Makes a backend available, by its library for each of XLA's platforms ("cpu", "CUDA")."""
     for platform, library in libraries.items():
         for op, symbol in _SYMBOLS.items():
-            target = jax.ffi.pycapsule(getattr(library, symbol))
-            jax.ffi.register_ffi_target(f"rasterizer_{name}_{op}", target, platform=platform)
+            _register(name, op, platform, getattr(library, symbol))
     _available.append(name)
 
 
@@ -90,6 +94,8 @@ def set_max_threads(num_threads: int | None) -> None:
 
 
 register_backend("cpu", {"cpu": _CPU})
+for _op in _SYMBOLS:
+    _register("cpu", _op, "CUDA", _CPU.RasterizerRefuse)  # an error that says what to do
 if find_library("librasterizer_cuda.so") is not None:
     register_backend("cuda", {"cpu": _CPU, "CUDA": load_library("librasterizer_cuda.so")})
 _default = "cuda" if "cuda" in _available else "cpu"

@@ -119,9 +119,29 @@ class Backend {
 }  // namespace
 }  // namespace rasterizer
 
-#include "../shared/handlers.h"
+#include "../shared/handlers.h"  // of the Backend above
+
+namespace rasterizer {
+namespace {
+
+// In place of every operation, on the platform where this backend cannot compute.
+ffi::Error Refuse(ffi::RemainingArgs, ffi::RemainingRets, ffi::Dictionary) {
+  return ffi::Error(ffi::ErrorCode::kUnimplemented,
+                    "rasterizer_ffi: backend 'cpu' expected arrays on a CPU, got arrays on a GPU; "
+                    "build the library of backend 'cuda' and choose it, as "
+                    "rasterizer_ffi/README.md says, or put the arrays on a CPU");
+}
+
+}  // namespace
+}  // namespace rasterizer
 
 #pragma GCC visibility push(default)
+
+XLA_FFI_DEFINE_HANDLER_SYMBOL(RasterizerRefuse, rasterizer::Refuse,
+                              ffi::Ffi::Bind()
+                                  .RemainingArgs()
+                                  .RemainingRets()
+                                  .Attrs<ffi::Dictionary>());
 
 // Limits the threads of every op from now on; 0 takes the limit away.
 extern "C" void RasterizerSetMaxThreads(int threads) {

@@ -159,4 +159,4 @@ struct xla::ffi::CtxDecoding<rasterizer::Backend::Context> {
   }
 };
 
-#include "../shared/handlers.h"
+#include "../shared/handlers.h"  // of the Backend above

@@ -148,6 +148,28 @@ def test_wide_image_and_huge_triangle():
     assert np.all(ids > 0)
 
 
+@pytest.mark.slow
+def test_as_many_triangles_as_ids():
+    num_triangles = 2**24
+    tri = np.arange(num_triangles, dtype=np.int32)[:, None] + np.arange(3, dtype=np.int32)
+    pos = np.zeros((1, num_triangles + 2, 4), np.float32)  # all but the last: no area
+    pos[..., 3] = 1
+    pos[0, -3:, :2] = [[-1, -1], [3, -1], [-1, 3]]
+    attr = np.ones((1, num_triangles + 2, 1), np.float32)
+
+    def image(pos):
+        rast, _ = rasterizer_ffi.rasterize(pos, tri, (16, 16))
+        out, _ = rasterizer_ffi.interpolate(attr, rast, tri)
+        return rasterizer_ffi.antialias(out, rast, pos, tri), rast
+
+    (out, rast), vjp = jax.vjp(image, pos)
+    assert np.all(np.asarray(rast)[..., 3] == num_triangles)
+    assert np.all(np.asarray(out) == 1)
+    jax.block_until_ready(vjp((out, rast)))
+    with pytest.raises(ValueError, match=r"expected tri with at most 2\^24 triangles"):
+        rasterizer_ffi.rasterize(pos, np.concatenate([tri, tri[:1]]), (16, 16))
+
+
 @on_every_backend
 def test_mirrored_triangle_covers_mirrored_pixels():
     # An asymmetric triangle: swapped axes or a flipped row order would show.
