@@ -114,22 +114,26 @@ def test_refinement_brings_colours_nearer_to_the_photograph(model, params, batch
     rest = model._prior_shape(params, STAGE).mesh
     verts = jnp.broadcast_to(rest.verts, (2, *rest.verts.shape))
     visible = model._find_surface(verts, rest, camera, STAGE)
-    # The upper half is animal, of one colour each.
+    # The upper half is animal.
     upper = jnp.zeros((2, 32, 32, 1)).at[:, :16].set(1.0)
-    colours = jnp.array([[0.8, 0.5, 0.2], [0.1, 0.2, 0.1]])
-    photograph = jnp.broadcast_to(colours[:, None, None], (2, 32, 32, 3))
 
     @jax.jit
-    def errors(appearance):
+    def colours(appearance):
+        """An image without supersampling; black where there is no surface."""
         shaded = model._shade(params, appearance, visible)
-        image = composite(visible, shaded["albedo"] * shaded["shading"], samples=2)
-        seen = composite(visible, jnp.ones((1024, 1)), samples=2) > 0.99
-        return jnp.mean(((image - photograph) * seen * upper) ** 2, axis=(1, 2, 3))
+        rows = jnp.zeros((2 * 32 * 32, 3))
+        rows = rows.at[visible.surface.pixel].set(shaded["albedo"] * shaded["shading"], mode="drop")
+        return rows.reshape(2, 32, 32, 3)
 
     start = model._apply(params, "appearance", batch["patch_out"])
+    photograph = colours(start + 10 * jax.random.normal(jax.random.key(1), start.shape))
     refined = jax.jit(model._refine_appearance)(params, start, visible, photograph, upper)
-    # What an untrained texture field can make of a vector is limited, but it is not nothing.
-    assert np.all(errors(refined) < 0.6 * errors(start))
+
+    def errors(appearance):
+        return jnp.mean((colours(appearance) - photograph) ** 2 * upper, axis=(1, 2, 3))
+
+    # Colours that this very model has made can be met; most of the error must go in every image.
+    assert np.all(errors(refined) < 0.5 * errors(start))
 
 
 @pytest.mark.slow
