@@ -78,6 +78,7 @@ def _random_prior(seed):
         sdf_hidden=32,
         sdf_layers=3,
         sdf_frequencies=4,
+        sdf_mirror=True,
         feature_dim=4,
         feature_hidden=8,
         feature_layers=2,
