@@ -123,7 +123,9 @@ def get_config() -> ConfigDict:
     config.model.max_shift_xy = 0.2  # of the camera, share of half the view at the object
     config.model.max_shift_z = 0.5
     config.model.hypotheses = "quadlookat"  # or octlookat, lookat, quaternion, euler_angle
+    config.model.hypothesis_side = "softplus"  # or squareplus: see ops/viewpoint.py
     config.model.viewpoint_tokens = "patch_key"  # or patch_out: what viewpoints are read from
+    config.model.viewpoint_mirror = False  # whether mirror images have mirrored viewpoints
     config.model.level_horizon = True  # cameras look horizontally; the kinds of lookat only
     config.model.max_turn_deg = (180.0, 180.0, 180.0)  # about x, y, z; euler_angle only
     config.model.eikonal_points = 10_000

@@ -53,6 +53,10 @@ def _cpu_sized(config: ConfigDict) -> None:
     config.model.articulation_frequencies = 2
     config.model.articulation_window = 5
     config.model.articulation_own_layers = True
+    # Left and right are learned as one, and a hypothesis that was pushed away can come back:
+    # else one quadrant of viewpoints may be lost for good, with every fourth image.
+    config.model.hypothesis_side = "squareplus"
+    config.model.viewpoint_mirror = True
     config.model.silhouette_hidden = 64
     config.model.refine_steps = 200
     config.model.eikonal_points = 2000

@@ -9,10 +9,11 @@ from pony_jax.model.pony import CameraModel, Pony, Schedule
 from pony_jax.model.prior import Prior
 from pony_jax.model.render import BACKGROUNDS
 from pony_jax.ops.bones import Skeleton
-from pony_jax.ops.viewpoint import num_viewpoint_outputs
+from pony_jax.ops.viewpoint import SIDES, num_viewpoint_outputs
 
 _CHOICES = {
     "background": BACKGROUNDS,
+    "hypothesis_side": SIDES,
     "viewpoint_tokens": ("patch_key", "patch_out"),
     "sdf_start": ("ellipsoid", "sphere", "constant"),
     "articulation_kind": ("attention", "mlp"),
@@ -98,6 +99,7 @@ def build_model(config: ConfigDict, token_shape: tuple[int, int]) -> Pony:
             max_shift_xy=model.max_shift_xy * half_view,
             max_shift_z=model.max_shift_z * half_view,
             hypotheses=model.hypotheses,
+            hypothesis_side=model.hypothesis_side,
             level_horizon=model.level_horizon,
             max_turn_deg=tuple(model.max_turn_deg),
         ),
@@ -108,6 +110,7 @@ def build_model(config: ConfigDict, token_shape: tuple[int, int]) -> Pony:
         image_size=config.data.image_size,
         batch_size=config.data.batch_size,
         viewpoint_tokens=model.viewpoint_tokens,
+        viewpoint_mirror=model.viewpoint_mirror,
         background=model.background,
         samples=model.samples,
         jitter=model.jitter,

@@ -38,6 +38,7 @@ from pony_jax.ops.viewpoint import (
     choose_hypothesis,
     decode_hypotheses,
     hypothesis_probabilities,
+    mirrored_outputs,
     orientation_matrix,
 )
 
@@ -79,6 +80,7 @@ class CameraModel:
     max_shift_xy: float
     max_shift_z: float
     hypotheses: str
+    hypothesis_side: str
     level_horizon: bool
     max_turn_deg: tuple[float, float, float]
 
@@ -134,6 +136,8 @@ class Pony:
       samples: subsamples of a pixel along each axis.
       background: behind the rendered colours, see `render.background_image`.
       viewpoint_tokens: token map that viewpoints are read from, 'patch_key' or 'patch_out'.
+      viewpoint_mirror: whether the mirrored tokens are read as well, so that a mirror image has the
+        mirrored viewpoint.
       jitter: largest shift of the grid in training, as a share of `prior.grid_scale`.
       eikonal_points: points of the Eikonal loss, half of them uniform in the grid's box and half
         near the surface.
@@ -153,6 +157,7 @@ class Pony:
     image_size: int
     batch_size: int
     viewpoint_tokens: str
+    viewpoint_mirror: bool
     background: str
     samples: int
     jitter: float
@@ -242,9 +247,15 @@ class Pony:
         )
 
     def _hypotheses(self, params: Params, batch: Batch) -> Hypotheses:
+        kind, tokens = self.camera.hypotheses, batch[self.viewpoint_tokens]
+        raw = self._apply(params, "viewpoint", tokens)
+        if self.viewpoint_mirror:
+            mirrored = self._apply(params, "viewpoint", tokens[:, :, ::-1])
+            raw = (raw + mirrored_outputs(mirrored, kind)) / 2
         return decode_hypotheses(
-            self._apply(params, "viewpoint", batch[self.viewpoint_tokens]),
-            kind=self.camera.hypotheses,
+            raw,
+            kind=kind,
+            side=self.camera.hypothesis_side,
             zero_y=self.camera.level_horizon,
             max_trans_xy=self.camera.max_shift_xy,
             max_trans_z=self.camera.max_shift_z,

@@ -1,5 +1,6 @@
 """Viewpoint hypotheses: decoding, probabilities, and which one is rendered."""
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
@@ -17,8 +18,17 @@ _SIGNS = {
     # One an octant, x slowest.
     "octlookat": [(x, y, z) for x in (1, -1) for y in (1, -1) for z in (1, -1)],
 }
+# What keeps a component on its side. Both are 1/2 at 0 and approach the ramp.
+_SIDES = {
+    "softplus": lambda x: jax.nn.softplus(x * np.log(4.0)) / np.log(4.0),
+    # (x + sqrt(x^2 + 1)) / 2, without its cancellation where x is far below 0.
+    "squareplus": lambda x: jnp.maximum(x, 0.0) + 0.5 / (abs(x) + jnp.sqrt(x * x + 1.0)),
+}
+SIDES = tuple(_SIDES)
 # One hypothesis, which has no score: the head's outputs before the translation.
 _SINGLE = {"lookat": 3, "quaternion": 4, "euler_angle": 3}
+# Their signs in a mirror that swaps left and right.
+_MIRROR = {"lookat": (-1, 1, 1), "quaternion": (1, 1, -1, -1), "euler_angle": (1, -1, -1)}
 
 
 class Hypotheses(NamedTuple):
@@ -70,13 +80,15 @@ def decode_hypotheses(
     max_trans_xy: float,
     max_trans_z: float,
     max_turn_deg: tuple[float, float, float] = (180.0, 180.0, 180.0),
+    side: str = "softplus",
 ) -> Hypotheses:
     """Hypotheses from the outputs of the viewpoint head.
 
     MagicPony@e4a8b20:magicpony/predictor.py:forward_pose, by rot_rep:
     - quadlookat, octlookat: (logit, x, y, z) per hypothesis. A softplus of base 4, 1/2 at 0, keeps
       x and z (in octlookat also y) on the hypothesis's side. In quadlookat y is the raw output: any
-      slope is allowed.
+      slope is allowed. A softplus that has once become 0 has no gradient, and its hypothesis is
+      lost; `side="squareplus"`, (x + sqrt(x^2 + 1)) / 2, falls off slowly enough to come back.
     - lookat: the forward vector before normalisation.
     - quaternion: near (0.01, 0, 0, 0), before normalisation, turned to a real part that is not
       negative. (The original multiplies by the sign of the real part, which is 0 for 0: a half
@@ -90,9 +102,10 @@ def decode_hypotheses(
       max_trans_xy: largest shift to the side, world units.
       max_trans_z: largest shift in depth.
       max_turn_deg: largest angle about each axis; only euler_angle knows it.
+      side: one of `SIDES`, for quadlookat and octlookat.
 
     Raises:
-      ValueError: for another kind or another width of `raw`.
+      ValueError: for another kind, another width of `raw`, or another `side`.
     """
     width = num_viewpoint_outputs(kind)
     if raw.shape[1] != width:
@@ -101,12 +114,34 @@ def decode_hypotheses(
             "the viewpoint head was made for another kind of hypotheses"
         )
     if kind in _SIGNS:
-        logits, orientation = _decode_look_at(raw[:, :-3], kind, zero_y)
+        if side not in _SIDES:
+            raise ValueError(f"side: expected one of {SIDES}, got {side!r}")
+        logits, orientation = _decode_look_at(raw[:, :-3], kind, zero_y, _SIDES[side])
     else:
         logits = jnp.zeros((len(raw), 1))
         orientation = _decode_single(raw[:, :-3], kind, zero_y, max_turn_deg)[:, None]
     largest = np.array([max_trans_xy, max_trans_xy, max_trans_z], np.float32)
     return Hypotheses(logits, orientation, jnp.tanh(raw[:, -3:]) * largest)
+
+
+def mirrored_outputs(raw: Float[Array, "b p"], kind: str) -> Float[Array, "b p"]:
+    """What the viewpoint head should say about the mirror images, left and right swapped.
+
+    Of an animal that is symmetric, so that its mirror image has a rotation again.
+
+    Args:
+      raw: what it says about the images, for `decode_hypotheses`.
+      kind: any of those of `decode_hypotheses`.
+    """
+    outputs, translation = raw[:, :-3], raw[:, -3:] * np.array([-1, 1, 1], np.float32)
+    if kind in _SIGNS:
+        # Components are lengths towards a hypothesis's side, so they change hands as they are.
+        signs = _SIGNS[kind]
+        partner = np.array([signs.index((-x, y, z)) for x, y, z in signs])
+        outputs = outputs.reshape(len(raw), len(signs), 4)[:, partner].reshape(len(raw), -1)
+    else:
+        outputs = outputs * np.array(_MIRROR[kind], np.float32)
+    return jnp.concatenate([outputs, translation], axis=-1)
 
 
 def orientation_matrix(orientation: Float[Array, "*b o"], kind: str) -> Float[Array, "*b 3 3"]:
@@ -135,13 +170,12 @@ def _decode_single(
 
 
 def _decode_look_at(
-    raw: Float[Array, "b p"], kind: str, zero_y: bool
+    raw: Float[Array, "b p"], kind: str, zero_y: bool, side: Callable[[Array], Array]
 ) -> tuple[Float[Array, "b m"], Float[Array, "b m 3"]]:
     """Scores and forward vectors of the kinds of several hypotheses."""
     signs = hypothesis_signs(kind)
     logits, xyz = jnp.split(raw.reshape(len(raw), len(signs), 4), [1], axis=-1)
-    positive = jax.nn.softplus(xyz * np.log(4.0)) / np.log(4.0)
-    x, y, z = jnp.split(positive, 3, axis=-1)
+    x, y, z = jnp.split(side(xyz), 3, axis=-1)
     if zero_y:
         y = jnp.zeros_like(y)
     elif kind == "quadlookat":

@@ -25,7 +25,9 @@ _MEANING = (
     "num_leg_bones",
     "body_bones_from",
     "hypotheses",
+    "hypothesis_side",
     "viewpoint_tokens",
+    "viewpoint_mirror",
 )
 
 

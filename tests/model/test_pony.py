@@ -74,6 +74,22 @@ def test_viewpoints_are_read_from_the_tokens_that_the_setting_names(tokens, batc
         assert np.array_equal(seen, other) == (name != tokens)
 
 
+def test_a_mirror_image_has_the_mirrored_viewpoint(model, batch):
+    params = model.instance.init(jax.random.key(0), batch["patch_key"], method="viewpoint")
+    params["params"]["viewpoint_head"]["conv_1"]["kernel"] += 0.1
+    params = {"instance": params["params"]}
+    plain = model._hypotheses(params, batch)
+    mirror = model._hypotheses(params, {"patch_key": batch["patch_key"][:, :, ::-1]})
+    flip = jnp.array([-1.0, 1.0, 1.0])
+    partner = jnp.array([1, 0, 3, 2])
+    # The mean of the same two numbers, in another order.
+    np.testing.assert_allclose(mirror.logits, plain.logits[:, partner], rtol=1e-6)
+    expected = plain.orientation[:, partner] * flip
+    np.testing.assert_allclose(mirror.orientation, expected, atol=1e-6)
+    np.testing.assert_allclose(mirror.translation_cam, plain.translation_cam * flip, atol=1e-6)
+    assert not np.allclose(plain.logits, plain.logits[:, partner], atol=1e-3)
+
+
 @pytest.fixture(scope="module")
 def target(model, params, batch) -> jax.Array:
     """Silhouettes of the animals in other poses than the networks read off the images."""

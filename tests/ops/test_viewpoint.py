@@ -17,6 +17,7 @@ from pony_jax.ops.viewpoint import (
     decode_hypotheses,
     hypothesis_probabilities,
     hypothesis_signs,
+    mirrored_outputs,
     num_viewpoint_outputs,
     orientation_matrix,
 )
@@ -99,6 +100,42 @@ def test_orientations_of_several_hypotheses_are_look_ats(kind):
     matrices = orientation_matrix(decoded.orientation, kind)
     np.testing.assert_allclose(jnp.linalg.det(matrices), 1.0, atol=1e-5)
     np.testing.assert_array_equal(matrices[..., 2, :], decoded.orientation)
+
+
+@pytest.mark.parametrize("kind", ["quadlookat", "octlookat", *SINGLE])
+def test_outputs_for_a_mirror_image_decode_to_mirrored_hypotheses(kind):
+    raw = jax.random.normal(jax.random.key(7), (5, num_viewpoint_outputs(kind)))
+    plain = decode_hypotheses(raw, kind=kind, zero_y=False, **RANGES)
+    mirror = decode_hypotheses(mirrored_outputs(raw, kind), kind=kind, zero_y=False, **RANGES)
+    flip = np.array([-1.0, 1.0, 1.0])
+    np.testing.assert_allclose(mirror.translation_cam, plain.translation_cam * flip, atol=1e-6)
+    several = kind.startswith(("quad", "oct"))
+    signs = hypothesis_signs(kind) if several else np.zeros((1, 3))
+    for i, sign in enumerate(signs):
+        (j,) = np.flatnonzero((signs == sign * flip).all(axis=1))
+        np.testing.assert_array_equal(mirror.logits[:, j], plain.logits[:, i])
+        # What was right of the animal is left of its mirror image, which is as good an animal.
+        expected = orientation_matrix(plain.orientation[:, i], kind) * flip * flip[:, None]
+        found = orientation_matrix(mirror.orientation[:, j], kind)
+        np.testing.assert_allclose(found, expected, atol=1e-6)
+    np.testing.assert_array_equal(mirrored_outputs(mirrored_outputs(raw, kind), kind), raw)
+
+
+def test_a_squareplus_comes_back_from_where_a_softplus_is_lost():
+    def depth(raw, side):
+        outputs = jnp.zeros((1, 19)).at[0, 3].set(raw)
+        hypotheses = decode_hypotheses(outputs, kind="quadlookat", zero_y=True, side=side, **RANGES)
+        return hypotheses.orientation[0, 0, 2]
+
+    for side in ("softplus", "squareplus"):
+        np.testing.assert_allclose(depth(0.0, side), np.sqrt(0.5), rtol=1e-6)
+        np.testing.assert_allclose(depth(40.0, side), 1.0, rtol=1e-3)
+    assert jax.grad(depth)(-40.0, "softplus") < 1e-20
+    # z / |(1/2, z)| with z near 1 / (4 |x|), z' near 1 / (4 x^2): 1 / (2 x^2), but for z^2.
+    for x in (-40.0, -4e4):
+        np.testing.assert_allclose(jax.grad(depth)(x, "squareplus"), 0.5 / x**2, rtol=1e-3)
+    with pytest.raises(ValueError, match=r"side: expected one of .*'squareplus'.*, got 'relu'"):
+        depth(0.0, "relu")
 
 
 @functools.partial(jax.jit, static_argnames=("num_hypotheses", "training"))

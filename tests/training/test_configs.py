@@ -34,6 +34,7 @@ def test_refinement_without_silhouettes_is_refused() -> None:
         ("sdf_start", "cube", r"model.sdf_start: expected one of .*'constant'\), got 'cube'"),
         ("background", "input", r"background: expected one of .*'white'.*, got 'input'"),
         ("viewpoint_tokens", "cls", r"viewpoint_tokens: expected one of .* got 'cls'"),
+        ("hypothesis_side", "relu", r"hypothesis_side: expected one of .* got 'relu'"),
         ("articulation_kind", "cnn", r"articulation_kind: expected one of .* got 'cnn'"),
         ("articulation_features", "all", r"articulation_features: expected one of .* got 'all'"),
         ("articulation_kind", "mlp", r"own_layers: expected False for articulation_kind 'mlp'"),
