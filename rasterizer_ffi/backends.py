@@ -6,9 +6,11 @@ compiles for, so each backend has its functions on the platforms where it can co
 
 import ctypes
 import os
+from collections.abc import Callable
 
 import jax
 
+from rasterizer_ffi.installed_nvdiffrast import load_bound_library
 from rasterizer_ffi.library import find_library, load_library
 
 _ENVIRONMENT = "RASTERIZER_FFI_BACKEND"
@@ -26,7 +28,9 @@ _SYMBOLS = {
 }
 
 _CPU = load_library("librasterizer_cpu.so")
-_available: list[str] = []
+Libraries = dict[str, ctypes.CDLL]  # by XLA's platforms: "cpu", "CUDA"
+_available: dict[str, Callable[[], Libraries]] = {}
+_registered: set[str] = set()
 
 
 def _register(backend: str, op: str, platform: str, symbol: ctypes._CFuncPtr) -> None:
@@ -34,18 +38,16 @@ def _register(backend: str, op: str, platform: str, symbol: ctypes._CFuncPtr) ->
     jax.ffi.register_ffi_target(target, jax.ffi.pycapsule(symbol), platform=platform)
 
 
-def register_backend(name: str, libraries: dict[str, ctypes.CDLL]) -> None:
-    """Makes a backend available, by its library for each of XLA's platforms ("cpu", "CUDA")."""
-    for platform, library in libraries.items():
-        for op, symbol in _SYMBOLS.items():
-            _register(name, op, platform, getattr(library, symbol))
-    _available.append(name)
+def offer_backend(name: str, load: Callable[[], Libraries]) -> None:
+    """Makes a backend available; its libraries are loaded when it is first chosen."""
+    _available[name] = load
 
 
 def available_backends() -> tuple[str, ...]:
-    """Names of the backends that were built: "cpu", and "cuda" where its library is.
+    """Names of the backends that were built: "cpu", and "cuda" and "nvdiffrast" where they were.
 
-    Whether there is a GPU to run on is another question: `jax.devices()` answers it.
+    Whether there is a GPU to run on is another question: `jax.devices()` answers it. Whether the
+    installed nvdiffrast can be used, `use_backend` finds out.
     """
     return tuple(_available)
 
@@ -59,18 +61,30 @@ def _check(name: str, source: str) -> str:
     return name
 
 
+def _registered_backend(name: str, source: str) -> str:
+    """Checks a name, and registers the backend's targets with JAX if nobody has asked before."""
+    if _check(name, source) not in _registered:
+        for platform, library in _available[name]().items():
+            for op, symbol in _SYMBOLS.items():
+                _register(name, op, platform, getattr(library, symbol))
+        _registered.add(name)
+    return name
+
+
 def use_backend(name: str) -> None:
     """Chooses the backend of all operations that are traced from now on.
 
-    "cpu" computes on CPUs only. "cuda" computes on GPUs by our own kernels, and what JAX places on
-    a CPU there, as "cpu" does. The default is the environment variable RASTERIZER_FFI_BACKEND, or
-    "cuda" if it was built, or "cpu". Compiled functions are forgotten where the choice changes.
+    "cpu" computes on CPUs only. "cuda" computes on GPUs by our own kernels, "nvdiffrast" on GPUs by
+    the installed nvdiffrast; what JAX places on a CPU, both compute as "cpu" does. The default is
+    the environment variable RASTERIZER_FFI_BACKEND, or "cuda" if it was built, or "cpu". Compiled
+    functions are forgotten where the choice changes.
 
     Raises:
       ValueError: the backend is unknown or was not built.
+      ImportError: what "nvdiffrast" calls is not installed, or is of another version.
     """
     global _in_use
-    if _check(name, "use_backend") != _in_use:
+    if _registered_backend(name, "use_backend") != _in_use:
         _in_use = name
         jax.clear_caches()
 
@@ -93,10 +107,12 @@ def set_max_threads(num_threads: int | None) -> None:
     _CPU.RasterizerSetMaxThreads(0 if num_threads is None else int(num_threads))
 
 
-register_backend("cpu", {"cpu": _CPU})
 for _op in _SYMBOLS:
     _register("cpu", _op, "CUDA", _CPU.RasterizerRefuse)  # an error that says what to do
+offer_backend("cpu", lambda: {"cpu": _CPU})
 if find_library("librasterizer_cuda.so") is not None:
-    register_backend("cuda", {"cpu": _CPU, "CUDA": load_library("librasterizer_cuda.so")})
+    offer_backend("cuda", lambda: {"cpu": _CPU, "CUDA": load_library("librasterizer_cuda.so")})
+if find_library("librasterizer_nvdiffrast.so") is not None:
+    offer_backend("nvdiffrast", lambda: {"cpu": _CPU, "CUDA": load_bound_library()})
 _default = "cuda" if "cuda" in _available else "cpu"
-_in_use = _check(os.environ.get(_ENVIRONMENT, _default), _ENVIRONMENT)
+_in_use = _registered_backend(os.environ.get(_ENVIRONMENT, _default), _ENVIRONMENT)

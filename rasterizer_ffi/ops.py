@@ -319,7 +319,8 @@ def antialias_construct_topology_hash(tri: Int[Array, "f 3"]) -> Int[Array, "f 3
     """The neighbourhood of triangles that `antialias` needs; build it once if `tri` never changes.
 
     Entry [t, k] is the vertex on the far side of the edge of triangle t that faces its vertex k, or
-    -1 on an open boundary. (nvdiffrast returns an opaque hash table here.)
+    -1 on an open boundary. The backend "nvdiffrast" returns -1 everywhere: `antialias` builds
+    nvdiffrast's own table anew there. So do not pass what one backend returned to another.
     """
     tri = _check_tri("antialias_construct_topology_hash", tri)
     return jax.ffi.ffi_call(

@@ -18,30 +18,33 @@ from rasterizer_ffi import backends
 _REPOSITORY = Path(__file__).parent.parent.parent
 
 
-def build(target: str, *options: str) -> Path:
-    """Builds one target of CMakeLists.txt and returns the folder that it is in."""
+def build(target: str, *options: str, folder: str | None = None) -> Path:
+    """Builds one target of CMakeLists.txt and returns the folder that it is in.
+
+    Targets that share objects may share a `folder` of build/tests; it is named as the target else.
+    """
     # The environment's cmake, else that of the PATH.
     folders = [str(Path(sys.executable).parent), os.environ["PATH"]]
     cmake = shutil.which("cmake", path=os.pathsep.join(folders))
     if cmake is None:
         pytest.skip("cmake is neither in the environment nor in the PATH")
-    folder = _REPOSITORY / "build" / "tests" / target
-    folder.mkdir(parents=True, exist_ok=True)
+    path = _REPOSITORY / "build" / "tests" / (folder or target)
+    path.mkdir(parents=True, exist_ok=True)
     steps = (
-        ["-S", _REPOSITORY, "-B", folder, f"-DPython_EXECUTABLE={sys.executable}", *options],
-        ["--build", folder, "--target", target],
+        ["-S", _REPOSITORY, "-B", path, f"-DPython_EXECUTABLE={sys.executable}", *options],
+        ["--build", path, "--target", target],
     )
-    with open(folder / "lock", "w") as lock:  # workers of pytest-xdist share the folder
+    with open(path / "lock", "w") as lock:  # workers of pytest-xdist share the folder
         fcntl.flock(lock, fcntl.LOCK_EX)
         for step in steps:
             done = subprocess.run([cmake, *step], capture_output=True, text=True)
             assert done.returncode == 0, done.stdout + done.stderr
-    return folder
+    return path
 
 
 def device_of(name: str) -> jax.Device:
     """A device that a backend computes on; RuntimeError if there is none."""
-    return jax.devices("cuda" if name == "cuda" else "cpu")[0]
+    return jax.devices("cuda" if name in ("cuda", "nvdiffrast") else "cpu")[0]
 
 
 @contextlib.contextmanager
