@@ -13,13 +13,22 @@ from jax import lax
 from jaxtyping import Array, Float, Int
 
 from pony_jax.model.instance import Instance
-from pony_jax.model.objective import LossWeights, Rendered, image_losses, total_loss
+from pony_jax.model.objective import (
+    Batch,
+    FlowLosses,
+    LossWeights,
+    Rendered,
+    flow_losses,
+    image_losses,
+    total_loss,
+)
 from pony_jax.model.prior import Prior
 from pony_jax.model.render import (
     Visible,
     background_image,
     composite,
     find_surface,
+    render_flow,
     render_silhouette,
 )
 from pony_jax.model.stage import NO_CAPACITIES, Capacities, Stage
@@ -43,7 +52,6 @@ from pony_jax.ops.viewpoint import (
 
 T = TypeVar("T")
 Params = dict[str, Any]
-Batch = dict[str, Array]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -132,6 +140,7 @@ class Pony:
 
     Attributes:
       samples: subsamples of a pixel along each axis.
+      clip_frames: consecutive images of a batch that are frames of one clip; 1 = none are.
       background: behind the rendered colours, see `render.background_image`.
       viewpoint_tokens: token map that viewpoints are read from, 'patch_key' or 'patch_out'.
       jitter: largest shift of the grid in training, as a share of `prior.grid_scale`.
@@ -152,6 +161,7 @@ class Pony:
     fine_resolution: int
     image_size: int
     batch_size: int
+    clip_frames: int
     viewpoint_tokens: str
     background: str
     samples: int
@@ -403,6 +413,7 @@ class Pony:
             image_losses(rendered, batch),
             self._regularisers(params, rig, angles, step, prior_key)
             | self._silhouette_term(params, batch, dropout_key),
+            flow=self._flow_losses(visible, rendered, batch, chosen),
             score=hypotheses.logits[pick],
             probability=probabilities[pick],
             num_hypotheses=probabilities.shape[1],
@@ -410,6 +421,15 @@ class Pony:
         )
         metrics["best_probability"] = jnp.mean(jnp.max(probabilities, axis=-1))
         return loss, {"metrics": metrics, "counts": self._counts(shape, visible)}
+
+    def _flow_losses(
+        self, visible: Visible, rendered: Rendered, batch: Batch, chosen: Int[Array, " b"]
+    ) -> FlowLosses | None:
+        """Of the posed meshes of consecutive frames; None where flow does not count."""
+        if not self.weights.flow:
+            return None
+        flow = render_flow(visible, num_frames=self.clip_frames, samples=self.samples)
+        return flow_losses(flow, rendered.alpha, batch, chosen, num_frames=self.clip_frames)
 
     def _chosen_camera(self, hypotheses: Hypotheses, chosen: Int[Array, " b"]) -> Camera:
         orientation = hypotheses.orientation[jnp.arange(len(chosen)), chosen]
