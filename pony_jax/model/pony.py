@@ -413,7 +413,7 @@ class Pony:
             image_losses(rendered, batch),
             self._regularisers(params, rig, angles, step, prior_key)
             | self._silhouette_term(params, batch, dropout_key),
-            flow=self._flow_losses(visible, rendered, batch, chosen),
+            flow=self._flow_losses(visible, rendered.alpha, batch, chosen),
             score=hypotheses.logits[pick],
             probability=probabilities[pick],
             num_hypotheses=probabilities.shape[1],
@@ -423,13 +423,17 @@ class Pony:
         return loss, {"metrics": metrics, "counts": self._counts(shape, visible)}
 
     def _flow_losses(
-        self, visible: Visible, rendered: Rendered, batch: Batch, chosen: Int[Array, " b"]
+        self,
+        visible: Visible,
+        alpha: Float[Array, "b h w 1"],
+        batch: Batch,
+        chosen: Int[Array, " b"],
     ) -> FlowLosses | None:
         """Of the posed meshes of consecutive frames; None where flow does not count."""
         if not self.weights.flow:
             return None
         flow = render_flow(visible, num_frames=self.clip_frames, samples=self.samples)
-        return flow_losses(flow, rendered.alpha, batch, chosen, num_frames=self.clip_frames)
+        return flow_losses(flow, alpha, batch, chosen, num_frames=self.clip_frames)
 
     def _chosen_camera(self, hypotheses: Hypotheses, chosen: Int[Array, " b"]) -> Camera:
         orientation = hypotheses.orientation[jnp.arange(len(chosen)), chosen]
