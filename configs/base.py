@@ -29,7 +29,8 @@ def get_config() -> ConfigDict:
     config.data.train_split = "train"
     config.data.test_split = "test"
     config.data.image_size = 256  # side of images, masks and renders, px
-    config.data.batch_size = 10
+    config.data.batch_size = 10  # images, whether or not they are frames of clips
+    config.data.clip_frames = 1  # consecutive frames that come together; above 1 needs sequences
     config.data.mirror_probability = 0.5  # share of training images flipped left to right
     config.data.max_train_examples = 0  # 0 = all
     config.data.max_test_examples = 0
@@ -49,6 +50,7 @@ def get_config() -> ConfigDict:
     config.loss.mask_inverse_distance = 100.0
     config.loss.rgb = 1.0
     config.loss.feature = 10.0
+    config.loss.flow = 0.0  # optical flow between the frames of a clip; needs data.clip_frames
     config.loss.hypothesis_score = 1.0
     config.loss.score_feature_gain = 50.0
     config.loss.eikonal = 0.01

@@ -80,6 +80,45 @@ def test_train_kill_resume_evaluate(tmp_path: Path) -> None:
     assert "model.hidden: 16 there, 24 here" in err.strip().splitlines()[-1]
 
 
+@pytest.mark.slow
+def test_train_on_clips_with_flow(tmp_path: Path) -> None:
+    shared = (
+        "--config=configs/horse.py:test",
+        f"--config.data.data_dir={tmp_path / 'data'}",
+        f"--config.compilation_cache_dir={tmp_path / 'cache'}",
+        "--config.data.name=synthetic_quadruped/horse_sequences_tiny",
+        "--config.data.batch_size=4",
+        "--config.loss.flow=10.0",
+        "--config.num_steps=4",
+        "--config.model.refine_steps=0",
+        # One stage, to compile but one program; the best hypotheses, which frames may share.
+        *(
+            f"--config.schedule.{name}={share}"
+            for name, share in [
+                ("articulation_from", 0.0),
+                ("attach_legs_from", 0.0),
+                ("deformation_from", 0.0),
+                ("fine_grid_from", 1.0),
+                ("best_from", 0.0),
+                ("best_full", 0.0),
+            ]
+        ),
+        "--config.log.every_steps=1",
+    )
+    workdir = tmp_path / "clips"
+    _finish(_start("train", f"--workdir={workdir}", *shared, "--config.data.clip_frames=2"))
+    records = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
+    flow = [record["flow"] for record in records if record["kind"] == "train"]
+    assert np.all(np.isfinite(flow)) and max(flow) > 0
+    summary = json.loads((workdir / "summary.json").read_text())
+    assert summary["finished"] and summary["scores"]["num_images"] == 4
+
+    process = _start("train", f"--workdir={tmp_path / 'single'}", *shared)
+    _, err = process.communicate()
+    assert process.returncode == 1 and "Traceback" not in err
+    assert "loss.flow: expected 0 for single images, got 10.0" in err.strip().splitlines()[-1]
+
+
 def _assert_same_parameters(first: Path, second: Path) -> None:
     runs = [restore_run(path) for path in (first, second)]
     assert [run.num_updates for run in runs] == [_NUM_STEPS, _NUM_STEPS]

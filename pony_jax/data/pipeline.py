@@ -18,6 +18,14 @@ A batch is a dictionary of float32 arrays, S = image_size:
 | `patch_key`        | [b,T,T,d]   | tokens |
 | `patch_out`        | [b,T,T,d]   | tokens |
 | `index`            | [b] int32   | position of the example in the split |
+
+Batches of clips (`clip_frames` above 1) hold the frames of a clip in order, one clip after the
+other, and two more arrays:
+
+| key                | shape       | meaning |
+|--------------------|-------------|---|
+| `flow`             | [b,S,S,2]   | optical flow to the next frame, in units of `schema` |
+| `flow_valid`       | [b,S,S,1]   | 1 where it is known |
 """
 
 import dataclasses
@@ -32,7 +40,7 @@ import grain
 import numpy as np
 import tensorflow_datasets as tfds
 from absl import logging
-from jaxtyping import Bool, Float, Float32, Int, UInt8
+from jaxtyping import Bool, Float, Float32, Int, Shaped, UInt8
 from PIL import Image
 from scipy import ndimage
 
@@ -40,6 +48,16 @@ Batch = dict[str, np.ndarray]
 
 _VALID_MARGIN = 0.02
 """Share of the photograph's crop, on each side, that does not count as inside the photograph."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Sequences:
+    """What a split of n frames of sequences holds beside images (`schema`)."""
+
+    name: Shaped[np.ndarray, " n"]  # texts
+    frame: Int[np.ndarray, " n"]
+    flow: Float[np.ndarray, "n s s 2"]  # float16, 0 where it is not known
+    flow_valid: Bool[np.ndarray, "n s s"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,6 +75,7 @@ class Split:
     index: Int[np.ndarray, " n"]
     ids: tuple[str, ...]
     skipped: int  # examples of the split that could not be used, each logged when it was read
+    sequences: Sequences | None = None  # if the images are frames of sequences
 
     def __len__(self) -> int:
         return len(self.index)
@@ -76,8 +95,35 @@ class Split:
     @property
     def num_bytes(self) -> int:
         """Memory held, in bytes."""
-        values = (getattr(self, field.name) for field in dataclasses.fields(self))
-        return sum(value.nbytes for value in values if isinstance(value, np.ndarray))
+        held = vars(self) | (vars(self.sequences) if self.sequences else {})
+        return sum(value.nbytes for value in held.values() if isinstance(value, np.ndarray))
+
+    def clips(self, num_frames: int) -> Int[np.ndarray, "c frames"]:
+        """Rows of the frames of every clip of `num_frames` consecutive frames, in order.
+
+        Clips of one frame are the images. Longer ones start at every frame that enough others
+        follow; a frame that could not be used ends a clip. Raises `ValueError` if there is no clip.
+        """
+        if num_frames == 1:
+            return np.arange(len(self))[:, None]
+        if self.sequences is None:
+            raise ValueError(
+                f"expected a data set of sequences with flow for clips of {num_frames} frames, got "
+                "one of single images; set data.clip_frames to 1, or data.name to a data set with "
+                "sequences, such as synthetic_quadruped/horse_sequences"
+            )
+        places = list(zip(self.sequences.name.tolist(), self.sequences.frame.tolist(), strict=True))
+        row_of = {place: row for row, place in enumerate(places)}
+        clips = [
+            [row_of.get((name, frame + i), -1) for i in range(num_frames)] for name, frame in places
+        ]
+        whole = [clip for clip in clips if -1 not in clip]
+        if not whole:
+            raise ValueError(
+                f"expected sequences of at least {num_frames} consecutive frames, found none among "
+                f"{len(self)} images; set data.clip_frames to fewer"
+            )
+        return np.array(whole)
 
     def gather(self, rows: Int[np.ndarray, " b"], mirrored: Bool[np.ndarray, " b"]) -> Batch:
         """The batch of the examples in `rows`, those marked in `mirrored` flipped left to right."""
@@ -103,6 +149,14 @@ class Split:
             "patch_out": self.patch_out[rows, side].astype(np.float32),
             "index": self.index[rows].astype(np.int32),
         }
+
+    def gather_flow(self, rows: Int[np.ndarray, " b"], mirrored: Bool[np.ndarray, " b"]) -> Batch:
+        """What a batch of clips has beside `gather`'s arrays; only where there are `sequences`."""
+        flow = self.sequences.flow[rows].astype(np.float32)
+        valid = self.sequences.flow_valid[rows]
+        flow[mirrored] = flow[mirrored, :, ::-1] * np.float32([-1, 1])  # what went right goes left
+        valid[mirrored] = valid[mirrored, :, ::-1]
+        return {"flow": flow, "flow_valid": valid[..., None].astype(np.float32)}
 
 
 def load_split(
@@ -148,31 +202,57 @@ def load_split(
             "%s/%s: %d examples skipped, %d left", dataset_name, split, skipped, len(examples)
         )
     ids = tuple(example.pop("id") for example in examples)
-    arrays = {key: np.stack([example.pop(key) for example in examples]) for key in [*examples[0]]}
-    return Split(**arrays, ids=ids, skipped=skipped)
+    frames = [example.pop("sequence") for example in examples if "sequence" in example]
+    sequences = Sequences(**_stack(frames)) if frames else None
+    return Split(**_stack(examples), ids=ids, skipped=skipped, sequences=sequences)
+
+
+def _stack(examples: list[dict[str, Any]]) -> dict[str, np.ndarray]:
+    """Rows to columns; empties the rows on the way, so that memory holds little twice."""
+    return {key: np.stack([example.pop(key) for example in examples]) for key in [*examples[0]]}
 
 
 class TrainingBatches:
     """Endless shuffled batches; each epoch has its own order, and a batch may span two epochs."""
 
     def __init__(
-        self, split: Split, *, batch_size: int, seed: int, mirror_probability: float = 0.5
+        self,
+        split: Split,
+        *,
+        batch_size: int,
+        seed: int,
+        mirror_probability: float = 0.5,
+        clip_frames: int = 1,
     ):
-        """Raises `ValueError` on a batch size below 1 or a probability outside 0..1."""
+        """Shuffles clips of `clip_frames` consecutive frames, `batch_size` frames in a batch.
+
+        All frames of a clip are mirrored, or none. Raises `ValueError` on a batch size below 1 or
+        not of whole clips, a probability outside 0..1, or a split without such clips.
+        """
         if batch_size < 1:
             raise ValueError(f"expected a batch size of at least 1, got {batch_size}")
+        if clip_frames < 1 or batch_size % clip_frames:
+            raise ValueError(
+                f"expected a batch size of whole clips, got {batch_size} for clips of {clip_frames}"
+                " frames; set data.batch_size to a multiple of data.clip_frames"
+            )
         if not 0 <= mirror_probability <= 1:
             raise ValueError(f"expected a mirror probability in 0..1, got {mirror_probability}")
+        clips = split.clips(clip_frames)
+        num_clips = batch_size // clip_frames
 
-        def assemble(rows: np.ndarray, rng: np.random.Generator) -> Batch:
-            return split.gather(rows, rng.random(batch_size) < mirror_probability)
+        def assemble(chosen: np.ndarray, rng: np.random.Generator) -> Batch:
+            rows = clips[chosen].reshape(-1)
+            mirrored = np.repeat(rng.random(num_clips) < mirror_probability, clip_frames)
+            batch = split.gather(rows, mirrored)
+            return batch | split.gather_flow(rows, mirrored) if clip_frames > 1 else batch
 
         self._batches = (
-            grain.MapDataset.range(len(split))
+            grain.MapDataset.range(len(clips))
             .seed(seed)
             .shuffle()
             .repeat()
-            .batch(batch_size)
+            .batch(num_clips)
             .random_map(assemble)
         )
 
@@ -266,6 +346,7 @@ def _decode(example: dict[str, Any], image_size: int) -> dict[str, Any]:
         raise ValueError(f"expected a mask with foreground, {example['id']!r} has none")
     _, x0, y0, width, height, full_width, full_height, _ = example["box"]
     sides = (example, example["flip"])
+    sequence = example.get("sequence")
     return {
         "id": example["id"].decode(),
         "image": np.asarray(image.resize(size, Image.Resampling.BILINEAR)),
@@ -275,6 +356,21 @@ def _decode(example: dict[str, Any], image_size: int) -> dict[str, Any]:
         "feature": np.stack([_resize_feature(side["feature"], image_size) for side in sides]),
         "patch_key": np.stack([side["patch_key"] for side in sides]),
         "patch_out": np.stack([side["patch_out"] for side in sides]),
+    } | ({"sequence": _decode_sequence(sequence, image_size)} if sequence else {})
+
+
+def _decode_sequence(sequence: dict[str, Any], image_size: int) -> dict[str, Any]:
+    """One row of `Sequences`."""
+    valid = sequence["flow_valid"].astype(np.float32)
+    flow = sequence["flow"].astype(np.float32) * valid
+    flow, valid = (_resize_bilinear(array, image_size) for array in (flow, valid))
+    # Known is what is made from known flow alone.
+    valid = valid[..., 0] > 0.999
+    return {
+        "name": sequence["name"].decode(),
+        "frame": sequence["frame"],
+        "flow": np.where(valid[..., None], flow, 0).astype(np.float16),
+        "flow_valid": valid,
     }
 
 
@@ -290,11 +386,16 @@ def _open_image(encoded: bytes, what: str) -> Image.Image:
 def _resize_feature(
     feature: UInt8[np.ndarray, "p p c"], size: int
 ) -> UInt8[np.ndarray, "size size c"]:
-    """Bilinear with half-pixel centres, borders clamped and no antialiasing, as the original."""
     if feature.shape[0] == size:
         return feature
-    rows = _stretch(feature.astype(np.float32), size, axis=0)
-    return np.rint(_stretch(rows, size, axis=1)).astype(np.uint8)
+    return np.rint(_resize_bilinear(feature.astype(np.float32), size)).astype(np.uint8)
+
+
+def _resize_bilinear(
+    values: Float32[np.ndarray, "p p c"], size: int
+) -> Float32[np.ndarray, "size size c"]:
+    """Bilinear with half-pixel centres, borders clamped and no antialiasing, as the original."""
+    return _stretch(_stretch(values, size, axis=0), size, axis=1)
 
 
 def _stretch(

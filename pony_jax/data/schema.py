@@ -15,6 +15,19 @@ keeps TensorFlow out of writing and reading. `pony_jax.data.pipeline` reads ever
 | `patch_out` | float16 [T,T,d] | tokens that tell looks apart (texture, light) |
 | `flip/...`  | as above        | the three feature arrays of the mirrored crop |
 | `truth/...` | builder's own   | optional, synthetic data only; training never reads it |
+
+Frames of sequences have four more keys, all of them in every record of the data set:
+
+| key                   | type and shape  | meaning |
+|-----------------------|-----------------|---|
+| `sequence/name`       | text            | which sequence |
+| `sequence/frame`      | int64           | number of the frame in it; t + 1 follows t |
+| `sequence/flow`       | float16 [S,S,2] | optical flow to frame t + 1, see below |
+| `sequence/flow_valid` | uint8 [S,S,1]   | 1 = the flow is known; all 0 if no frame follows |
+
+Flow is where what a pixel shows lies in the crop of the next frame, less where it lies in its own
+crop, each in units of half a crop (-1..1 from edge to edge); x right, y down. So an animal that a
+crop follows about has the flow of its limbs.
 """
 
 import io
@@ -45,12 +58,13 @@ def example_features(
     token_grid: int,
     token_dim: int,
     truth: Mapping[str, Any] | None = None,
+    has_sequences: bool = False,
 ) -> tfds.features.FeaturesDict:
     """The TFDS features of a data set with crops of S = `image_size`, P = `feature_size` pixels,
     T x T = `token_grid`^2 tokens of d = `token_dim`.
 
-    `truth` maps names to `tfds.features` of the builder's own choice. Raises `ValueError` on a size
-    below 1.
+    `truth` maps names to `tfds.features` of the builder's own choice; `has_sequences` says that the
+    images are frames of sequences. Raises `ValueError` on a size below 1.
     """
     sizes = {
         "image_size": image_size,
@@ -88,6 +102,21 @@ def example_features(
     }
     if truth:
         features["truth"] = dict(truth)
+    if has_sequences:
+        features["sequence"] = {
+            "name": tfds.features.Text(),
+            "frame": tfds.features.Scalar(dtype=np.int64),
+            "flow": tfds.features.Tensor(
+                shape=(image_size, image_size, 2),
+                dtype=np.float16,
+                encoding=tfds.features.Encoding.ZLIB,
+            ),
+            "flow_valid": tfds.features.Tensor(
+                shape=(image_size, image_size, 1),
+                dtype=np.uint8,
+                encoding=tfds.features.Encoding.ZLIB,
+            ),
+        }
     return tfds.features.FeaturesDict(features)
 
 

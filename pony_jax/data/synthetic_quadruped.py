@@ -4,7 +4,8 @@
 
 downloads nothing: it renders 2,000 training and 200 test images, each a function of its split and
 index alone, in about a minute and a half on two cores. An interrupted build leaves a directory that
-TFDS calls incomplete and never reads.
+TFDS calls incomplete and never reads. The config `horse_sequences` holds as many images, but four
+at a time are a horse that moves, with the true optical flow from each frame to the next.
 
 `truth/` of every example, object frame and camera as in `pony_jax.ops.cameras`; v, k and n are
 those of `template.npz` beside the shards, which holds what all individuals share (`load_anatomy`):
@@ -48,11 +49,15 @@ ANATOMY_FILE = "template.npz"
 _SPLITS = ("train", "test")
 _SEED = 0
 _BATCH = 20  # images rendered together; part of what an image is, down to the last bit
+_SEQUENCE_FRAMES = 4
 
 
 @dataclasses.dataclass(kw_only=True)
 class SyntheticQuadrupedConfig(tfds.core.BuilderConfig):
-    """Sizes as in `pony_jax.data.schema`; `species` out of `pony_jax.data.synthetic.anatomy`."""
+    """Sizes as in `pony_jax.data.schema`; `species` out of `pony_jax.data.synthetic.anatomy`.
+
+    With `sequence_frames` above 1 so many examples in a row are a sequence (1: single images).
+    """
 
     species: str
     image_size: int = 128
@@ -61,6 +66,7 @@ class SyntheticQuadrupedConfig(tfds.core.BuilderConfig):
     token_dim: int = 32
     num_train: int = 2000
     num_test: int = 200
+    sequence_frames: int = 1
 
     def __post_init__(self) -> None:
         for name in ("feature_size", "token_grid"):
@@ -69,6 +75,11 @@ class SyntheticQuadrupedConfig(tfds.core.BuilderConfig):
                     f"expected {name} to divide image_size = {self.image_size}, got "
                     f"{getattr(self, name)}; choose a divisor"
                 )
+        if _BATCH % self.sequence_frames:
+            raise ValueError(
+                f"expected sequence_frames to divide the {_BATCH} images that are rendered "
+                f"together, got {self.sequence_frames}; choose a divisor"
+            )
 
     def sizes(self) -> dict[str, int]:
         """The arguments of `schema.example_features` that are sizes."""
@@ -96,6 +107,24 @@ class SyntheticQuadruped(tfds.core.GeneratorBasedBuilder):
             num_test=20,
             description="Twenty small pictures, for tests of what reads them.",
         ),
+        SyntheticQuadrupedConfig(
+            name="horse_sequences",
+            species="horse",
+            sequence_frames=_SEQUENCE_FRAMES,
+            description="Synthetic horses that move, with optical flow.",
+        ),
+        SyntheticQuadrupedConfig(
+            name="horse_sequences_tiny",
+            species="horse",
+            image_size=32,
+            feature_size=16,
+            token_grid=8,
+            token_dim=8,
+            num_train=20,
+            num_test=20,
+            sequence_frames=_SEQUENCE_FRAMES,
+            description="Five small sequences, for tests of what reads them.",
+        ),
     )
 
     def __init__(self, *, data_dir: str | os.PathLike[str], **options: Any):
@@ -107,7 +136,9 @@ class SyntheticQuadruped(tfds.core.GeneratorBasedBuilder):
         return tfds.core.DatasetInfo(
             builder=self,
             description="Rendered quadrupeds with masks, features and the truth about them.",
-            features=schema.example_features(**config.sizes(), truth=truth),
+            features=schema.example_features(
+                **config.sizes(), truth=truth, has_sequences=config.sequence_frames > 1
+            ),
             disable_shuffling=True,  # the order is that of the index that seeds an example
         )
 
@@ -190,7 +221,12 @@ def load_truth(directory: str | os.PathLike[str], split: str) -> dict[str, np.nd
 
 @functools.cache
 def make_renderer(
-    species: str, image_size: int, feature_size: int, token_grid: int, token_dim: int
+    species: str,
+    image_size: int,
+    feature_size: int,
+    token_grid: int,
+    token_dim: int,
+    sequence_frames: int = 1,
 ) -> Callable[[str, int], Shot]:
     """A function of split ('train' or 'test') and index that renders `_BATCH` images from there on.
 
@@ -205,6 +241,7 @@ def make_renderer(
             feature_size=feature_size,
             token_grid=token_grid,
             token_dim=token_dim,
+            sequence_frames=sequence_frames,
         )
     )
 
@@ -226,7 +263,8 @@ def make_examples(
     """
     if not count:
         return
-    render_from = make_renderer(config.species, **config.sizes())
+    num_frames = config.sequence_frames
+    render_from = make_renderer(config.species, **config.sizes(), sequence_frames=num_frames)
     ahead = render_from(split, 0)
     for first in range(0, count, _BATCH):
         shot = ahead
@@ -235,11 +273,25 @@ def make_examples(
         shot = jax.tree.map(np.asarray, shot)
         for row in range(min(_BATCH, count - first)):
             one = jax.tree.map(lambda array, row=row: array[row], shot)
-            yield first + row, _encode(one, f"{config.species}_{split}_{first + row:05d}")
+            index = first + row
+            example = _encode(one, f"{config.species}_{split}_{index:05d}")
+            if num_frames > 1:
+                name = f"{config.species}_{split}_{index // num_frames:05d}"
+                example["sequence"] = _encode_sequence(one, name, index % num_frames)
+            yield index, example
+
+
+def _encode_sequence(shot: Shot, name: str, frame: int) -> dict[str, Any]:
+    return {
+        "name": name,
+        "frame": frame,
+        "flow": shot.flow.astype(np.float16),
+        "flow_valid": shot.flow_valid.astype(np.uint8),
+    }
 
 
 def _encode(shot: Shot, name: str) -> dict[str, Any]:
-    """One example in the form of `pony_jax.data.schema`."""
+    """One example in the form of `pony_jax.data.schema`, without a sequence."""
     size = shot.image.shape[0]
     # The crop lies in the middle of a photograph twice as wide, so no part of it is outside.
     box = np.array([0, size / 2, size / 2, size, size, 2 * size, 2 * size, 0], np.float32)

@@ -42,12 +42,14 @@ _PLAIN: list[tuple[str, Any, str]] = [
     ("seed", 0, "seed"),
     ("out_image_size", 128, "data.image_size"),
     ("batch_size", 64, "data.batch_size"),
+    ("num_frames", 1, "data.clip_frames"),
     ("lr", 1e-4, "optimizer.instance_learning_rate"),
     ("mask_loss_weight", 0.0, "loss.mask"),
     ("mask_dt_loss_weight", 0.0, "loss.mask_distance"),
     ("mask_inv_dt_loss_weight", 0.0, "loss.mask_inverse_distance"),
     ("rgb_loss_weight", 0.0, "loss.rgb"),
     ("dino_feat_im_loss_weight", 0.0, "loss.feature"),
+    ("flow_loss_weight", 0.0, "loss.flow"),
     ("logit_loss_weight", 0.0, "loss.hypothesis_score"),
     ("logit_loss_dino_feat_im_loss_multiplier", 1.0, "loss.score_feature_gain"),
     ("sdf_gradient_reg_loss_weight", 0.0, "loss.eikonal"),
@@ -167,6 +169,10 @@ def original_config(
     model.max_turn_deg = tuple(float(settings.get(f"max_rot_{i}_range", 180)) for i in "xyz")
     model.leg_attachments = tuple(settings.get("legs_to_body_joint_indices") or ())
     model.encoder_hidden = settings.get("encoder_nf", 256)
+    if config.loss.flow and settings.get("num_frames") is None:
+        # The default in its code, which shows nowhere else; every file of the original says 1.
+        config.data.clip_frames = 2
+    config.data.batch_size *= config.data.clip_frames  # its batches are counted in clips
     config.data.mirror_probability = 0.5 if settings.get("random_xflip_train") else 0.0
     _set_schedule(config, settings, steps_per_epoch)
     return config.lock()

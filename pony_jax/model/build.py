@@ -42,6 +42,11 @@ def build_model(config: ConfigDict, token_shape: tuple[int, int]) -> Pony:
         raise ValueError(
             f"loss.leg_gap: expected 0 for an animal without legs, got {config.loss.leg_gap}"
         )
+    if config.loss.flow and config.data.clip_frames == 1:
+        raise ValueError(
+            f"loss.flow: expected 0 for single images, got {config.loss.flow}; flow is between the "
+            "frames of a clip, so set data.clip_frames to 2 or more as well"
+        )
     half_view = model.camera_distance * np.tan(np.deg2rad(model.fov_y_deg / 2))
     return Pony(
         prior=Prior(
@@ -109,6 +114,7 @@ def build_model(config: ConfigDict, token_shape: tuple[int, int]) -> Pony:
         fine_resolution=model.fine_resolution,
         image_size=config.data.image_size,
         batch_size=config.data.batch_size,
+        clip_frames=config.data.clip_frames,
         viewpoint_tokens=model.viewpoint_tokens,
         viewpoint_mirror=model.viewpoint_mirror,
         background=model.background,

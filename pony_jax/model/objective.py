@@ -5,9 +5,11 @@ from typing import NamedTuple
 
 import jax.numpy as jnp
 from jax import lax
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float, Int
 
 from pony_jax.ops import losses
+
+Batch = dict[str, Array]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,6 +33,7 @@ class LossWeights:
     articulation: float
     silhouette: float
     leg_gap: float
+    flow: float
 
 
 class Rendered(NamedTuple):
@@ -41,7 +44,20 @@ class Rendered(NamedTuple):
     feature: Float[Array, "b h w c"]
 
 
-def image_losses(rendered: Rendered, batch: dict[str, Array]) -> dict[str, Float[Array, " b"]]:
+class FlowLosses(NamedTuple):
+    """Of the pairs of consecutive frames: n clips of p pairs, p + 1 frames.
+
+    Attributes:
+      per_pair: unweighted.
+      agree: whether both frames of a pair have drawn the same viewpoint hypothesis. Where they have
+        not, the camera jumps between them and the flow says nothing.
+    """
+
+    per_pair: Float[Array, "n p"]
+    agree: Bool[Array, "n p"]
+
+
+def image_losses(rendered: Rendered, batch: Batch) -> dict[str, Float[Array, " b"]]:
     """Reconstruction losses of each image, unweighted (MagicPony@e4a8b20, compute_reconstruction).
 
     Distances in `batch` are in units of the image side.
@@ -58,10 +74,43 @@ def image_losses(rendered: Rendered, batch: dict[str, Array]) -> dict[str, Float
     }
 
 
+def flow_losses(
+    flow: Float[Array, "b h w 2"],
+    alpha: Float[Array, "b h w 1"],
+    batch: Batch,
+    chosen: Int[Array, " b"],
+    *,
+    num_frames: int,
+) -> FlowLosses:
+    """Flow losses of a batch of clips of `num_frames` frames (`data.pipeline`).
+
+    Args:
+      flow: rendered (`render.render_flow`), as is `alpha`, the coverage.
+      chosen: viewpoint hypothesis of each frame.
+    """
+    overlap = losses.overlap_mask(alpha, batch["mask"], batch["valid"]) * batch["flow_valid"]
+
+    def first_of_pair(frames: Array) -> Array:
+        clips = frames.reshape(-1, num_frames, *frames.shape[1:])
+        return clips[:, :-1].reshape(-1, *frames.shape[1:])
+
+    per_pair = losses.flow_loss(*map(first_of_pair, (flow, batch["flow"], overlap)))
+    chosen = chosen.reshape(-1, num_frames)
+    return FlowLosses(per_pair.reshape(-1, num_frames - 1), agree=chosen[:, 1:] == chosen[:, :-1])
+
+
+def _of_frames(per_pair: Float[Array, "n p"]) -> Float[Array, " b"]:
+    """What each frame has of its pairs: the mean of the one before it and the one after it."""
+    total = jnp.pad(per_pair, ((0, 0), (0, 1))) + jnp.pad(per_pair, ((0, 0), (1, 0)))
+    ones = jnp.ones(per_pair.shape[1])
+    return (total / (jnp.pad(ones, (0, 1)) + jnp.pad(ones, (1, 0)))).reshape(-1)
+
+
 def total_loss(
     per_image: dict[str, Float[Array, " b"]],
     regularisers: dict[str, Float[Array, ""]],
     *,
+    flow: FlowLosses | None = None,
     score: Float[Array, " b"],
     probability: Float[Array, " b"],
     num_hypotheses: int,
@@ -72,6 +121,9 @@ def total_loss(
     Args:
       per_image: reconstruction losses of the chosen hypothesis.
       regularisers: terms without an image.
+      flow: where the batch consists of clips and their flow counts. A pair has the probability of
+        its first frame; each frame's score learns from its pairs. (The original's scores learn so
+        from clips of two frames; with three it stops at an error.)
       score: raw score of the chosen hypothesis, which learns to predict its loss; a single
         hypothesis has none, and nothing to learn.
       probability: its probability; images whose hypothesis is unlikely count less.
@@ -83,6 +135,10 @@ def total_loss(
     )
     importance = lax.stop_gradient(probability) * num_hypotheses
     metrics = {name: jnp.mean(value * importance) for name, value in per_image.items()}
+    if flow is not None:
+        target += weights.flow * _of_frames(flow.per_pair)
+        of_first = importance.reshape(len(flow.per_pair), -1)[:, :-1]
+        metrics["flow"] = jnp.mean(flow.per_pair * flow.agree * of_first)
     if num_hypotheses > 1:
         metrics["hypothesis_score"] = jnp.mean(
             losses.hypothesis_score_loss(score, lax.stop_gradient(target))

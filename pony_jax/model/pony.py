@@ -13,13 +13,22 @@ from jax import lax
 from jaxtyping import Array, Float, Int
 
 from pony_jax.model.instance import Instance
-from pony_jax.model.objective import LossWeights, Rendered, image_losses, total_loss
+from pony_jax.model.objective import (
+    Batch,
+    FlowLosses,
+    LossWeights,
+    Rendered,
+    flow_losses,
+    image_losses,
+    total_loss,
+)
 from pony_jax.model.prior import Prior
 from pony_jax.model.render import (
     Visible,
     background_image,
     composite,
     find_surface,
+    render_flow,
     render_silhouette,
 )
 from pony_jax.model.stage import NO_CAPACITIES, Capacities, Stage
@@ -44,7 +53,6 @@ from pony_jax.ops.viewpoint import (
 
 T = TypeVar("T")
 Params = dict[str, Any]
-Batch = dict[str, Array]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -134,6 +142,7 @@ class Pony:
 
     Attributes:
       samples: subsamples of a pixel along each axis.
+      clip_frames: consecutive images of a batch that are frames of one clip; 1 = none are.
       background: behind the rendered colours, see `render.background_image`.
       viewpoint_tokens: token map that viewpoints are read from, 'patch_key' or 'patch_out'.
       viewpoint_mirror: whether the mirrored tokens are read as well, so that a mirror image has the
@@ -156,6 +165,7 @@ class Pony:
     fine_resolution: int
     image_size: int
     batch_size: int
+    clip_frames: int
     viewpoint_tokens: str
     viewpoint_mirror: bool
     background: str
@@ -414,6 +424,7 @@ class Pony:
             image_losses(rendered, batch),
             self._regularisers(params, rig, angles, step, prior_key)
             | self._silhouette_term(params, batch, dropout_key),
+            flow=self._flow_losses(visible, rendered.alpha, batch, chosen),
             score=hypotheses.logits[pick],
             probability=probabilities[pick],
             num_hypotheses=probabilities.shape[1],
@@ -421,6 +432,19 @@ class Pony:
         )
         metrics["best_probability"] = jnp.mean(jnp.max(probabilities, axis=-1))
         return loss, {"metrics": metrics, "counts": self._counts(shape, visible)}
+
+    def _flow_losses(
+        self,
+        visible: Visible,
+        alpha: Float[Array, "b h w 1"],
+        batch: Batch,
+        chosen: Int[Array, " b"],
+    ) -> FlowLosses | None:
+        """Of the posed meshes of consecutive frames; None where flow does not count."""
+        if not self.weights.flow:
+            return None
+        flow = render_flow(visible, num_frames=self.clip_frames, samples=self.samples)
+        return flow_losses(flow, alpha, batch, chosen, num_frames=self.clip_frames)
 
     def _chosen_camera(self, hypotheses: Hypotheses, chosen: Int[Array, " b"]) -> Camera:
         orientation = hypotheses.orientation[jnp.arange(len(chosen)), chosen]

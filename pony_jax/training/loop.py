@@ -83,6 +83,7 @@ def _training_batches(config: ConfigDict, split: Split) -> TrainingBatches:
         batch_size=config.data.batch_size,
         seed=config.seed,
         mirror_probability=config.data.mirror_probability,
+        clip_frames=config.data.clip_frames,
     )
 
 

@@ -1,5 +1,6 @@
 """Splits and batches against the original's data set, and against bad input."""
 
+import dataclasses
 import subprocess
 import sys
 
@@ -39,7 +40,7 @@ def _write(data_dir, examples, name="toy"):
     builder = PhotographBuilder(
         name=name,
         data_dir=data_dir,
-        sizes=SIZES,
+        sizes=SIZES | {"has_sequences": "sequence" in examples[0]},
         splits={"train": lambda: [(example["id"], example) for example in examples]},
         provenance={"backbone": "none"},
         projection={"mean": np.zeros(3)},
@@ -216,6 +217,141 @@ def test_examples_equal_the_original(golden_case, equals_original, item, mirrore
     equals_original("distance", size * distances, np.moveaxis(arrays["mask_dt"], 1, -1), 5e-4)
 
 
+FRAMES = [("a", 0), ("a", 1), ("a", 2), ("a", 3), ("b", 5), ("b", 6), ("b", 7), ("c", 0)]
+"""Sequence and frame of each example; frame 1 of the first cannot be read."""
+
+
+def _flow_of(number):
+    """A flow that says which example it is of, and where it was before mirroring."""
+    flow = np.zeros((16, 16, 2), np.float16)
+    flow[:, :, 0], flow[:, :, 1] = np.arange(1, 17) / 64, number / 32
+    return flow
+
+
+@pytest.fixture(scope="module")
+def sequences(tmp_path_factory):
+    data_dir = tmp_path_factory.mktemp("sequences")
+    rng = np.random.default_rng(0)
+    examples = []
+    for number, (name, frame) in enumerate(FRAMES):
+        image = b"not an image" if (name, frame) == ("a", 1) else None
+        valid = np.ones((16, 16, 1), np.uint8)
+        valid[number] = 0
+        flow = {"flow": _flow_of(number), "flow_valid": valid}
+        example = _example(number, rng, image=image)
+        examples.append(example | {"sequence": {"name": name, "frame": frame, **flow}})
+    _write(data_dir, examples)
+    return pipeline.load_split("toy", "train", data_dir=data_dir, image_size=16)
+
+
+@pytest.mark.parametrize(
+    ("num_frames", "wanted"),
+    [
+        (1, [[0], [2], [3], [4], [5], [6], [7]]),
+        (2, [[2, 3], [4, 5], [5, 6]]),
+        (3, [[4, 5, 6]]),
+    ],
+)
+def test_clips_are_consecutive_frames_of_one_sequence(sequences, num_frames, wanted):
+    assert sequences.index[sequences.clips(num_frames)].tolist() == wanted
+
+
+def test_batches_of_clips_hold_frames_in_order_with_their_own_flow(sequences):
+    batches = pipeline.TrainingBatches(
+        sequences, batch_size=6, seed=0, mirror_probability=0.0, clip_frames=2
+    )
+    for step in range(4):  # three clips there are, so each batch is an epoch
+        batch = batches.batch(step)
+        pairs = batch["index"].reshape(3, 2)
+        assert sorted(pairs.tolist()) == [[2, 3], [4, 5], [5, 6]]
+        for row, number in enumerate(batch["index"]):
+            known = np.arange(16) != number
+            np.testing.assert_array_equal(
+                batch["flow"][row], _flow_of(number) * known[:, None, None]
+            )
+            np.testing.assert_array_equal(batch["flow_valid"][row, :, 0, 0], known)
+    assert (batch["flow"].dtype, batch["flow_valid"].dtype) == (np.float32, np.float32)
+
+
+def test_single_images_come_as_from_a_data_set_without_sequences(sequences):
+    kept = dataclasses.replace(sequences, sequences=None)
+    for step in range(3):
+        plain, other = (
+            pipeline.TrainingBatches(split, batch_size=3, seed=1).batch(step)
+            for split in (sequences, kept)
+        )
+        assert "flow" not in plain and plain.keys() == other.keys()
+        for key, value in plain.items():
+            np.testing.assert_array_equal(value, other[key])
+
+
+def test_a_clip_is_mirrored_whole_and_its_flow_turns_around(sequences):
+    plain, mixed = (
+        pipeline.TrainingBatches(
+            sequences, batch_size=6, seed=0, mirror_probability=probability, clip_frames=2
+        )
+        for probability in (0.0, 0.5)
+    )
+    seen = set()
+    for step in range(6):
+        batch, before = mixed.batch(step), plain.batch(step)
+        np.testing.assert_array_equal(batch["index"], before["index"])
+        for clip in range(3):
+            rows = slice(2 * clip, 2 * clip + 2)
+            image, flow, valid = (batch[key][rows] for key in ("image", "flow", "flow_valid"))
+            mirrored = not np.array_equal(image, before["image"][rows])
+            seen.add(mirrored)
+            turn = slice(None, None, -1 if mirrored else 1)
+            np.testing.assert_array_equal(image, before["image"][rows][:, :, turn])
+            np.testing.assert_array_equal(valid, before["flow_valid"][rows][:, :, turn])
+            sign = np.array([-1.0 if mirrored else 1.0, 1.0])
+            np.testing.assert_array_equal(flow, sign * before["flow"][rows][:, :, turn])
+    assert seen == {False, True}
+
+
+def test_at_a_smaller_size_flow_is_known_where_all_that_it_is_made_of_is():
+    valid = np.zeros((16, 16, 1), np.uint8)
+    valid[:, :9] = 1
+    flow = np.full((16, 16, 2), 0.25, np.float16)
+    frame = {"name": b"a", "frame": np.int64(0), "flow": flow, "flow_valid": valid}
+    decoded = pipeline._decode_sequence(frame, 8)
+    # Pixel 4 is made of columns 8 and 9, of which the last is not known.
+    np.testing.assert_array_equal(decoded["flow_valid"], np.tile(np.arange(8) < 4, (8, 1)))
+    np.testing.assert_array_equal(decoded["flow"][:, :4], 0.25)
+    np.testing.assert_array_equal(decoded["flow"][:, 4:], 0.0)
+
+
+@pytest.mark.parametrize("item", ["item0_flip0", "item0_flip1", "item2_flip1", "item3_flip0"])
+def test_flow_of_clips_equals_the_original(golden_case, equals_original, item):
+    """From the flow of stored frames to that of a batch of two of them, resized and mirrored."""
+    arrays, source = (
+        golden_case("model_07_data", f"ds_pair/{item}"),
+        golden_case("model_07_data", "ds"),
+    )
+    size, sequence = source["cfg"]["in_image_size"], arrays["seq_idx"][0]
+    rows = []
+    for frame in range(source["cfg"]["lens"][sequence]):
+        # The original keeps -1..1 as 0..65535, x before y.
+        stored = source[f"in/seq{sequence}_frame{frame}/flow"][..., :2] / 65535 * 2 - 1
+        row = {
+            "name": b"a",
+            "frame": np.int64(frame),
+            "flow": stored.astype(np.float16),
+            "flow_valid": np.ones((*stored.shape[:2], 1), np.uint8),
+        }
+        rows.append(pipeline._decode_sequence(row, size))
+    sequences = pipeline.Sequences(**pipeline._stack(rows))
+    blank = {
+        field.name: np.zeros(len(sequences.frame)) for field in dataclasses.fields(pipeline.Split)
+    }
+    split = pipeline.Split(**blank | {"index": sequences.frame, "sequences": sequences})
+    clips = split.clips(2)
+    (clip,) = clips[(sequences.frame[clips] == arrays["frame_idx"]).all(axis=1)]
+    flow = split.gather_flow(clip, np.full(2, item.endswith("flip1")))["flow"]
+    # Flow is kept in float16, which is good to 2^-11 of it, before and after the resizing.
+    equals_original("flow", flow[:1], np.moveaxis(arrays["flows"], 1, -1), 1e-3)
+
+
 def test_feature_resize_is_bilinear_with_half_pixel_centres():
     ramp = np.arange(0, 80, 10, dtype=np.uint8)
     feature = np.broadcast_to(ramp[None, :, None], (8, 8, 2))
@@ -278,11 +414,22 @@ def test_interrupted_writing_leaves_no_data_set(tmp_path):
     [
         ({"batch_size": 0, "seed": 0}, "batch size of at least 1"),
         ({"batch_size": 1, "seed": 0, "mirror_probability": 2.0}, "probability in 0..1"),
+        (
+            {"batch_size": 4, "seed": 0, "clip_frames": 2},
+            r"expected a data set of sequences .* clips of 2 frames, got one of single images; set",
+        ),
+        ({"batch_size": 3, "seed": 0, "clip_frames": 2}, r"got 3 for clips of 2 frames; set data"),
+        ({"batch_size": 3, "seed": 0, "clip_frames": 0}, r"got 3 for clips of 0 frames"),
     ],
 )
 def test_wrong_settings(split, arguments, message):
     with pytest.raises(ValueError, match=message):
         pipeline.TrainingBatches(split, **arguments)
+
+
+def test_sequences_that_are_too_short_are_told(sequences):
+    with pytest.raises(ValueError, match=r"sequences of at least 4 .* found none among 7 images"):
+        pipeline.TrainingBatches(sequences, batch_size=4, seed=0, clip_frames=4)
 
 
 @pytest.mark.slow

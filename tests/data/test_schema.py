@@ -26,6 +26,14 @@ def test_features_have_the_documented_shapes():
     assert set(schema.FEATURE_KEYS) == set(features["flip"])
 
 
+def test_frames_of_sequences_carry_flow_at_the_size_of_the_image():
+    sizes = {"image_size": 16, "feature_size": 8, "token_grid": 4, "token_dim": 3}
+    assert "sequence" not in schema.example_features(**sizes)
+    sequence = schema.example_features(**sizes, has_sequences=True)["sequence"]
+    assert set(sequence) == {"name", "frame", "flow", "flow_valid"}
+    assert (sequence["flow"].shape, sequence["flow_valid"].shape) == ((16, 16, 2), (16, 16, 1))
+
+
 def test_sizes_below_one_are_refused():
     with pytest.raises(ValueError, match="expected token_dim of at least 1, got 0"):
         schema.example_features(image_size=1, feature_size=1, token_grid=1, token_dim=0)

@@ -52,6 +52,13 @@ def shots() -> Any:
 
 
 @pytest.fixture(scope="module")
+def sequences() -> Any:
+    """Five sequences of four frames, one after the other."""
+    render_from = make_renderer("horse", **CONFIG.sizes(), sequence_frames=4)
+    return jax.tree.map(np.asarray, render_from("train", 0))
+
+
+@pytest.fixture(scope="module")
 def data_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("synthetic")
     SyntheticQuadruped(config=CONFIG, data_dir=path).download_and_prepare()
@@ -96,6 +103,11 @@ def test_light_comes_from_above():
 def test_sizes_that_do_not_divide_are_told():
     with pytest.raises(ValueError, match="expected token_grid to divide image_size = 128, got 15"):
         SyntheticQuadrupedConfig(name="odd", species="horse", token_grid=15)
+
+
+def test_sequences_that_do_not_fill_a_batch_are_told():
+    with pytest.raises(ValueError, match=r"expected sequence_frames to divide the 20 .* got 3"):
+        SyntheticQuadrupedConfig(name="odd", species="horse", sequence_frames=3)
 
 
 def test_there_is_a_config_for_each_species():
@@ -168,6 +180,63 @@ def test_mirrored_features_are_near_but_not_the_mirrored_features(shots: Any):
         assert 0 < difference < high * (1 if name != "feature" else np.mean(plain > 0)), name
     keys = shots.descriptors.patch_key[:, :, ::-1].ravel(), shots.flip_descriptors.patch_key.ravel()
     assert 0.5 < np.corrcoef(*keys)[0, 1] < 0.99
+
+
+@needs_rasterizer
+def test_frames_of_a_sequence_show_one_animal_that_moves(sequences: Any):
+    animal, view = sequences.animal, sequences.viewpoint
+
+    def clips(array: np.ndarray) -> np.ndarray:
+        return array.reshape(5, 4, *array.shape[1:])
+
+    for still in (animal.verts_rest, view.elevation_deg, sequences.light.direction):
+        assert np.ptp(clips(still), axis=1).max() < 1e-5
+        assert np.ptp(still, axis=0).max() > 0.01
+    assert np.ptp(clips(animal.gait), axis=1).max() == 0
+    moves = np.linalg.norm(np.diff(clips(animal.verts_posed), axis=1), axis=-1)
+    assert np.all(moves.max(-1) > 0.01) and moves.max() < 0.6  # the animal is 3 to 4 long
+    turns_deg = np.diff(clips(view.azimuth_deg), axis=1)
+    assert np.abs(turns_deg).max() <= 3.001 and np.abs(turns_deg).min() > 0.01
+    assert np.ptp(turns_deg, axis=1).max() < 1e-3
+    # Each frame has noise of its own; what is far from the animal changes by nothing else.
+    corner = clips(sequences.image)[:, :, :4, :4]
+    assert 0.003 < np.abs(np.diff(corner, axis=1)).mean() < 0.03
+
+
+@needs_rasterizer
+def test_flow_is_the_way_of_what_a_pixel_shows(sequences: Any):
+    """At key points, whose places are projected without a rasteriser."""
+    flow, valid = sequences.flow, sequences.flow_valid[..., 0]
+    last = np.arange(20) % 4 == 3
+    assert not valid[last].any() and not flow[last].any() and not flow[~valid].any()
+    np.testing.assert_array_equal(valid[~last], sequences.mask[~last, ..., 0])
+    ways, flows = [], []
+    for frame in np.flatnonzero(~last):
+        place = sequences.keypoints_px[frame]
+        column, row = np.clip(place.astype(int), 0, SIZE - 1).T
+        kept = sequences.keypoints_visible[frame] & valid[frame, row, column]
+        ways.append((sequences.keypoints_px[frame + 1] - place)[kept] / (SIZE / 2))
+        flows.append(flow[frame, row, column][kept])
+    ways, flows = np.concatenate(ways), np.concatenate(flows)
+    assert len(ways) > 100 and np.abs(ways).max() > 0.05
+    # A key point is up to half a pixel from the middle of its pixel, and may be hidden by a limb.
+    error = np.abs(ways - flows).max(axis=1)
+    assert np.median(error) < 0.003 and np.mean(error < 0.02) > 0.95
+    assert np.corrcoef(ways.ravel(), flows.ravel())[0, 1] > 0.95
+
+
+@needs_rasterizer
+def test_examples_of_sequences_are_named_and_numbered(tmp_path: Path):
+    config = SyntheticQuadruped.builder_configs["horse_sequences_tiny"]
+    made = [example["sequence"] for _, example in make_examples(config, "test", 20)]
+    places = [(sequence["name"], sequence["frame"]) for sequence in made]
+    assert places == [(f"horse_test_{i // 4:05d}", i % 4) for i in range(20)]
+    SyntheticQuadruped(config=config, data_dir=tmp_path).download_and_prepare()
+    name = f"synthetic_quadruped/{config.name}"
+    split = load_split(name, "test", data_dir=tmp_path, image_size=32)
+    assert split.clips(4).tolist() == np.arange(20).reshape(5, 4).tolist()
+    stored = np.stack([sequence["flow"] for sequence in made])
+    np.testing.assert_array_equal(split.sequences.flow, stored)
 
 
 @needs_rasterizer

@@ -160,6 +160,7 @@ def test_settings_that_are_left_out_have_the_defaults_of_the_original():
         "model.max_shift_xy": 1.0,
         "data.image_size": 128,
         "data.batch_size": 64,
+        "data.clip_frames": 1,
         "data.mirror_probability": 0.0,
         "schedule.articulation_from": 1.0,
         "schedule.deformation_from": 1.0,
@@ -168,6 +169,23 @@ def test_settings_that_are_left_out_have_the_defaults_of_the_original():
     }
     flat = {f"{a}.{b}": v for a in ("model", "data", "schedule") for b, v in config[a].items()}
     assert {key: flat[key] for key in wanted} == wanted
+
+
+@pytest.mark.parametrize(
+    ("settings", "clip_frames", "flow", "batch_size"),
+    [
+        ({}, 1, 0.0, 10),
+        ({"num_frames": 1}, 1, 0.0, 10),
+        ({"num_frames": 3}, 3, 0.0, 30),
+        ({"num_frames": 2, "flow_loss_weight": 5}, 2, 5.0, 20),
+        ({"flow_loss_weight": "1e-1"}, 2, 0.1, 20),  # its code takes two frames then
+    ],
+)
+def test_clips_of_the_original(settings, clip_frames, flow, batch_size):
+    """Its batches are counted in clips, ours in images."""
+    config = original_config(HORSE | {"batch_size": 10} | settings, base.get_config(), 1000.0)
+    assert (config.data.clip_frames, config.data.batch_size) == (clip_frames, batch_size)
+    assert config.loss.flow == flow
 
 
 def test_the_prior_learns_at_the_rate_of_the_rest_unless_it_has_its_own():

@@ -1,11 +1,19 @@
 """The objective against the original's: every term, the sum, and its gradients."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from pony_jax.model.objective import LossWeights, Rendered, image_losses, total_loss
+from pony_jax.model.objective import (
+    LossWeights,
+    Rendered,
+    flow_losses,
+    image_losses,
+    total_loss,
+)
 from pony_jax.ops import losses
 
 # Our name of each term: its name in the original, less `_loss`.
@@ -38,6 +46,7 @@ def test_terms_and_gradients_equal_the_original(golden_case, equals_original, na
         mask_pyramid=0.0,
         silhouette=0.0,
         leg_gap=0.0,
+        flow=0.0,
         score_feature_gain=cfg["logit_loss_dino_feat_im_loss_multiplier"],
         **{ours: cfg[f"{theirs}_loss_weight"] for ours, theirs in TERMS.items()},
     )
@@ -92,8 +101,8 @@ def test_terms_and_gradients_equal_the_original(golden_case, equals_original, na
             equals_original(f"gradient of {key}", gradient, case[f"g/in/{key}"], 1e-5)
 
 
-def test_terms_of_clips_equal_the_original(golden_case, equals_original):
-    """Frames count like images; flow counts where both frames chose the same hypothesis."""
+def test_clips_equal_the_original(golden_case, equals_original):
+    """Frames count like images, and scores learn from flow, as with the original's two frames."""
     case = golden_case("model_07_losses", "fwd_flow")
     cfg = case["cfg"]
     size, clips, frames = cfg["out_image_size"], cfg["B"], cfg["F"]
@@ -102,6 +111,10 @@ def test_terms_of_clips_equal_the_original(golden_case, equals_original):
         return jnp.asarray(case[name].reshape(clips * frames, *case[name].shape[2:]))
 
     distance = jnp.moveaxis(merged("in/mask_dt_px"), 1, -1) / cfg["in_image_size"]
+    # The last frame of a clip has no flow; what stands there must not matter.
+    flow_of_firsts = images(case["in/flow_gt"], size).reshape(clips, frames - 1, size, size, 2)
+    nowhere = jnp.full((clips, 1, size, size, 2), 7.0)
+    flow = jnp.concatenate([flow_of_firsts, nowhere], axis=1).reshape(-1, size, size, 2)
     batch = {
         "image": images(case["in/input_image"], size),
         "mask": (merged("in/mask_raw")[:, 0, ..., None] > 0.9).astype(jnp.float32),
@@ -109,33 +122,107 @@ def test_terms_of_clips_equal_the_original(golden_case, equals_original):
         "distance_inside": distance[..., :1],
         "distance_outside": distance[..., 1:],
         "feature": images(case["in/dino_feat_im"][:, :, : cfg["dino_feature_recon_dim"]], size),
+        "flow": flow,
+        "flow_valid": jnp.ones((clips * frames, size, size, 1)),
     }
-    importance = jnp.asarray(case["in/rot_prob"]) * cfg["num_pose_hypos"]
-    chosen = case["in/rot_idx"].reshape(clips, frames)
-    same = (chosen[:, 1:] == chosen[:, :-1]).reshape(-1)
-    flow_target = images(case["in/flow_gt"], size)
+    # The weight of the SDF's term falls there; here it stays the same.
+    decay = 1 - (cfg["total_iter"] - cfg["sdf_reg_decay_start_iter"]) / 10_000
+    weights = LossWeights(
+        mask_pyramid=0.0,
+        silhouette=0.0,
+        leg_gap=0.0,
+        flow=cfg["flow_loss_weight"],
+        score_feature_gain=cfg["logit_loss_dino_feat_im_loss_multiplier"],
+        **{ours: cfg[f"{theirs}_loss_weight"] for ours, theirs in TERMS.items()},
+    )
+    weights = dataclasses.replace(weights, eikonal=decay * weights.eikonal)
+    regularisers = {
+        "eikonal": jnp.asarray(case["in/sdf_gradient_reg_loss"]),
+        "articulation": losses.articulation_loss(merged("in/arti_params")),
+        "deformation": losses.deformation_loss(
+            jnp.asarray(case["in/deformation"]), case["in/deformation"].shape[1]
+        ),
+    }
 
     @jax.jit
-    def run(shaded, feature, flow):
-        shaded, feature = (jnp.moveaxis(x, 1, -1) for x in (shaded, feature))
+    def run(learned):
+        shaded, feature, flow = (
+            jnp.moveaxis(learned[k], 1, -1) for k in ("shaded", "dino_pred", "flow_pred")
+        )
         rendered = Rendered(shaded[..., :3], shaded[..., 3:], feature)
-        terms = {k: v * importance for k, v in image_losses(rendered, batch).items()}
-        overlap = losses.overlap_mask(rendered.alpha, batch["mask"], batch["valid"])
-        first = np.arange(clips * frames).reshape(clips, frames)[:, :-1].reshape(-1)
-        per_pair = losses.flow_loss(jnp.moveaxis(flow[first], 1, -1), flow_target, overlap[first])
-        terms["flow"] = per_pair * importance[first] * same
-        return {k: jnp.mean(v) for k, v in terms.items()}
+        chosen = jnp.asarray(case["in/rot_idx"])
+        return total_loss(
+            image_losses(rendered, batch),
+            regularisers,
+            flow=flow_losses(flow, rendered.alpha, batch, chosen, num_frames=frames),
+            score=learned["rot_logit"],
+            probability=jnp.asarray(case["in/rot_prob"]),
+            num_hypotheses=cfg["num_pose_hypos"],
+            weights=weights,
+        )
 
-    names = TERMS | {"flow": "flow"}
-    inputs = (jnp.asarray(case[f"in/{k}"]) for k in ("shaded", "dino_pred", "flow_pred"))
-    metrics = run(*inputs)
+    learned = {
+        k: jnp.asarray(case[f"in/{k}"]) for k in ("shaded", "dino_pred", "flow_pred", "rot_logit")
+    }
+    (loss, metrics), gradients = jax.value_and_grad(run, has_aux=True)(learned)
     metrics.pop("mask_pyramid")  # not in the original
     assert metrics["flow"] > 0
-    for ours, metric in metrics.items():
-        equals_original(ours, metric, case[f"metric/{names[ours]}_loss"], 1e-5)
-    gradient = jax.grad(
-        lambda flow: (
-            cfg["flow_loss_weight"] * run(case["in/shaded"], case["in/dino_pred"], flow)["flow"]
-        )
-    )(jnp.asarray(case["in/flow_pred"]))
-    equals_original("gradient of flow_pred", gradient, case["g/in/flow_pred"], 1e-5)
+    names = TERMS | {"flow": "flow"}
+    for ours, value in metrics.items():
+        equals_original(ours, value, case[f"metric/{names[ours]}_loss"], 1e-5)
+    bce = decay * cfg["sdf_bce_reg_loss_weight"] * case["in/sdf_bce_reg_loss"]  # not built here
+    equals_original("loss", loss + bce, case["metric/loss"], 1e-5)
+    for key, gradient in gradients.items():
+        equals_original(f"gradient of {key}", gradient, case[f"g/in/{key}"], 1e-5)
+
+
+def clips_of(num_clips, num_frames, seed=0):
+    """Rendered and true flow of clips that cover the whole image, and the batch's other arrays."""
+    rng = np.random.default_rng(seed)
+    pred, target = rng.uniform(-0.4, 0.4, (2, num_clips * num_frames, 6, 6, 2)).astype(np.float32)
+    ones = np.ones((num_clips * num_frames, 6, 6, 1), np.float32)
+    return pred, ones, {"mask": ones, "valid": ones, "flow": target, "flow_valid": ones}
+
+
+def test_flow_losses_are_those_of_consecutive_frames():
+    """Against a loop over pairs; a pixel whose flow is not known does not count."""
+    pred, alpha, batch = clips_of(2, 4)
+    known = np.random.default_rng(1).integers(0, 2, alpha.shape).astype(np.float32)
+    batch["flow_valid"] = known
+    chosen = np.array([0, 0, 1, 1, 2, 3, 3, 3])
+    flow = flow_losses(pred, alpha, batch, jnp.asarray(chosen), num_frames=4)
+    assert flow.agree.tolist() == [[True, False, True], [False, True, True]]
+    for clip in range(2):
+        for pair in range(3):
+            first = 4 * clip + pair
+            # The border of the image is the rim of the overlap.
+            at = (slice(1, 5), slice(1, 5))
+            error = (pred[first] - batch["flow"][first])[at] ** 2
+            wanted = (error * known[first][at]).sum() / (2 * known[first][at].sum())
+            np.testing.assert_allclose(flow.per_pair[clip, pair], wanted, rtol=1e-5)
+
+
+@pytest.mark.parametrize("num_frames", [2, 3])
+def test_each_score_learns_from_the_pairs_of_its_frame(num_frames):
+    pred, alpha, batch = clips_of(2, num_frames)
+    chosen = jnp.zeros(2 * num_frames, jnp.int32)
+    flow = flow_losses(pred, alpha, batch, chosen, num_frames=num_frames)
+    names = [field.name for field in dataclasses.fields(LossWeights)]
+    weights = LossWeights(**dict.fromkeys(names, 0.0) | {"flow": 3.0, "hypothesis_score": 1.0})
+
+    def score_loss(score):
+        return total_loss(
+            {"mask": jnp.zeros(2 * num_frames)},
+            {},
+            flow=flow,
+            score=score,
+            probability=jnp.ones(2 * num_frames),
+            num_hypotheses=4,
+            weights=weights,
+        )[1]["hypothesis_score"]
+
+    pairs = 3.0 * np.asarray(flow.per_pair)
+    inner = 0.5 * (pairs[:, 1:] + pairs[:, :-1])
+    targets = np.concatenate([pairs[:, :1], inner, pairs[:, -1:]], axis=1).reshape(-1)
+    np.testing.assert_allclose(score_loss(jnp.asarray(targets)), 0.0, atol=1e-12)
+    np.testing.assert_allclose(score_loss(jnp.asarray(targets) + 1.0), 1.0, rtol=1e-5)

@@ -14,6 +14,7 @@ from pony_jax.model.render import (
     background_image,
     composite,
     find_surface,
+    render_flow,
     render_silhouette,
 )
 from pony_jax.ops.losses import mask_loss
@@ -121,6 +122,102 @@ def test_refinement_brings_the_pose_nearer_to_the_silhouette(model, params, batc
     assert np.all(after < 0.5 * before)
     # Only the position of a camera is refined, not its direction.
     np.testing.assert_array_equal(moved.cam_from_world[:, :3, :3], camera.cam_from_world[:, :3, :3])
+
+
+@pytest.fixture(scope="module")
+def clip_model() -> Pony:
+    config = horse.get_config("test")
+    config.data.clip_frames = 2
+    config.loss.flow = 1.0
+    return build_model(config, (8, 6))
+
+
+@pytest.mark.slow
+def test_flow_brings_the_pose_of_the_next_frame_nearer_to_the_truth(clip_model, params, batch):
+    model = clip_model
+    rest = model._prior_shape(params, STAGE).mesh
+    rig = model._rig(params, batch, rest, STAGE)
+    chosen = jnp.zeros(2, jnp.int32)
+    one_view = {name: jnp.stack([value[0]] * 2) for name, value in batch.items()}
+    camera = model._chosen_camera(model._hypotheses(params, one_view), chosen)
+    still = jnp.zeros((20, 3))
+    truth = 0.1 * jax.random.normal(jax.random.key(1), (20, 3))
+
+    def see(next_angles):
+        verts, _ = model._pose(rig, jnp.stack([still, next_angles]), STAGE)
+        visible = model._find_surface(verts, rest, camera, STAGE)
+        return verts, visible, composite(visible, jnp.ones((1024, 1)), samples=2)
+
+    _, visible, alpha = jax.jit(see)(truth)
+    clip = {
+        "mask": (alpha > 0.5).astype(jnp.float32),
+        "valid": jnp.ones_like(alpha),
+        "flow": render_flow(visible, num_frames=2, samples=2),
+        "flow_valid": jnp.ones_like(alpha),
+    }
+    adam = optax.adam(0.02)
+
+    @jax.jit
+    def descend(angles, moments):
+        def loss(angles):
+            _, visible, alpha = see(angles)
+            return jnp.sum(model._flow_losses(visible, alpha, clip, chosen).per_pair)
+
+        value, gradient = jax.value_and_grad(loss)(angles)
+        updates, moments = adam.update(gradient, moments)
+        return optax.apply_updates(angles, updates), moments, value
+
+    angles, moments, values = still, adam.init(still), []
+    for _ in range(40):
+        angles, moments, value = descend(angles, moments)
+        values.append(float(value))
+    assert values[-1] < 0.05 * values[0]
+
+    # What the first frame shows has found its place in the second.
+    shown = jnp.unique(rest.faces[np.unique(visible.coverage[0, ..., 3].astype(int))[1:] - 1])
+
+    @jax.jit
+    def error(angles):
+        place, wanted = (see(a)[1].verts_clip[1, shown] for a in (angles, truth))
+        return jnp.mean(jnp.linalg.norm((place - wanted)[:, :2], axis=-1))
+
+    assert error(angles) < 0.35 * error(still)
+
+
+@pytest.mark.slow
+def test_flow_counts_in_the_loss_of_clips_alone(model, clip_model, params, batch):
+    rng = np.random.default_rng(1)
+    ones = np.ones((2, 32, 32, 1), np.float32)
+    # Two frames alike have the same viewpoint hypotheses, and no flow.
+    alike = {name: np.stack([value[0]] * 2) for name, value in batch.items()}
+    clip = alike | {
+        "mask": ones,
+        "valid": ones,
+        "distance_inside": ones,
+        "distance_outside": 0 * ones,
+        "feature": rng.uniform(size=(2, 32, 32, 16)).astype(np.float32),
+        "flow": rng.uniform(-0.1, 0.1, (2, 32, 32, 2)).astype(np.float32),
+        "flow_valid": ones,
+    }
+
+    def run(model):
+        always_best = dataclasses.replace(
+            model.schedule, best_from=-2, best_full=-1, best_share=1.5
+        )
+        model = dataclasses.replace(model, schedule=always_best)
+        loss, aux = jax.jit(model.loss, static_argnums=4)(
+            params, clip, jnp.int32(7), jax.random.key(1), STAGE
+        )
+        return float(loss), {name: float(value) for name, value in aux["metrics"].items()}
+
+    (loss_without, without), (loss, terms) = run(model), run(clip_model)
+    assert "flow" not in without
+    # Uniform flow from -0.1 to 0.1 against none, an image of the probability that they have.
+    assert terms["flow"] == pytest.approx(0.1**2 / 3 * 4 * terms["best_probability"], rel=0.1)
+    learned = terms["hypothesis_score"] - without["hypothesis_score"]
+    assert loss - loss_without == pytest.approx(terms["flow"] + learned, rel=0.01)
+    for name in without.keys() - {"hypothesis_score"}:
+        assert terms[name] == pytest.approx(without[name], rel=1e-4, abs=1e-7)
 
 
 @pytest.mark.slow

@@ -13,6 +13,7 @@ from pony_jax.model import Capacities
 from pony_jax.training.checkpoints import Checkpoints, Progress, load_config, open_workdir
 from pony_jax.training.errors import RunError
 from pony_jax.training.optimizers import parameter_groups
+from pony_jax.training.restored import restore_run
 from pony_jax.training.step import TrainState, init_state
 from tests.training.tiny_model import TinyModel
 
@@ -47,6 +48,18 @@ def test_a_half_written_checkpoint_is_not_taken_for_one(tmp_path: Path) -> None:
     (folder / "2.orbax-checkpoint-tmp").mkdir()
     (folder / "2.orbax-checkpoint-tmp" / "state").mkdir()
     assert Checkpoints(tmp_path, keep=2).latest_step() == 1
+
+
+@pytest.mark.parametrize("missing", ["model.hypotheses", "loss.flow"])
+def test_a_run_of_another_version_is_one_clear_line(tmp_path: Path, missing: str) -> None:
+    config = horse.get_config("test")
+    with config.unlocked():
+        group, key = missing.split(".")
+        del config[group][key]
+    open_workdir(tmp_path, config)
+    Checkpoints(tmp_path, keep=2).save(_state(1), _PROGRESS)
+    with pytest.raises(RunError, match=rf"without a key \(.*{key}.*\); use the version that"):
+        restore_run(tmp_path)
 
 
 def test_no_checkpoint(tmp_path: Path) -> None:

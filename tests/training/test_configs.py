@@ -68,6 +68,15 @@ def test_a_gap_between_no_legs_is_refused() -> None:
         build_model(config, (8, 8))
 
 
+def test_flow_between_single_images_is_refused() -> None:
+    config = horse.get_config("test")
+    config.loss.flow = 1.0
+    with pytest.raises(ValueError, match=r"flow: expected 0 for single images, got 1.0; .*_frames"):
+        build_model(config, (8, 8))
+    config.data.clip_frames = 2
+    assert build_model(config, (8, 8)).clip_frames == 2
+
+
 def test_the_paper_variant_keeps_the_original_numbers() -> None:
     config = horse.get_config("paper")
     assert config.optimizer.prior_learning_rate == 1e-3

@@ -46,10 +46,12 @@ def pose_animal(
     return verts_rest, verts_posed, bones_rest, follow_bones(bones_rest, linear, heads)
 
 
-def sample_animal(key: PRNGKeyArray, template: Template) -> Animal:
-    """A random individual in a random pose."""
+def sample_animal(
+    key: PRNGKeyArray, template: Template, elapsed: Float[Array, ""] | float = 0.0
+) -> Animal:
+    """A random individual in a random pose, or `elapsed` strides later in its gait."""
     key_build, key_pose = jax.random.split(key)
-    angles_rad, gait = sample_pose(key_pose)
+    angles_rad, gait = sample_pose(key_pose, elapsed)
     verts_rest, verts_posed, bones_rest, bones_posed = pose_animal(
         template, sample_individual(key_build), angles_rad
     )

@@ -72,11 +72,17 @@ _JITTER = 0.3 * np.minimum(LIMITS_RAD[1], np.radians(12)).clip(0)
 _JITTER[BONE_INDEX["neck_low"], 0] = 0.2  # heads go up and down more than anything else
 
 
-def sample_pose(key: PRNGKeyArray) -> tuple[Float[Array, "k 3"], Int[Array, ""]]:
-    """Euler angles XYZ (radians, against the rest pose) of every bone, and the gait's index."""
+def sample_pose(
+    key: PRNGKeyArray, elapsed: Float[Array, ""] | float = 0.0
+) -> tuple[Float[Array, "k 3"], Int[Array, ""]]:
+    """Euler angles XYZ (radians, against the rest pose) of every bone, and the gait's index.
+
+    `elapsed` is how much later in its strides the same animal is looked at, in strides.
+    """
     key_uniform, key_normal = jax.random.split(key)
     which, time, vigour, lead, *own = jax.random.uniform(key_uniform, (8,))
     gait = jnp.searchsorted(jnp.cumsum(_SHARE)[:-1], which)
+    time = time + elapsed
     phase = jnp.asarray(_PHASE)[gait] + time
     phase = jnp.where(lead < 0.5, phase, phase[jnp.array([1, 0, 3, 2])])
     phase = 2 * jnp.pi * (phase + jnp.asarray(_PLACED)[gait] * jnp.stack(own))

@@ -31,6 +31,8 @@ _FILL = 1 / 1.2  # longer side of the animal's box / side of the crop
 _MAX_SHIFT = (0.42, 0.42, 1.05)  # object units; the model's viewpoint head reaches 0.44 and 1.1
 _SAMPLES = 2  # samples a pixel, in both directions
 _SENSOR_NOISE = 0.012
+_STRIDES_PER_FRAME = 0.04  # of a sequence, about that of a walk filmed at 25 frames a second
+_MAX_TURN_DEG = 3.0  # of the animal before the camera, a frame
 
 
 class Viewpoint(NamedTuple):
@@ -56,7 +58,7 @@ class Light(NamedTuple):
 
 class Shot(NamedTuple):
     """A batch of photographs and everything true about them. Pixels count from the top left corner
-    of the image, x right, y down."""
+    of the image, x right, y down; flow is as in `pony_jax.data.schema`."""
 
     image: Float[Array, "b s s 3"]
     mask: Bool[Array, "b s s 1"]
@@ -67,14 +69,19 @@ class Shot(NamedTuple):
     light: Light
     keypoints_px: Float[Array, "b n 2"]
     keypoints_visible: Bool[Array, "b n"]
+    flow: Float[Array, "b s s 2"] | None  # None for single photographs
+    flow_valid: Bool[Array, "b s s 1"] | None
 
 
-def sample_viewpoint(key: PRNGKeyArray, verts: Float[Array, "v 3"]) -> Viewpoint:
+def sample_viewpoint(
+    key: PRNGKeyArray, verts: Float[Array, "v 3"], turned_deg: Float[Array, ""] | float = 0.0
+) -> Viewpoint:
     """A camera anywhere around the animal, -5 to 25 degrees up (low more often, as people stand),
     moved so that the animal's box is about centred and fills the crop as far as `_MAX_SHIFT` lets
-    it: from in front, where it is narrower and lower, it stays somewhat smaller."""
+    it: from in front, where it is narrower and lower, it stays somewhat smaller. The animal has
+    turned by `turned_deg` from the azimuth drawn."""
     turn, height, *jitter = jax.random.uniform(key, (5,))
-    azimuth_deg, elevation_deg = 360.0 * turn, -5.0 + 30.0 * height**2
+    azimuth_deg, elevation_deg = 360.0 * turn + turned_deg, -5.0 + 30.0 * height**2
     # Rx(elevation) @ Ry(azimuth) takes the object frame to that of the camera.
     angles_rad = jnp.radians(jnp.stack([elevation_deg, azimuth_deg, jnp.zeros(())]))
     rotation = euler_xyz_to_matrix(angles_rad).T
@@ -127,22 +134,30 @@ def take_shots(
     feature_size: int,
     token_grid: int,
     token_dim: int,
+    sequence_frames: int = 1,
 ) -> Shot:
-    """Renders one random animal per key; jit it with all but `keys` bound."""
+    """Renders one random animal per key; jit it with all but `keys` bound.
+
+    With `sequence_frames` above 1, every so many images in a row are a sequence: an animal that
+    moves its legs and turns, followed by the crop. What stays the same is drawn from the first key.
+    """
 
     keys = jax.vmap(functools.partial(jax.random.split, num=7))(keys)
+    shared = jnp.repeat(keys[::sequence_frames], sequence_frames, axis=0)
+    frame = jnp.arange(len(keys)) % sequence_frames
 
-    def sample(key: PRNGKeyArray) -> tuple[Animal, Viewpoint, Light, Array, Array]:
-        animal = sample_animal(key[0], template)
+    def sample(key: PRNGKeyArray, frame: Array) -> tuple[Animal, Viewpoint, Light, Array, Array]:
+        animal = sample_animal(key[0], template, _STRIDES_PER_FRAME * frame)
+        turning_deg = _MAX_TURN_DEG * jax.random.uniform(jax.random.fold_in(key[1], 1), minval=-1)
         return (
             animal,
-            sample_viewpoint(key[1], animal.verts_posed),
+            sample_viewpoint(key[1], animal.verts_posed, turning_deg * frame),
             sample_light(key[2]),
             sample_coat(key[3], template, species.coats),
             sample_backdrop(key[4], image_size),
         )
 
-    animal, viewpoint, light, coat, backdrop = jax.vmap(sample)(keys)
+    animal, viewpoint, light, coat, backdrop = jax.vmap(sample)(shared, frame)
     camera = camera_of(viewpoint)
     verts_clip = transform_points(camera.clip_from_world, animal.verts_posed)
     normals = vertex_normals(animal.verts_posed, template.faces) @ viewpoint.rotation
@@ -166,6 +181,9 @@ def take_shots(
         token_grid=token_grid,
         token_dim=token_dim,
     )
+    flow = flow_valid = None
+    if sequence_frames > 1:
+        flow, flow_valid = _flow_to_next(rast, verts_clip, template.faces, sequence_frames)
     return Shot(
         image=image,
         mask=alpha > 0.5,
@@ -178,6 +196,8 @@ def take_shots(
             camera.clip_from_world, animal.verts_posed[:, template.keypoints], image_size
         ),
         keypoints_visible=_visible(rast, template),
+        flow=flow,
+        flow_valid=flow_valid,
     )
 
 
@@ -195,6 +215,24 @@ def _shade(
     direction, ambient, diffuse = (array[:, None, None] for array in light)
     shading = directional_shading(safe_normalize(fields[..., -3:]), direction, ambient, diffuse)
     return alpha * shading * albedo_of_fields(fields[..., :-3]), alpha * shading, alpha
+
+
+def _flow_to_next(
+    rast: Float[Array, "b h w 4"],
+    verts_clip: Float[Array, "b v 4"],
+    faces: Int[Array, "f 3"],
+    num_frames: int,
+) -> tuple[Float[Array, "b s s 2"], Bool[Array, "b s s 1"]]:
+    """Flow of the animal's surface from each frame to the next, and the pixels that are mostly
+    animal, which have one; 0 elsewhere and in the last frame of a sequence."""
+    b, v, _ = verts_clip.shape
+    places = (verts_clip[..., :2] / verts_clip[..., 3:]).reshape(-1, num_frames, v, 2)
+    moves = jnp.pad(places[:, 1:] - places[:, :-1], ((0, 0), (0, 1), (0, 0), (0, 0)))
+    flow, _ = rasterizer_ffi.interpolate(moves.reshape(b, v, 2), rast, faces)
+    covered = _pool((rast[..., 3:] > 0).astype(jnp.float32), _SAMPLES)
+    is_last = jnp.arange(b) % num_frames == num_frames - 1
+    valid = (covered > 0.5) & ~is_last[:, None, None, None]
+    return jnp.where(valid, _pool(flow, _SAMPLES) / jnp.maximum(covered, 1e-6), 0.0), valid
 
 
 def _describe(
