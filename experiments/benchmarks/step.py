@@ -53,7 +53,7 @@ def main() -> None:
     model, config = _model(args.sizes or "default")
     params = jax.jit(model.init)(jax.random.key(0))
     batch = random_batch(config)
-    stage = _stage(model, params, batch, config.model.fine_resolution)
+    stage = _stage(model, params, batch, config.num_steps - 1)
     timer = _Timer(args.repeats)
     print(f"{jax.devices()[0].device_kind}, jax {jax.__version__}; {stage}")
 
@@ -104,11 +104,11 @@ def random_batch(config: ConfigDict) -> dict[str, jax.Array]:
     }
 
 
-def _stage(model: Pony, params: dict, batch: dict, resolution: int) -> Stage:
-    """Everything switched on, with buffers that hold the starting shape."""
-    capacities = NO_CAPACITIES
+def _stage(model: Pony, params: dict, batch: dict, step: int) -> Stage:
+    """The stage of a step, with buffers that hold the starting shape."""
+    capacities = NO_CAPACITIES.grown_to(model.expected_counts(step))
     while True:
-        stage = Stage(resolution, True, True, True, capacities)
+        stage = model.stage_at(step, capacities)
         loss = jax.jit(model.loss, static_argnums=4)
         counts = loss(params, batch, jnp.int32(0), jax.random.key(0), stage)[1]["counts"]
         wanted = Capacities(*map(int, counts))
