@@ -7,6 +7,8 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Bool, Float, Int
 
+from pony_jax.ops.numerics import order_statistics
+
 _BODY_FROM = ("z_minmax", "z_minmax_y+")
 # Share of the body's width, around the plane of symmetry, in which no foot is looked for.
 _LEG_MARGIN = 0.2
@@ -167,13 +169,10 @@ def _feet(
 def _width(x: Float[Array, "b v"], valid: Bool[Array, " v"]) -> Float[Array, ""]:
     """Distance between the 5 % and the 95 % quantiles of x over the whole batch (a quirk)."""
     b = len(x)
-    ordered = jnp.sort(jnp.where(valid, x, jnp.inf).reshape(-1))
     last = jnp.maximum(b * jnp.sum(valid) - 1, 0)
-
-    def quantile(share: float) -> Float[Array, ""]:
-        position = share * last
-        low = jnp.floor(position).astype(jnp.int32)
-        a, c = ordered[low], ordered[jnp.minimum(low + 1, last)]
-        return a + (c - a) * (position - low)
-
-    return jnp.where(jnp.any(valid), quantile(0.95) - quantile(0.05), 0.0)
+    position = jnp.array([0.05, 0.95]) * last
+    low = jnp.floor(position).astype(jnp.int32)
+    ranks = jnp.stack([low, jnp.minimum(low + 1, last)])
+    a, c = order_statistics(jnp.where(valid, x, jnp.inf).reshape(-1), ranks)
+    quantiles = a + (c - a) * (position - low)
+    return jnp.where(jnp.any(valid), quantiles[1] - quantiles[0], 0.0)

@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from pony_jax.ops.numerics import safe_normalize, safe_sqrt
+from pony_jax.ops.numerics import order_statistics, safe_normalize, safe_sqrt
 
 
 def test_safe_normalize_equals_the_original(golden_case, equals_original):
@@ -31,3 +31,17 @@ def test_safe_sqrt_and_its_gradient():
     x = jnp.array([-1.0, 0.0, 4.0])
     np.testing.assert_allclose(safe_sqrt(x), [0.0, 0.0, 2.0])
     np.testing.assert_allclose(jax.grad(lambda x: jnp.sum(safe_sqrt(x)))(x), [0.0, 0.0, 0.25])
+
+
+def test_order_statistics_are_those_of_a_sort():
+    rng = np.random.default_rng(0)
+    for n in (1, 2, 7, 1000):
+        x = rng.normal(size=n).astype(np.float32) * 10.0 ** rng.integers(-40, 38, size=n)
+        x = np.concatenate([x, x[:3], [0.0, np.inf, -np.inf, 1e-45, -1e-45]]).astype(np.float32)
+        ranks = np.arange(len(x)).reshape(-1, 1)
+        np.testing.assert_array_equal(
+            jax.jit(order_statistics)(x, jnp.asarray(ranks)), np.sort(x)[ranks]
+        )
+    assert jnp.isnan(order_statistics(jnp.array([jnp.nan, 1.0]), jnp.array([1]))[0])
+    gradient = jax.grad(lambda x: jnp.sum(order_statistics(x, jnp.array([0]))))(jnp.ones(2))
+    np.testing.assert_array_equal(gradient, 0.0)
