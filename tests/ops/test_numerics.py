@@ -45,3 +45,10 @@ def test_order_statistics_are_those_of_a_sort():
     assert jnp.isnan(order_statistics(jnp.array([jnp.nan, 1.0]), jnp.array([1]))[0])
     gradient = jax.grad(lambda x: jnp.sum(order_statistics(x, jnp.array([0]))))(jnp.ones(2))
     np.testing.assert_array_equal(gradient, 0.0)
+
+
+def test_order_statistics_of_doubles():
+    x = np.random.default_rng(1).normal(size=50)
+    with jax.enable_x64(True):
+        found = order_statistics(jnp.asarray(x), jnp.arange(50))
+    np.testing.assert_array_equal(found, np.sort(x))

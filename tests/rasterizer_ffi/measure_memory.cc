@@ -7,10 +7,10 @@
 #include <atomic>
 #include <cstdio>
 #include <cstdlib>
-#include <thread>
 #include <vector>
 
 #include "../../rasterizer_ffi/cpu/kernels.h"
+#include "threads.h"
 
 namespace {
 
@@ -39,25 +39,6 @@ void __wrap_free(void* data) {
 }  // extern "C"
 
 namespace {
-
-class Threads : public rasterizer::Parallel {
- public:
-  explicit Threads(int count) : count_(count) {}
-  int num_threads() const override { return count_; }
-  void Run(int64_t num_tasks, void (*task)(void*, int64_t), void* context) const override {
-    std::atomic<int64_t> next{0};
-    const auto work = [&] {
-      for (int64_t i; (i = next.fetch_add(1)) < num_tasks;) task(context, i);
-    };
-    std::vector<std::thread> threads;
-    for (int i = 1; i < count_; ++i) threads.emplace_back(work);
-    work();
-    for (std::thread& thread : threads) thread.join();
-  }
-
- private:
-  int count_;
-};
 
 // A sheet of across * along quads of two triangles, or the same triangles with no vertex shared.
 struct Scene {

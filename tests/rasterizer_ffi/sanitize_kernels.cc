@@ -9,34 +9,15 @@
 #include <cstring>
 #include <limits>
 #include <random>
-#include <thread>
 #include <vector>
 
 #include "kernels.h"
+#include "threads.h"
 
 namespace {
 
 using Floats = std::vector<float>;
 using Ints = std::vector<int32_t>;
-
-class Threads : public rasterizer::Parallel {
- public:
-  explicit Threads(int count) : count_(count) {}
-  int num_threads() const override { return count_; }
-  void Run(int64_t num_tasks, void (*task)(void*, int64_t), void* context) const override {
-    std::atomic<int64_t> next{0};
-    const auto work = [&] {
-      for (int64_t i; (i = next.fetch_add(1)) < num_tasks;) task(context, i);
-    };
-    std::vector<std::thread> threads;
-    for (int i = 1; i < count_; ++i) threads.emplace_back(work);
-    work();
-    for (std::thread& thread : threads) thread.join();
-  }
-
- private:
-  int count_;
-};
 
 struct Scene {
   int64_t images, vertices, triangles, height, width, channels;

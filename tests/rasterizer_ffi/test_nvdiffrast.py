@@ -201,7 +201,11 @@ def test_another_version_of_pytorch(installed, monkeypatch):
 def test_the_backend_itself_is_chosen_and_lowered_to(standin, nvdiffrast_build):
     """The library for GPUs loads and binds, and is what a GPU's program would call."""
     program = """
-import sys, jax, numpy as np, rasterizer_ffi
+import sys
+from importlib import machinery
+# The copy of the package, not what an editable install points to.
+sys.meta_path[:] = [machinery.BuiltinImporter, machinery.FrozenImporter, machinery.PathFinder]
+import jax, numpy as np, rasterizer_ffi
 from rasterizer_ffi import backends
 print(backends.available_backends(), backends.backend_in_use(), "torch" in sys.modules)
 from raster_scenes import random_scene, render
