@@ -20,6 +20,7 @@ from raster_scenes import random_scene
 
 import rasterizer_ffi
 from rasterizer_ffi.installed_nvdiffrast import load_bound_library
+from rasterizer_ffi.library import find_library
 
 RANGES = np.array([[0, 3], [5, 0], [-2, 9], [18, 7], [40, 2]], np.int32)  # of 20 triangles
 
@@ -221,6 +222,7 @@ print(np.array_equal(out, render(*scene)[0]))
     if not package.exists():
         shutil.copytree(os.path.dirname(rasterizer_ffi.__file__), package)
         shutil.copy(nvdiffrast_build / "librasterizer_nvdiffrast.so", package)
+        shutil.copyfile(find_library("librasterizer_cpu.so"), package / "librasterizer_cpu.so")
     here = os.path.dirname(__file__)
     done = subprocess.run(
         [sys.executable, "-c", program],
