@@ -9,7 +9,7 @@ import optax
 import pytest
 
 from configs import horse
-from pony_jax.model import Capacities, Pony, Stage, build_model
+from pony_jax.model import Capacities, Pony, Stage, build_model, render
 from pony_jax.model.render import (
     background_image,
     composite,
@@ -287,6 +287,38 @@ def test_a_silhouette_is_the_coverage_of_a_composite(model, params):
     assert 0.05 < float(silhouette.mean()) < 0.95
     # The same samples, antialiased by the same kernel.
     np.testing.assert_allclose(silhouette, covered, atol=1e-6)
+
+
+@pytest.mark.parametrize("with_background", [False, True])
+def test_many_samples_are_smoothed_as_few_are(model, params, monkeypatch, with_background):
+    rest = jax.jit(model._prior_shape, static_argnums=1)(params, STAGE).mesh
+    camera = model._camera(jnp.eye(3)[None].repeat(2, 0), jnp.array([[0.1, 0.0, 0.3], [0, 0.2, 0]]))
+    verts = jnp.stack([rest.verts, rest.verts * 1.1])
+    values = jax.random.uniform(jax.random.key(0), (2048, 7))
+    # Another colour in every pixel, so that none is taken for its neighbour.
+    behind = jax.random.uniform(jax.random.key(1), (32, 32, 7)) if with_background else None
+    wanted = jax.random.uniform(jax.random.key(2), (2, 32, 32, 7))
+
+    def smoothed(verts, values):
+        sizes = {"image_size": 32, "samples": 3, "max_pixels": 2048}
+        visible = find_surface(verts, rest.verts, rest.faces, camera, **sizes)
+        image = composite(visible, values, samples=3, background=behind)
+        return jnp.sum((image - wanted) ** 2), image
+
+    def with_most_samples_direct(most):
+        monkeypatch.setattr(render, "_MOST_SAMPLES_DIRECT", most)
+        run = jax.jit(jax.value_and_grad(smoothed, (0, 1), has_aux=True))
+        (_, image), grads = run(verts, values)
+        return image, grads
+
+    image, grads = with_most_samples_direct(2)
+    slow_image, slow_grads = with_most_samples_direct(3)
+    assert 0.05 < float(jnp.mean(abs(grads[1]).sum(-1) > 0))  # pixels that show the animal
+    # A few roundings of numbers near 1.
+    np.testing.assert_allclose(image, slow_image, atol=1e-6)
+    for grad, slow_grad in zip(grads, slow_grads, strict=True):
+        assert float(abs(slow_grad).max()) > 0
+        np.testing.assert_allclose(grad, slow_grad, atol=1e-5 * float(abs(slow_grad).max()))
 
 
 @pytest.mark.parametrize("kind", ["black", "white", "checkerboard"])
