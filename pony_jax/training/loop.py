@@ -48,7 +48,16 @@ def train(config: ConfigDict, workdir: str | Path) -> dict[str, Any]:
     first_step = int(state.step)
     stopwatch = Stopwatch(progress.elapsed_s)
     logs = Logs(path, first_step=first_step, num_steps=config.num_steps, stopwatch=stopwatch)
-    stepper = Stepper(model, groups, batches, state, steps_key, progress.capacities, logs.say)
+    stepper = Stepper(
+        model,
+        groups,
+        batches,
+        state,
+        steps_key,
+        progress.capacities,
+        config.num_steps,
+        logs.say,
+    )
     observer = _Observer(config, path, model, test_split, logs, stopwatch)
 
     def save() -> None:

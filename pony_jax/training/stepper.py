@@ -1,7 +1,6 @@
 """Runs steps one ahead of looking at what became of them."""
 
 import functools
-import time
 from collections.abc import Callable
 from typing import Any, Protocol, runtime_checkable
 
@@ -10,12 +9,15 @@ import numpy as np
 from jaxtyping import Array
 
 from pony_jax.model import Capacities, Pony, Stage
-from pony_jax.training.environment import retire_freed_memory
 from pony_jax.training.errors import RunError
 from pony_jax.training.optimizers import Group
+from pony_jax.training.programs import Programs
 from pony_jax.training.step import Outcome, Report, TrainState, train_step
 
 Batch = dict[str, np.ndarray]
+
+# So many steps before a stage begins, its compilation does: a minute of the default run's steps.
+_COMPILE_AHEAD = 500
 
 
 @runtime_checkable
@@ -50,6 +52,7 @@ class Stepper:
         state: TrainState,
         key: Array,
         capacities: Capacities,
+        num_steps: int,
         say: Callable[[str], None],
     ):
         self.state = state
@@ -59,12 +62,15 @@ class Stepper:
         self._batches = batches
         self._key = key
         self._say = say
-        self._step_function = jax.jit(
-            functools.partial(train_step, model=model, groups=groups),
-            static_argnames="stage",
-            donate_argnames="state",
+        self._last_step = num_steps - 1
+        self._programs = Programs(
+            jax.jit(
+                functools.partial(train_step, model=model, groups=groups),
+                static_argnames="stage",
+                donate_argnames="state",
+            )
         )
-        self._compiled: dict[Stage, Callable[..., tuple[TrainState, Report]]] = {}
+        self._begun: set[Stage] = set()
         self._stream = iter(batches.iterate(int(state.step)))
         self._unchecked: tuple[int, Report] | None = None
 
@@ -106,24 +112,22 @@ class Stepper:
         return repeated
 
     def _dispatch(self, step: int, batch: Batch) -> Report:
-        wanted = self._model.expected_counts(step)
-        self.capacities = self.capacities.grown_to(wanted)
-        stage = self._model.stage_at(step, self.capacities)
+        stage = self._stage_at(step)
+        self.capacities = stage.capacities
         args = (self.state, batch, np.int32(step), self._key)
-        if stage not in self._compiled:
-            self._compiled[stage] = self._compile(step, stage, args)
-        self.state, report = self._compiled[stage](*args)
+        program, seconds = self._programs.get(stage, args)
+        if stage not in self._begun:
+            self._begun.add(stage)
+            self._say(f"step {step}: compiled in {seconds:.1f} s for {describe_stage(stage)}")
+        self.state, report = program(*args)
+        coming = self._stage_at(min(step + _COMPILE_AHEAD, self._last_step))
+        self._programs.prepare(coming, (self.state, *args[1:]))
         return report
 
-    def _compile(
-        self, step: int, stage: Stage, args: tuple[Any, ...]
-    ) -> Callable[..., tuple[TrainState, Report]]:
-        start = time.perf_counter()
-        compiled = self._step_function.lower(*args, stage=stage).compile()
-        retire_freed_memory()
-        seconds = time.perf_counter() - start
-        self._say(f"step {step}: compiled in {seconds:.1f} s for {describe_stage(stage)}")
-        return compiled
+    def _stage_at(self, step: int) -> Stage:
+        """The stage of a step, if no buffer has to grow until then."""
+        capacities = self.capacities.grown_to(self._model.expected_counts(step))
+        return self._model.stage_at(step, capacities)
 
 
 def describe_stage(stage: Stage) -> str:

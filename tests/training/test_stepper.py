@@ -32,7 +32,9 @@ def _run(
     lines: list[str] = []
     key = jax.random.key(1)
     state = first or init_state(model, _GROUPS, key)
-    stepper = Stepper(model, _GROUPS, _TinyBatches(), state, key, NO_CAPACITIES, lines.append)
+    stepper = Stepper(
+        model, _GROUPS, _TinyBatches(), state, key, NO_CAPACITIES, num_steps, lines.append
+    )
     for step in range(int(state.step), num_steps):
         stepper.run(step)
     stepper.settle()
@@ -78,6 +80,7 @@ def test_a_loss_that_is_not_finite_ends_the_run_and_leaves_the_last_good_state()
         init_state(model, _GROUPS, key),
         key,
         NO_CAPACITIES,
+        8,
         lambda line: None,
     )
     with pytest.raises(RunError, match=r"step 4: expected finite .* got loss nan, .*mask nan"):
