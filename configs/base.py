@@ -64,6 +64,7 @@ def get_config() -> ConfigDict:
     config.schedule = ConfigDict()
     config.schedule.uniform_until = 2 / 140
     config.schedule.softmax_from = 4 / 140
+    config.schedule.uniform_share = 0.0  # of the hypotheses' probabilities that stays uniform
     config.schedule.best_from = 6 / 140
     config.schedule.best_full = 7.6 / 140
     config.schedule.best_share = 0.8

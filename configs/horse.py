@@ -57,6 +57,7 @@ def _cpu_sized(config: ConfigDict) -> None:
     # else one quadrant of viewpoints may be lost for good, with every fourth image.
     config.model.hypothesis_side = "squareplus"
     config.model.viewpoint_mirror = True
+    config.schedule.uniform_share = 0.3
     config.model.silhouette_hidden = 64
     config.model.refine_steps = 200
     config.model.eikonal_points = 2000

@@ -23,7 +23,7 @@ ABLATIONS = {
     "full": {},
     "no feature loss": {"loss.feature": 0.0, "loss.score_feature_gain": 0.0},
     "a single hypothesis": {"model.hypotheses": "lookat"},
-    "hypotheses drawn by probability alone": {"schedule.best_share": 0.0},
+    "hypotheses drawn evenly": {"schedule.best_share": 0.0},
     "no articulation": {
         "schedule.articulation_from": _NEVER,
         "schedule.attach_legs_from": _NEVER,

@@ -143,8 +143,8 @@ def _check_choices(model: ConfigDict) -> None:
 
 
 def _schedule(schedule: ConfigDict, num_steps: int) -> Schedule:
-    """Shares of the run become steps; the two plain numbers stay."""
-    plain = {"best_share", "max_gain"}
+    """Shares of the run become steps; the plain numbers stay."""
+    plain = {"uniform_share", "best_share", "max_gain"}
     return Schedule(
         **{
             name: value if name in plain else round(value * num_steps)

@@ -60,13 +60,15 @@ class Schedule:
     """When things happen, in steps.
 
     Hypothesis probabilities are uniform until `uniform_until`, then blend into the softmax until
-    `softmax_from`; from `best_from` on the best hypothesis is drawn more and more often, up to
-    `best_share` of a batch at `best_full`. The softmax's gain grows with the step to `max_gain` at
-    `max_gain_at`, and is at least 1.
+    `softmax_from`, but for a `uniform_share`: an image counts by the probability of the hypothesis
+    that renders it, and one that counts nothing cannot learn that it is wrong. From `best_from` on
+    the best hypothesis is drawn more and more often, up to `best_share` of a batch at `best_full`.
+    The softmax's gain grows with the step to `max_gain` at `max_gain_at`, and is at least 1.
     """
 
     uniform_until: int
     softmax_from: int
+    uniform_share: float
     best_from: int
     best_full: int
     best_share: float
@@ -286,7 +288,13 @@ class Pony:
                 1.0,
                 schedule.max_gain,
             ),
-            uniform_mix=linear_ramp(step, schedule.uniform_until, schedule.softmax_from, 1.0, 0.0),
+            uniform_mix=linear_ramp(
+                step,
+                schedule.uniform_until,
+                schedule.softmax_from,
+                1.0,
+                schedule.uniform_share,
+            ),
         )
 
     def _rig(self, params: Params, batch: Batch, rest: Mesh, stage: Stage) -> Rig:

@@ -18,6 +18,7 @@ from pony_jax.model.render import (
     render_silhouette,
 )
 from pony_jax.ops.losses import mask_loss
+from pony_jax.ops.viewpoint import Hypotheses
 
 STAGE = Stage(16, True, True, True, Capacities(1024, 2048, 1024, 256, 512))
 
@@ -218,6 +219,21 @@ def test_flow_counts_in_the_loss_of_clips_alone(model, clip_model, params, batch
     assert loss - loss_without == pytest.approx(terms["flow"] + learned, rel=0.01)
     for name in without.keys() - {"hypothesis_score"}:
         assert terms[name] == pytest.approx(without[name], rel=1e-4, abs=1e-7)
+
+
+def test_no_hypothesis_is_ever_without_weight(model):
+    config = horse.get_config("test")
+    share = config.schedule.uniform_share
+    sure = Hypotheses(jnp.array([[0.0, 9.0, 9.0, 9.0]]), jnp.zeros((1, 4, 3)), jnp.zeros((1, 3)))
+
+    def probabilities(step):
+        return np.asarray(model._probabilities(sure, step))[0]
+
+    assert 0 < share < 1
+    np.testing.assert_allclose(probabilities(0), 0.25)
+    late = probabilities(config.num_steps)
+    np.testing.assert_allclose(late[1:], share / 4, rtol=1e-6)
+    np.testing.assert_allclose(late[0], 1 - 3 * share / 4, rtol=1e-6)
 
 
 @pytest.mark.slow
