@@ -4,7 +4,7 @@
     python -m experiments.benchmarks.growth --part=geometry --plot=FILE   # SDF and marching only
 
 One variable at a time is moved away from the default configuration. The animal is the starting
-shape with everything switched on, in buffers as a run starts with them; images are random. Each
+shape with everything switched on, in buffers that hold it; images are random. Each
 point has a process of its own. It compiles, resets the kernel's mark of peak memory, and calls:
 
 - median and min ms: of the calls after the first two, gradients and update included;
@@ -39,8 +39,8 @@ from matplotlib.ticker import LogLocator
 from ml_collections import ConfigDict
 
 from configs import horse
-from experiments.benchmarks.step import TOKENS, TrainingSteps, random_batch
-from pony_jax.model import NO_CAPACITIES, Pony, Stage, build_model
+from experiments.benchmarks.step import TOKENS, TrainingSteps, fitting_stage, random_batch
+from pony_jax.model import Pony, Stage, build_model
 from pony_jax.training.environment import keep_freed_memory, retire_freed_memory
 from pony_jax.training.step import Outcome
 
@@ -197,12 +197,13 @@ def measure(point: Point) -> Measured:
     config = configure(point)
     model = build_model(config, TOKENS)
     params = jax.jit(model.init)(jax.random.key(0))
-    stage = _stage(model, config.num_steps - 1)
+    batch = random_batch(config)
+    stage = fitting_stage(model, params, batch, config.num_steps - 1)
     start = time.perf_counter()
     if point.part == "geometry":
         call, compiled = _geometry(model, params, stage)
     else:
-        steps = TrainingSteps(model, config, params, random_batch(config), stage)
+        steps = TrainingSteps(model, config, params, batch, stage)
         call, compiled = functools.partial(_whole_step, steps), steps.compiled
     compile_s = time.perf_counter() - start
     retire_freed_memory()
@@ -226,10 +227,6 @@ def configure(point: Point) -> ConfigDict:
     config = horse.get_config(point.variant)
     config.update_from_flattened_dict(dict(point.settings))
     return config
-
-
-def _stage(model: Pony, step: int) -> Stage:
-    return model.stage_at(step, NO_CAPACITIES.grown_to(model.expected_counts(step)))
 
 
 def _whole_step(steps: TrainingSteps) -> None:

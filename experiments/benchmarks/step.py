@@ -53,7 +53,7 @@ def main() -> None:
     model, config = _model(args.sizes or "default")
     params = jax.jit(model.init)(jax.random.key(0))
     batch = random_batch(config)
-    stage = _stage(model, params, batch, config.num_steps - 1)
+    stage = fitting_stage(model, params, batch, config.num_steps - 1)
     timer = _Timer(args.repeats)
     print(f"{jax.devices()[0].device_kind}, jax {jax.__version__}; {stage}")
 
@@ -104,7 +104,7 @@ def random_batch(config: ConfigDict) -> dict[str, jax.Array]:
     }
 
 
-def _stage(model: Pony, params: dict, batch: dict, step: int) -> Stage:
+def fitting_stage(model: Pony, params: dict, batch: dict, step: int) -> Stage:
     """The stage of a step, with buffers that hold the starting shape."""
     capacities = NO_CAPACITIES.grown_to(model.expected_counts(step))
     while True:
