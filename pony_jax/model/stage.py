@@ -25,18 +25,22 @@ class Capacities(NamedTuple):
         return all(have >= want for have, want in zip(self, wanted, strict=True))
 
     def grown_to(self, wanted: "Capacities") -> "Capacities":
-        """Sizes that hold `wanted` with an eighth to spare; sizes that suffice already stay.
+        """The same sizes if they hold `wanted`; else sizes that hold it with an eighth to spare.
 
-        New sizes are multiples of an eighth of a power of two, so that they recur between runs
-        and the compilation cache knows them. A whole power of two would leave the networks up to
-        twice the pixels that are there.
+        Where one buffer was too small, all are given room: they fill up together, and each change
+        is a compilation. New sizes are multiples of an eighth of a power of two, so that they recur
+        between runs and the compilation cache knows them. A whole power of two would leave the
+        networks up to twice the pixels that are there.
         """
+        if self.covers(wanted):
+            return self
 
         def grow(have: int, want: int) -> int:
-            if have >= want:
+            roomy = int(want * 1.125)
+            if have >= roomy:
                 return have
             unit = max(1 << int(want).bit_length() >> 4, 1)
-            return -(-int(want * 1.125) // unit) * unit
+            return -(-roomy // unit) * unit
 
         return Capacities(*map(grow, self, wanted))
 
