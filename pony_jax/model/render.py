@@ -13,8 +13,8 @@ from pony_jax.ops.mesh import face_normals, vertex_normals
 from pony_jax.ops.numerics import safe_normalize
 from pony_jax.ops.shading import shading_normal
 
-# Up to here, an image of all samples and channels is faster (measured on two cores: 7 ms of the
-# default run's step) and small; see `_shares`.
+# Samples along each side of a pixel up to which an image of all samples and channels is faster,
+# and small (experiments/results/speed.md); see `_shares`.
 _MOST_SAMPLES_DIRECT = 2
 
 BACKGROUNDS = ("black", "white", "checkerboard")
