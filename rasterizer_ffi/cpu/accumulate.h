@@ -48,12 +48,15 @@ class VertexSums {
 
  private:
   // About 16 tasks in all, but only where a part has enough pixels to pay for its copy; all copies
-  // together take at most 2 bytes a pixel.
+  // together take at most 4 bytes a pixel. A power of two: other counts leave threads idle.
   static int64_t CountParts(int64_t targets, int64_t size, int64_t rows, int64_t width) {
     const int64_t wanted = targets > 0 ? (16 + targets - 1) / targets : 1;
-    const int64_t affordable = rows * width / (2 * Max(size, int64_t{1}));
+    const int64_t affordable = rows * width / Max(size, int64_t{1});
     const int64_t worthwhile = rows * width / 4096;
-    return Max(int64_t{1}, Min(Min(wanted, rows), Min(affordable, worthwhile)));
+    const int64_t most = Min(Min(wanted, rows), Min(affordable, worthwhile));
+    int64_t parts = 1;
+    while (2 * parts <= most) parts *= 2;
+    return parts;
   }
 
   float* out_;

@@ -63,27 +63,25 @@ class Outlines {
   Scratch<int32_t> edges_;
 };
 
-constexpr int kStep = 16;  // pixels looked at together
-
-// Depths and ids of up to kStep pixels of rast and the one after them.
+// Depths and ids of up to kGroup pixels of rast and the one after them.
 struct Run {
-  alignas(64) float depth[kStep + 4];
-  alignas(64) float id[kStep + 4];
+  alignas(64) float depth[kGroup + 4];
+  alignas(64) float id[kGroup + 4];
 };
 
 // Reads `count` pixels; those beyond are background.
 inline void LoadRun(const float* rast, int count, Run* run) {
-  float unused[kStep];
   int i = 0;
-  for (; i + 4 <= count; i += 4) {
-    Transpose4(rast + 4 * i, rast + 4 * i + 4, rast + 4 * i + 8, rast + 4 * i + 12, unused, unused,
-               run->depth + i, run->id + i);
+  if (count >= kGroup) {
+    alignas(64) float unused[2][kGroup];
+    LoadRows([&](int j) { return rast + 4 * j; }, unused[0], unused[1], run->depth, run->id);
+    i = kGroup;
   }
   for (; i < count; ++i) {
     run->depth[i] = rast[4 * i + 2];
     run->id[i] = rast[4 * i + 3];
   }
-  for (; i < kStep + 1; ++i) run->depth[i] = run->id[i] = 0.0f;
+  for (; i < kGroup + 1; ++i) run->depth[i] = run->id[i] = 0.0f;
 }
 
 // Bit i: pixels i of a run and i + offset of another show different triangles, and the nearer has
@@ -100,16 +98,16 @@ inline uint32_t CandidatePairs(const Run& run, const Run& other, int offset,
   const Vec16i first = (id1 == 0) | ((id0 != 0) & nearer);
   const Vec16i triangle = id0 == id1 ? Vec16i{} : first ? id0 : id1;
   uint32_t bits = 0;
-  for (int i = 0; i < kStep; ++i) {
+  for (int i = 0; i < kGroup; ++i) {
     bits |= static_cast<uint32_t>(edges_by_id[triangle[i]] != 0) << i;
   }
   return bits;
 }
 
-// Whether kStep pixels of rast, the same shifted by one, and those of the next row show the same.
+// Whether kGroup pixels of rast, the same shifted by one, and those of the next row show the same.
 inline bool AllSame(const float* rast, const float* next_row) {
   Vec16i changes = {};
-  for (int i = 0; i < 4 * kStep; i += 16) {
+  for (int i = 0; i < 4 * kGroup; i += 16) {
     const Vec16i pixels = Load<Vec16i>(rast + i);
     changes |= pixels ^ Load<Vec16i>(rast + i + 4);
     changes |= pixels ^ Load<Vec16i>(next_row + i);
@@ -126,13 +124,13 @@ inline void VisitRow(const AntialiasForward& args, const Silhouette& silhouette,
                      int64_t row, bool only_vertical, Visit visit) {
   const Geometry& g = args.geometry;
   const int64_t first = (image * g.height + row) * g.width;
-  for (int64_t begin = 0; begin < g.width; begin += kStep) {
-    const int count = static_cast<int>(Min(int64_t{kStep}, g.width - begin));
+  for (int64_t begin = 0; begin < g.width; begin += kGroup) {
+    const int count = static_cast<int>(Min(int64_t{kGroup}, g.width - begin));
     const float* rast = args.rast + 4 * (first + begin);
     const bool has_next_row = row + 1 < g.height;
-    if (begin + kStep < g.width && AllSame(rast, has_next_row ? rast + 4 * g.width : rast)) continue;
+    if (begin + kGroup < g.width && AllSame(rast, has_next_row ? rast + 4 * g.width : rast)) continue;
     Run run, next_row;
-    LoadRun(rast, static_cast<int>(Min(int64_t{kStep + 1}, g.width - begin)), &run);
+    LoadRun(rast, static_cast<int>(Min(int64_t{kGroup + 1}, g.width - begin)), &run);
     LoadRun(rast + 4 * g.width, has_next_row ? count : 0, &next_row);
     const auto candidates = [&](const Run& other, int offset) {
       return CandidatePairs(run, other, offset, silhouette.edges_by_id(),

@@ -12,7 +12,6 @@ namespace rasterizer {
 namespace RASTERIZER_ISA {
 namespace {
 
-constexpr int kGroup = 16;         // triangles set up together, and pixels shaded together
 constexpr int kMaxBands = 32;      // bits of a band mask
 constexpr int64_t kBandPixels = 1 << 16;  // depth and id of a band: 512 KiB
 constexpr int64_t kStreamedPixels = 1 << 18;  // from here the results do not fit the cache
@@ -23,6 +22,11 @@ struct Frame {
   float half_width, half_height;  // lattice units from the image centre to its border
   const Snapped* snapped;         // [B,V] or [V]
   int64_t bands;                  // bands an image is cut into
+
+  const Snapped* ImageSnapped(int64_t image) const {
+    const Geometry& g = args->geometry;
+    return snapped + (g.shared_pos ? 0 : image * g.num_vertices);
+  }
 };
 
 // What the drawing of a triangle needs, for a group of them. Edge functions are >= 0 inside (the
@@ -36,10 +40,11 @@ struct SetupGroup {
 };
 
 // Corners of a group of triangles, on the lattice.
-struct CornerGroup {
+struct alignas(64) CornerGroup {
   int32_t x[3][kGroup], y[3][kGroup];
   float zw[3][kGroup];
-  int32_t id[kGroup];
+  int32_t inside[kGroup];  // of the frustum; the rest means nothing otherwise
+  int32_t id[kGroup];      // triangle index + 1
 };
 
 // Products of lattice coordinates wrap modulo 2^32 here. That is exact wherever the result itself
@@ -102,46 +107,50 @@ struct Band {
   int32_t width, height;
 };
 
-constexpr uint32_t kLanes[16] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
-
-// Draws triangle i of the group, one vector of pixels of a row at a time.
-template <class VecU, class VecI, bool kBehind>
+// Draws triangle i of the group, one vector of pixels of a row at a time. kNarrow: its rows fit one.
+template <class VecU, class VecI, bool kNarrow, bool kBehind>
 inline void Draw(const SetupGroup& s, int i, const Band& band) {
   constexpr int kWidth = sizeof(VecU) / 4;
-  const VecU lanes = Load<VecU>(kLanes);
-  const VecU e0_lanes = lanes * s.edge_dx[0][i], e1_lanes = lanes * s.edge_dx[1][i],
-             e2_lanes = lanes * s.edge_dx[2][i], z_lanes = lanes * s.depth_dx[i];
   const int32_t y_begin = Max(s.y_min[i], band.row_begin);
   const int32_t y_end = Min(s.y_max[i] + 1, band.row_end);
   const uint32_t skipped = y_begin - s.y_min[i];
-  uint32_t e0 = s.edge[0][i] + skipped * s.edge_dy[0][i];
-  uint32_t e1 = s.edge[1][i] + skipped * s.edge_dy[1][i];
-  uint32_t e2 = s.edge[2][i] + skipped * s.edge_dy[2][i];
-  uint32_t z = s.depth[i] + skipped * s.depth_dy[i];
-  const int32_t columns = s.x_max[i] - s.x_min[i] + 1;
+  // Everything is in variables of its own: the stores below might change what they point to.
+  const uint32_t e0_dx = s.edge_dx[0][i], e1_dx = s.edge_dx[1][i], e2_dx = s.edge_dx[2][i];
+  const uint32_t e0_dy = s.edge_dy[0][i], e1_dy = s.edge_dy[1][i], e2_dy = s.edge_dy[2][i];
+  const uint32_t z_dx = s.depth_dx[i], z_dy = s.depth_dy[i];
+  const VecU lanes = Load<VecU>(kLanes);
+  VecU e0 = lanes * e0_dx + (s.edge[0][i] + skipped * e0_dy);
+  VecU e1 = lanes * e1_dx + (s.edge[1][i] + skipped * e1_dy);
+  VecU e2 = lanes * e2_dx + (s.edge[2][i] + skipped * e2_dy);
+  VecU z = lanes * z_dx + (s.depth[i] + skipped * z_dy);
   const VecI id = VecI{} + s.id[i];
-  int64_t at = (y_begin - band.row_begin) * band.stride + s.x_min[i];
+  const uint32_t columns = s.x_max[i] - s.x_min[i] + 1, stride = static_cast<uint32_t>(band.stride);
+  const int64_t first = (y_begin - band.row_begin) * band.stride + s.x_min[i];
+  uint32_t* depths = band.depth + first;
+  int32_t* ids = band.id + first;
+  const uint32_t* in_front = kBehind ? band.in_front + first : nullptr;
   for (int32_t y = y_begin; y < y_end; ++y) {
-    for (int32_t x = 0; x < columns; x += kWidth) {
-      const uint32_t ux = x;
-      const VecU outside = (e0_lanes + (e0 + ux * s.edge_dx[0][i])) |
-                           (e1_lanes + (e1 + ux * s.edge_dx[1][i])) |
-                           (e2_lanes + (e2 + ux * s.edge_dx[2][i]));
-      const VecU depth = z_lanes + (z + ux * s.depth_dx[i]);
-      const VecU old_depth = Load<VecU>(band.depth + at + x);
-      const VecI old_id = Load<VecI>(band.id + at + x);
+    uint32_t x = 0;
+    do {
+      const VecU outside = (e0 + x * e0_dx) | (e1 + x * e1_dx) | (e2 + x * e2_dx);
+      const VecU depth = z + x * z_dx;
+      const VecU old_depth = Load<VecU>(depths + x);
+      const VecI old_id = Load<VecI>(ids + x);
       VecI wins = ((VecI)outside >= 0) & (depth <= old_depth);
-      if (kBehind) wins &= depth > Load<VecU>(band.in_front + at + x);
+      if (kBehind) wins &= depth > Load<VecU>(in_front + x);
       const VecU new_depth = wins ? depth : old_depth;
       const VecI new_id = wins ? id : old_id;
-      std::memcpy(band.depth + at + x, &new_depth, sizeof new_depth);
-      std::memcpy(band.id + at + x, &new_id, sizeof new_id);
-    }
-    at += band.stride;
-    e0 += s.edge_dy[0][i];
-    e1 += s.edge_dy[1][i];
-    e2 += s.edge_dy[2][i];
-    z += s.depth_dy[i];
+      std::memcpy(depths + x, &new_depth, sizeof new_depth);
+      std::memcpy(ids + x, &new_id, sizeof new_id);
+      x += kWidth;
+    } while (!kNarrow && x < columns);
+    e0 += e0_dy;
+    e1 += e1_dy;
+    e2 += e2_dy;
+    z += z_dy;
+    depths += stride;
+    ids += stride;
+    if (kBehind) in_front += stride;
   }
 }
 
@@ -196,50 +205,103 @@ inline bool FitsInt32(const CornerGroup& c, int i) {
   return (width + 32 * kSubpixels) * (height + 32 * kSubpixels) < (int64_t{1} << 31);
 }
 
-void DrawGroup(const CornerGroup& corners, int count, const Band& band) {
-  SetupGroup setup;
+// Draws triangle i of a group.
+inline void DrawTriangle(const CornerGroup& corners, const SetupGroup& setup, int i,
+                         const Band& band) {
   const bool large = band.width > 1024 || band.height > 1024;
-  SetUp(corners, count, band.width, band.height, &setup);
-  for (int i = 0; i < count; ++i) {
-    if (large && !FitsInt32(corners, i)) {
-      if (setup.x_min[i] <= setup.x_max[i] && setup.y_min[i] <= setup.y_max[i]) {
-        DrawHuge(corners, setup, i, band);
-      }
-    } else if (setup.drawn[i]) {
-      if (band.in_front != nullptr) {
-        Draw<Vec16u, Vec16i, true>(setup, i, band);
-      } else if (setup.x_max[i] - setup.x_min[i] < 8) {
-        Draw<Vec8u, Vec8i, false>(setup, i, band);
-      } else {
-        Draw<Vec16u, Vec16i, false>(setup, i, band);
-      }
+  if (large && !FitsInt32(corners, i)) {
+    if (setup.x_min[i] <= setup.x_max[i] && setup.y_min[i] <= setup.y_max[i]) {
+      DrawHuge(corners, setup, i, band);
+    }
+  } else if (setup.drawn[i]) {
+    if (band.in_front != nullptr) {
+      Draw<Vec16u, Vec16i, false, true>(setup, i, band);
+    } else if (setup.x_max[i] - setup.x_min[i] < 8) {
+      Draw<Vec8u, Vec8i, true, false>(setup, i, band);
+    } else if (setup.x_max[i] - setup.x_min[i] < 16) {
+      Draw<Vec16u, Vec16i, true, false>(setup, i, band);
+    } else {
+      Draw<Vec16u, Vec16i, false, false>(setup, i, band);
     }
   }
 }
 
-// Appends a triangle whose corners are snapped.
-inline void AddCorners(const Snapped& a, const Snapped& b, const Snapped& c, int32_t id, int slot,
-                       CornerGroup* group) {
-  group->x[0][slot] = a.x, group->x[1][slot] = b.x, group->x[2][slot] = c.x;
-  group->y[0][slot] = a.y, group->y[1][slot] = b.y, group->y[2][slot] = c.y;
-  group->zw[0][slot] = a.zw, group->zw[1][slot] = b.zw, group->zw[2][slot] = c.zw;
-  group->id[slot] = id;
-}
-
 void DrawClipped(const float* pos, const int32_t* tri, int32_t id, const Frame& frame,
                  const Band& band) {
-  Snapped corners[2 * kMaxClipped];
-  const int count = ClipAndSnap(pos, tri, frame.half_width, frame.half_height, corners);
-  if (count == 0) return;
-  CornerGroup group = {};
-  for (int i = 2; i < count; ++i) AddCorners(corners[0], corners[i - 1], corners[i], id, i - 2, &group);
-  DrawGroup(group, count - 2, band);
+  Snapped polygon[2 * kMaxClipped];
+  const int count = ClipAndSnap(pos, tri, frame.half_width, frame.half_height, polygon);
+  CornerGroup fan = {};
+  for (int i = 2; i < count; ++i) {
+    const Snapped* triangle[3] = {&polygon[0], &polygon[i - 1], &polygon[i]};
+    for (int k = 0; k < 3; ++k) {
+      fan.x[k][i - 2] = triangle[k]->x;
+      fan.y[k][i - 2] = triangle[k]->y;
+      fan.zw[k][i - 2] = triangle[k]->zw;
+    }
+    fan.id[i - 2] = id;
+  }
+  SetupGroup setup;
+  SetUp(fan, count - 2, band.width, band.height, &setup);
+  for (int i = 0; i < count - 2; ++i) DrawTriangle(fan, setup, i, band);
 }
 
+// Loads the snapped corners of kGroup triangles.
+inline void LoadCorners(const int32_t* const* tri, const Snapped* snapped, CornerGroup* group) {
+  int32_t inside[3][kGroup] __attribute__((aligned(64)));
+  for (int k = 0; k < 3; ++k) {
+    LoadRows([&](int i) { return snapped + tri[i][k]; }, group->x[k], group->y[k], group->zw[k],
+             inside[k]);
+  }
+  for (int i = 0; i < kGroup; ++i) {
+    group->inside[i] = inside[0][i] & inside[1][i] & inside[2][i];
+  }
+}
+
+// Triangles with valid indices that wait until there is a group of them.
+class Pending {
+ public:
+  Pending(const Frame& frame, int64_t image, const Band& band)
+      : frame_(frame), image_(image), band_(band) {}
+
+  void Add(int64_t triangle) {
+    triangles_[count_++] = triangle;
+    if (count_ == kGroup) Draw();
+  }
+
+  // Draws them in their order: the later of equally deep triangles wins.
+  void Draw() {
+    if (count_ == 0) return;
+    const Geometry& g = frame_.args->geometry;
+    const int32_t* tri[kGroup];
+    CornerGroup corners;
+    for (int i = 0; i < kGroup; ++i) {
+      const int64_t triangle = triangles_[i < count_ ? i : 0];
+      tri[i] = g.tri + 3 * triangle;
+      corners.id[i] = static_cast<int32_t>(triangle) + 1;
+    }
+    LoadCorners(tri, frame_.ImageSnapped(image_), &corners);
+    SetupGroup setup;
+    SetUp(corners, count_, band_.width, band_.height, &setup);
+    for (int i = 0; i < count_; ++i) {
+      if (corners.inside[i]) {
+        DrawTriangle(corners, setup, i, band_);
+      } else {
+        DrawClipped(g.ImagePos(image_), tri[i], corners.id[i], frame_, band_);
+      }
+    }
+    count_ = 0;
+  }
+
+ private:
+  const Frame& frame_;
+  int64_t image_;
+  const Band& band_;
+  int64_t triangles_[kGroup];
+  int count_ = 0;
+};
+
 inline bool NoneHasBit(const uint32_t* masks, uint32_t bit) {
-  uint32_t any = 0;
-  for (int i = 0; i < kGroup; ++i) any |= masks[i];
-  return (any & bit) == 0;
+  return AllZero(Load<Vec16u>(masks) & bit);
 }
 
 // Draws the triangles of an image that touch a band, in their order. `masks` has one bit per band
@@ -247,69 +309,78 @@ inline bool NoneHasBit(const uint32_t* masks, uint32_t bit) {
 void DrawTriangles(const Frame& frame, int64_t image, const uint32_t* masks, int64_t band_index,
                    const Band& band) {
   const Geometry& g = frame.args->geometry;
-  const Snapped* snapped = frame.snapped + (g.shared_pos ? 0 : image * g.num_vertices);
-  const float* pos = g.ImagePos(image);
+  const uint32_t bit = uint32_t{1} << band_index;
   int64_t begin, end;
   ImageTriangles(g, image, &begin, &end);
-  CornerGroup group = {};
-  int count = 0;
-  for (int64_t t = begin; t < end; ++t) {
-    if (masks != nullptr) {
-      // Neighbours in the list mostly are neighbours in the image: whole groups are elsewhere.
-      while (t + kGroup <= end && NoneHasBit(masks + t, uint32_t{1} << band_index)) t += kGroup;
-      if (t == end) break;
-      if (!(masks[t] >> band_index & 1)) continue;
-    }
-    const int32_t* tri = g.tri + 3 * t;
-    if (!IndicesValid(tri, g.num_vertices)) continue;
-    const Snapped& a = snapped[tri[0]];
-    const Snapped& b = snapped[tri[1]];
-    const Snapped& c = snapped[tri[2]];
-    const int32_t id = static_cast<int32_t>(t) + 1;
-    if (a.inside & b.inside & c.inside) {
-      AddCorners(a, b, c, id, count++, &group);
-    } else {
-      DrawGroup(group, count, band);  // keep the order: the later of equally deep triangles wins
-      count = 0;
-      DrawClipped(pos, tri, id, frame, band);
-    }
-    if (count == kGroup) {
-      DrawGroup(group, count, band);
-      count = 0;
+  Pending pending(frame, image, band);
+  for (int64_t first = begin; first < end; first += kGroup) {
+    const int64_t last = Min(end, first + kGroup);
+    // Neighbours in the list mostly are neighbours in the image: whole groups are elsewhere.
+    if (masks != nullptr && last - first == kGroup && NoneHasBit(masks + first, bit)) continue;
+    for (int64_t t = first; t < last; ++t) {
+      const bool drawn = masks != nullptr ? (masks[t] & bit) != 0
+                                          : IndicesValid(g.tri + 3 * t, g.num_vertices);
+      if (drawn) pending.Add(t);
     }
   }
-  DrawGroup(group, count, band);
+  pending.Draw();
 }
 
 // Which bands the rows from `low` to `high` (lattice) touch.
-inline uint32_t BandMask(int32_t low, int32_t high, int32_t height, int64_t bands) {
+inline uint32_t BandMask(int32_t low, int32_t high, int32_t height, int32_t bands) {
   const int32_t centre = 8 * height - 8;
-  const int64_t y_min = Max((low + centre + 15) >> 4, 0);
-  const int64_t y_max = Min((high + centre) >> 4, height - 1);
-  if (y_min > y_max) return 0;
-  // Band k begins at row height * k / bands, rounded down.
-  const int64_t first = ((y_min + 1) * bands - 1) / height;
-  const int64_t last = ((y_max + 1) * bands - 1) / height;
-  return static_cast<uint32_t>(((uint64_t{2} << last) - 1) & ~((uint64_t{1} << first) - 1));
+  const int32_t y_min = Max((low + centre + 15) >> 4, 0);
+  const int32_t y_max = Min((high + centre) >> 4, height - 1);
+  // Band k begins at row height * k / bands, rounded down. The quotients are exact as far as their
+  // integer part goes, and vectors have no division of integers.
+  const auto band_of_row = [&](int32_t y) {
+    return static_cast<int32_t>(((y + 1.0) * bands - 1.0) / static_cast<double>(height));
+  };
+  const int32_t first = band_of_row(Min(y_min, height - 1)), last = band_of_row(Max(y_max, 0));
+  const uint32_t up_to_last = (uint32_t{2} << last) - 1, before_first = (uint32_t{1} << first) - 1;
+  return y_min <= y_max ? up_to_last & ~before_first : 0;
 }
 
-uint32_t TriangleBands(const Frame& frame, int64_t image, int64_t t) {
+uint32_t ClippedBands(const Frame& frame, int64_t image, const int32_t* tri) {
   const Geometry& g = frame.args->geometry;
-  const int32_t* tri = g.tri + 3 * t;
-  if (!IndicesValid(tri, g.num_vertices)) return 0;
-  const Snapped* snapped = frame.snapped + (g.shared_pos ? 0 : image * g.num_vertices);
-  Snapped corners[2 * kMaxClipped] = {snapped[tri[0]], snapped[tri[1]], snapped[tri[2]]};
-  int count = 3;
-  if (!(corners[0].inside & corners[1].inside & corners[2].inside)) {
-    count = ClipAndSnap(g.ImagePos(image), tri, frame.half_width, frame.half_height, corners);
-    if (count == 0) return 0;
-  }
-  int32_t low = corners[0].y, high = corners[0].y;
+  Snapped polygon[2 * kMaxClipped];
+  const int count =
+      ClipAndSnap(g.ImagePos(image), tri, frame.half_width, frame.half_height, polygon);
+  if (count == 0) return 0;
+  int32_t low = polygon[0].y, high = polygon[0].y;
   for (int i = 1; i < count; ++i) {
-    low = Min(low, corners[i].y);
-    high = Max(high, corners[i].y);
+    low = Min(low, polygon[i].y);
+    high = Max(high, polygon[i].y);
   }
-  return BandMask(low, high, static_cast<int32_t>(g.height), frame.bands);
+  return BandMask(low, high, static_cast<int32_t>(g.height), static_cast<int32_t>(frame.bands));
+}
+
+// The bands that up to kGroup triangles of an image touch: none where an index is invalid.
+void TriangleBands(const Frame& frame, int64_t image, int64_t first, int count, uint32_t* masks) {
+  const Geometry& g = frame.args->geometry;
+  const int32_t* tri[kGroup];
+  bool valid[kGroup], any_valid = false;
+  for (int i = 0; i < kGroup; ++i) {
+    valid[i] = i < count && IndicesValid(g.tri + 3 * (first + i), g.num_vertices);
+    any_valid |= valid[i];
+    tri[i] = valid[i] ? g.tri + 3 * (first + i) : kFirstVertices;
+  }
+  if (!any_valid) {  // there may be no vertex at all
+    for (int i = 0; i < count; ++i) masks[i] = 0;
+    return;
+  }
+  CornerGroup corners;
+  LoadCorners(tri, frame.ImageSnapped(image), &corners);
+  uint32_t bands[kGroup];
+  for (int i = 0; i < kGroup; ++i) {
+    const int32_t low = Min(corners.y[0][i], Min(corners.y[1][i], corners.y[2][i]));
+    const int32_t high = Max(corners.y[0][i], Max(corners.y[1][i], corners.y[2][i]));
+    bands[i] = BandMask(low, high, static_cast<int32_t>(g.height),
+                        static_cast<int32_t>(frame.bands));
+  }
+  for (int i = 0; i < count; ++i) {
+    masks[i] = !valid[i] ? 0 : corners.inside[i] ? bands[i] : ClippedBands(frame, image, tri[i]);
+  }
 }
 
 // Per image constants of the shading.
@@ -330,7 +401,7 @@ Shading MakeShading(const RasterizeForward& args, int64_t image) {
   s.step_y = 2.0f / static_cast<float>(g.height);
   s.first_x = 1.0f / static_cast<float>(g.width) - 1.0f;
   s.first_y = 1.0f / static_cast<float>(g.height) - 1.0f;
-  s.streamed = CanStream(args.rast) && CanStream(args.rast_db) &&
+  s.streamed = CanStream(args.rast) && CanStream(args.rast_db) && g.width % 4 == 0 &&
                g.num_images * g.height * g.width >= kStreamedPixels;
   return s;
 }
@@ -339,76 +410,64 @@ Shading MakeShading(const RasterizeForward& args, int64_t image) {
 // the triangles they show. At least one of the ids is not 0.
 void ShadeGroup(const Shading& s, const int32_t* ids, float fy, int32_t column, float* rast,
                 float* rast_db) {
-  // By corner: x, y, z, w.
-  alignas(64) float corner[3][4][kGroup];
-  int32_t any = 0;
-  for (int i = 0; i < kGroup; ++i) any |= ids[i];
-  for (int i = kGroup - 1; i >= 0; --i) any = ids[i] != 0 ? ids[i] : any;
-  for (int i = 0; i < kGroup; i += 4) {
-    const float* vertex[3][4];
-    for (int j = 0; j < 4; ++j) {
-      // Pixels without a triangle compute with any other's and are set to zero at the end.
-      const int32_t* tri = s.tri + 3 * static_cast<int64_t>((ids[i + j] != 0 ? ids[i + j] : any) - 1);
-      for (int k = 0; k < 3; ++k) vertex[k][j] = s.pos + 4 * static_cast<int64_t>(tri[k]);
-    }
-    for (int k = 0; k < 3; ++k) {
-      Transpose4(vertex[k][0], vertex[k][1], vertex[k][2], vertex[k][3], &corner[k][0][i],
-                 &corner[k][1][i], &corner[k][2][i], &corner[k][3][i]);
-    }
-  }
-  const float *x0_ = corner[0][0], *y0_ = corner[0][1], *z0_ = corner[0][2], *w0_ = corner[0][3];
-  const float *x1_ = corner[1][0], *y1_ = corner[1][1], *z1_ = corner[1][2], *w1_ = corner[1][3];
-  const float *x2_ = corner[2][0], *y2_ = corner[2][1], *z2_ = corner[2][2], *w2_ = corner[2][3];
-
-  alignas(64) float out[4][kGroup], out_db[4][kGroup];
+  const int32_t* tri[kGroup];
   for (int i = 0; i < kGroup; ++i) {
-    const float fx = s.step_x * static_cast<float>(column + i) + s.first_x;
-    const float w0 = w0_[i], w1 = w1_[i], w2 = w2_[i];
-    // Vertices as seen from the pixel: the homogeneous weights are the areas of opposite edges.
-    const float x0 = x0_[i] - fx * w0, y0 = y0_[i] - fy * w0;
-    const float x1 = x1_[i] - fx * w1, y1 = y1_[i] - fy * w1;
-    const float x2 = x2_[i] - fx * w2, y2 = y2_[i] - fy * w2;
-    const float a0 = x1 * y2 - y1 * x2;
-    const float a1 = x2 * y0 - y2 * x0;
-    const float a2 = x0 * y1 - y0 * x1;
-    const float inverse = 1.0f / (a0 + a1 + a2);
-    const float b0 = a0 * inverse, b1 = a1 * inverse;
-    const float depth = (z0_[i] * a0 + z1_[i] * a1 + z2_[i] * a2) / (w0 * a0 + w1 * a1 + w2 * a2);
-
-    // Written so that NaN becomes 0, or -1 for the depth.
-    float u = b0 > 0.0f ? b0 : 0.0f;
-    float v = b1 > 0.0f ? b1 : 0.0f;
-    u = u < 1.0f ? u : 1.0f;
-    v = v < 1.0f ? v : 1.0f;
-    const float sum = u + v;
-    const float shrink = 1.0f / (sum > 1.0f ? sum : 1.0f);
-    u *= shrink;
-    v *= shrink;
-    float zw = depth > -1.0f ? depth : -1.0f;
-    zw = zw < 1.0f ? zw : 1.0f;
-
-    // The pixel's own coordinates cancel in the derivatives of the areas.
-    const float a0x = y1_[i] * w2 - w1 * y2_[i], a0y = w1 * x2_[i] - x1_[i] * w2;
-    const float a1x = y2_[i] * w0 - w2 * y0_[i], a1y = w2 * x0_[i] - x2_[i] * w0;
-    const float a2x = y0_[i] * w1 - w0 * y1_[i], a2y = w0 * x1_[i] - x0_[i] * w1;
-    const float sum_x = a0x + a1x + a2x, sum_y = a0y + a1y + a2y;
-    const float per_x = s.step_x * inverse, per_y = s.step_y * inverse;
-
-    const bool shown = ids[i] != 0;
-    out[0][i] = shown ? u : 0.0f;
-    out[1][i] = shown ? v : 0.0f;
-    out[2][i] = shown ? zw : 0.0f;
-    out[3][i] = static_cast<float>(ids[i]);
-    out_db[0][i] = shown ? per_x * (a0x - u * sum_x) : 0.0f;
-    out_db[1][i] = shown ? per_y * (a0y - u * sum_y) : 0.0f;
-    out_db[2][i] = shown ? per_x * (a1x - v * sum_x) : 0.0f;
-    out_db[3][i] = shown ? per_y * (a1y - v * sum_y) : 0.0f;
+    tri[i] = ids[i] != 0 ? s.tri + 3 * static_cast<int64_t>(ids[i] - 1) : kFirstVertices;
   }
-  for (int i = 0; i < kGroup; i += 4) {
-    Interleave4(&out[0][i], &out[1][i], &out[2][i], &out[3][i], rast + 4 * i, s.streamed);
-    Interleave4(&out_db[0][i], &out_db[1][i], &out_db[2][i], &out_db[3][i], rast_db + 4 * i,
-                s.streamed);
+  Vec16f corner[3][4];  // by corner: x, y, z, w
+  for (int k = 0; k < 3; ++k) {
+    LoadRows([&](int i) { return s.pos + 4 * static_cast<int64_t>(tri[i][k]); }, &corner[k][0],
+             &corner[k][1], &corner[k][2], &corner[k][3]);
   }
+  const Vec16f z0 = corner[0][2], z1 = corner[1][2], z2 = corner[2][2];
+  const Vec16f w0 = corner[0][3], w1 = corner[1][3], w2 = corner[2][3];
+
+  const Vec16i columns = Load<Vec16i>(kLanes) + column;
+  const Vec16f fx = s.step_x * __builtin_convertvector(columns, Vec16f) + s.first_x;
+  // Vertices as seen from the pixel: the homogeneous weights are the areas of opposite edges.
+  const Vec16f x0 = corner[0][0] - fx * w0, y0 = corner[0][1] - fy * w0;
+  const Vec16f x1 = corner[1][0] - fx * w1, y1 = corner[1][1] - fy * w1;
+  const Vec16f x2 = corner[2][0] - fx * w2, y2 = corner[2][1] - fy * w2;
+  const Vec16f a0 = x1 * y2 - y1 * x2;
+  const Vec16f a1 = x2 * y0 - y2 * x0;
+  const Vec16f a2 = x0 * y1 - y0 * x1;
+  const Vec16f inverse = 1.0f / (a0 + a1 + a2);
+  const Vec16f b0 = a0 * inverse, b1 = a1 * inverse;
+  const Vec16f depth = (z0 * a0 + z1 * a1 + z2 * a2) / (w0 * a0 + w1 * a1 + w2 * a2);
+
+  // Written so that NaN becomes 0, or -1 for the depth.
+  const Vec16f zero = {}, one = zero + 1.0f;
+  Vec16f u = b0 > zero ? b0 : zero;
+  Vec16f v = b1 > zero ? b1 : zero;
+  u = u < one ? u : one;
+  v = v < one ? v : one;
+  const Vec16f sum = u + v;
+  const Vec16f shrink = 1.0f / (sum > one ? sum : one);
+  u *= shrink;
+  v *= shrink;
+  Vec16f zw = depth > -one ? depth : -one;
+  zw = zw < one ? zw : one;
+
+  // The pixel's own coordinates cancel in the derivatives of the areas.
+  const Vec16f a0x = corner[1][1] * w2 - w1 * corner[2][1];
+  const Vec16f a0y = w1 * corner[2][0] - corner[1][0] * w2;
+  const Vec16f a1x = corner[2][1] * w0 - w2 * corner[0][1];
+  const Vec16f a1y = w2 * corner[0][0] - corner[2][0] * w0;
+  const Vec16f a2x = corner[0][1] * w1 - w0 * corner[1][1];
+  const Vec16f a2y = w0 * corner[1][0] - corner[0][0] * w1;
+  const Vec16f sum_x = a0x + a1x + a2x, sum_y = a0y + a1y + a2y;
+  const Vec16f per_x = s.step_x * inverse, per_y = s.step_y * inverse;
+
+  const Vec16i shown_id = Load<Vec16i>(ids);
+  const Vec16i shown = shown_id != 0;
+  const Vec16f out[4] = {shown ? u : zero, shown ? v : zero, shown ? zw : zero,
+                         __builtin_convertvector(shown_id, Vec16f)};
+  const Vec16f out_db[4] = {shown ? per_x * (a0x - u * sum_x) : zero,
+                            shown ? per_y * (a0y - u * sum_y) : zero,
+                            shown ? per_x * (a1x - v * sum_x) : zero,
+                            shown ? per_y * (a1y - v * sum_y) : zero};
+  StoreRows(&out[0], &out[1], &out[2], &out[3], rast, s.streamed);
+  StoreRows(&out_db[0], &out_db[1], &out_db[2], &out_db[3], rast_db, s.streamed);
 }
 
 // Shades one row. `ids` may be read up to the next multiple of kGroup; what lies there is ignored.
@@ -419,7 +478,7 @@ void ShadeRow(const Shading& s, int32_t* ids, int64_t row, int64_t width, float*
   int64_t column = 0;
   while (column < width) {
     const int64_t empty_begin = column;
-    while (column < width && AllZero(ids + column)) column += kGroup;
+    while (column < width && AllZero(Load<Vec16u>(ids + column))) column += kGroup;
     const int64_t empty = 4 * (Min(column, width) - empty_begin);
     if (empty > 0) {
       ZeroFill(rast + 4 * empty_begin, empty, s.streamed);
@@ -510,8 +569,9 @@ bool ForwardRasterize(const RasterizeForward& args, const Parallel& parallel) {
     ParallelFor(parallel, g.num_images * chunks, [&](int64_t task) {
       const int64_t image = task / chunks, first = task % chunks * chunk;
       const int64_t end = Min(g.num_triangles, first + chunk);
-      for (int64_t t = first; t < end; ++t) {
-        masks[image * g.num_triangles + t] = TriangleBands(frame, image, t);
+      for (int64_t t = first; t < end; t += kGroup) {
+        TriangleBands(frame, image, t, static_cast<int>(Min(end - t, int64_t{kGroup})),
+                      masks.get() + image * g.num_triangles + t);
       }
     });
   }

@@ -7,7 +7,12 @@
 #include <cstring>
 
 #ifdef __SSE2__
-#include <emmintrin.h>
+// GCC 12 takes its own undefined vectors for mistakes.
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wuninitialized"
+#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
+#include <immintrin.h>
+#pragma GCC diagnostic pop
 #endif
 
 #include "isa.h"
@@ -16,6 +21,7 @@ namespace rasterizer {
 namespace RASTERIZER_ISA {
 namespace {
 
+typedef float Vec4f __attribute__((vector_size(16)));
 typedef uint32_t Vec8u __attribute__((vector_size(32)));
 typedef int32_t Vec8i __attribute__((vector_size(32)));
 typedef uint32_t Vec16u __attribute__((vector_size(64)));
@@ -29,32 +35,82 @@ inline Vector Load(const Element* from) {
   return v;
 }
 
-// Whether 16 ids are all 0.
-inline bool AllZero(const int32_t* ids) {
-  int32_t any = 0;
-  for (int i = 0; i < 16; ++i) any |= ids[i];
-  return any == 0;
+constexpr int kGroup = 16;  // pixels or triangles worked on together
+constexpr uint32_t kLanes[kGroup] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
+
+inline Vec16f CopySign(float magnitude, Vec16f sign) {
+  uint32_t bits;
+  std::memcpy(&bits, &magnitude, sizeof bits);
+  return (Vec16f)(((Vec16u)sign & 0x80000000u) | bits);
 }
 
-// Reads four vectors of four floats and writes them transposed.
-inline void Transpose4(const float* a, const float* b, const float* c, const float* d, float* x,
-                       float* y, float* z, float* w) {
-#ifdef __SSE2__
-  __m128 ra = _mm_loadu_ps(a), rb = _mm_loadu_ps(b), rc = _mm_loadu_ps(c), rd = _mm_loadu_ps(d);
-  _MM_TRANSPOSE4_PS(ra, rb, rc, rd);
-  _mm_storeu_ps(x, ra);
-  _mm_storeu_ps(y, rb);
-  _mm_storeu_ps(z, rc);
-  _mm_storeu_ps(w, rd);
+inline bool AllZero(Vec16u v) {
+#ifdef __AVX512F__
+  return _mm512_test_epi32_mask((__m512i)v, (__m512i)v) == 0;
 #else
-  const float* in[4] = {a, b, c, d};
-  for (int i = 0; i < 4; ++i) x[i] = in[i][0], y[i] = in[i][1], z[i] = in[i][2], w[i] = in[i][3];
+  uint64_t any = 0, parts[8];
+  std::memcpy(parts, &v, sizeof v);
+  for (int i = 0; i < 8; ++i) any |= parts[i];
+  return any == 0;
+#endif
+}
+
+// Bit i: element i of a mask is not 0.
+inline uint32_t BitsOfMask(Vec16i mask) {
+#ifdef __AVX512F__
+  return _mm512_test_epi32_mask((__m512i)mask, (__m512i)mask);
+#else
+  uint32_t bits = 0;
+  for (int i = 0; i < kGroup; ++i) bits |= static_cast<uint32_t>(mask[i] != 0) << i;
+  return bits;
+#endif
+}
+
+// Vertex indices for elements without a triangle: what is computed with them is thrown away.
+constexpr int32_t kFirstVertices[3] = {0, 0, 0};
+
+// Memory has rows of four 32-bit elements (a pixel of rast, a vertex), arithmetic wants columns of
+// kGroup of them. Columns are aligned to 64 bytes. Element i of x, y, z and w becomes that of the row that begins at `from(i)`.
+template <class From>
+inline void LoadRows(From from, void* x, void* y, void* z, void* w) {
+#if defined(__AVX512F__)
+  __m512 row[4];  // row[i] holds the rows i, i + 4, i + 8, i + 12
+  for (int i = 0; i < 4; ++i) {
+    const auto load = [&](int j) { return _mm_loadu_ps(reinterpret_cast<const float*>(from(j))); };
+    row[i] = _mm512_castps128_ps512(load(i));
+    row[i] = _mm512_insertf32x4(row[i], load(i + 4), 1);
+    row[i] = _mm512_insertf32x4(row[i], load(i + 8), 2);
+    row[i] = _mm512_insertf32x4(row[i], load(i + 12), 3);
+  }
+  const __m512d low01 = _mm512_castps_pd(_mm512_unpacklo_ps(row[0], row[1]));
+  const __m512d high01 = _mm512_castps_pd(_mm512_unpackhi_ps(row[0], row[1]));
+  const __m512d low23 = _mm512_castps_pd(_mm512_unpacklo_ps(row[2], row[3]));
+  const __m512d high23 = _mm512_castps_pd(_mm512_unpackhi_ps(row[2], row[3]));
+  _mm512_store_pd(x, _mm512_unpacklo_pd(low01, low23));
+  _mm512_store_pd(y, _mm512_unpackhi_pd(low01, low23));
+  _mm512_store_pd(z, _mm512_unpacklo_pd(high01, high23));
+  _mm512_store_pd(w, _mm512_unpackhi_pd(high01, high23));
+#elif defined(__SSE2__)
+  void* const columns[4] = {x, y, z, w};
+  for (int i = 0; i < kGroup; i += 4) {
+    __m128 row[4];
+    for (int j = 0; j < 4; ++j) row[j] = _mm_loadu_ps(reinterpret_cast<const float*>(from(i + j)));
+    _MM_TRANSPOSE4_PS(row[0], row[1], row[2], row[3]);
+    for (int k = 0; k < 4; ++k) _mm_store_ps(static_cast<float*>(columns[k]) + i, row[k]);
+  }
+#else
+  char* const columns[4] = {static_cast<char*>(x), static_cast<char*>(y), static_cast<char*>(z),
+                            static_cast<char*>(w)};
+  for (int i = 0; i < kGroup; ++i) {
+    const char* row = reinterpret_cast<const char*>(from(i));
+    for (int k = 0; k < 4; ++k) std::memcpy(columns[k] + 4 * i, row + 4 * k, 4);
+  }
 #endif
 }
 
 // Streaming stores go past the cache to the memory: for results larger than the cache, which would
 // otherwise be read before they are overwritten.
-inline bool CanStream(const float* to) { return reinterpret_cast<uintptr_t>(to) % 16 == 0; }
+inline bool CanStream(const float* to) { return reinterpret_cast<uintptr_t>(to) % 64 == 0; }
 
 inline void StreamFence() {
 #ifdef __SSE2__
@@ -62,34 +118,67 @@ inline void StreamFence() {
 #endif
 }
 
-// Writes x[0] y[0] z[0] w[0] x[1] ... w[3].
-inline void Interleave4(const float* x, const float* y, const float* z, const float* w, float* to,
-                        bool streamed) {
-#ifdef __SSE2__
-  __m128 rx = _mm_loadu_ps(x), ry = _mm_loadu_ps(y), rz = _mm_loadu_ps(z), rw = _mm_loadu_ps(w);
-  _MM_TRANSPOSE4_PS(rx, ry, rz, rw);
-  if (streamed) {
-    _mm_stream_ps(to, rx);
-    _mm_stream_ps(to + 4, ry);
-    _mm_stream_ps(to + 8, rz);
-    _mm_stream_ps(to + 12, rw);
-  } else {
-    _mm_storeu_ps(to, rx);
-    _mm_storeu_ps(to + 4, ry);
-    _mm_storeu_ps(to + 8, rz);
-    _mm_storeu_ps(to + 12, rw);
+// Writes x[0] y[0] z[0] w[0] x[1] ... w[15]; streamed only to where CanStream.
+inline void StoreRows(const void* x, const void* y, const void* z, const void* w, float* to,
+                      bool streamed) {
+#if defined(__AVX512F__)
+  const __m512 vx = _mm512_load_ps(x), vy = _mm512_load_ps(y);
+  const __m512 vz = _mm512_load_ps(z), vw = _mm512_load_ps(w);
+  const __m512d xy_low = _mm512_castps_pd(_mm512_unpacklo_ps(vx, vy));
+  const __m512d xy_high = _mm512_castps_pd(_mm512_unpackhi_ps(vx, vy));
+  const __m512d zw_low = _mm512_castps_pd(_mm512_unpacklo_ps(vz, vw));
+  const __m512d zw_high = _mm512_castps_pd(_mm512_unpackhi_ps(vz, vw));
+  // row[i] holds the rows i, i + 4, i + 8, i + 12.
+  const __m512d row[4] = {
+      _mm512_unpacklo_pd(xy_low, zw_low), _mm512_unpackhi_pd(xy_low, zw_low),
+      _mm512_unpacklo_pd(xy_high, zw_high), _mm512_unpackhi_pd(xy_high, zw_high)};
+  const __m512d first01 = _mm512_shuffle_f64x2(row[0], row[1], 0x44);
+  const __m512d last01 = _mm512_shuffle_f64x2(row[0], row[1], 0xee);
+  const __m512d first23 = _mm512_shuffle_f64x2(row[2], row[3], 0x44);
+  const __m512d last23 = _mm512_shuffle_f64x2(row[2], row[3], 0xee);
+  const __m512d out[4] = {
+      _mm512_shuffle_f64x2(first01, first23, 0x88), _mm512_shuffle_f64x2(first01, first23, 0xdd),
+      _mm512_shuffle_f64x2(last01, last23, 0x88), _mm512_shuffle_f64x2(last01, last23, 0xdd)};
+  for (int i = 0; i < 4; ++i) {
+    if (streamed) {
+      _mm512_stream_pd(reinterpret_cast<double*>(to + 16 * i), out[i]);
+    } else {
+      _mm512_storeu_pd(to + 16 * i, out[i]);
+    }
+  }
+#elif defined(__SSE2__)
+  const void* const columns[4] = {x, y, z, w};
+  for (int i = 0; i < kGroup; i += 4) {
+    __m128 row[4];
+    for (int k = 0; k < 4; ++k) row[k] = _mm_load_ps(static_cast<const float*>(columns[k]) + i);
+    _MM_TRANSPOSE4_PS(row[0], row[1], row[2], row[3]);
+    for (int j = 0; j < 4; ++j) {
+      float* at = to + 4 * (i + j);
+      if (streamed) {
+        _mm_stream_ps(at, row[j]);
+      } else {
+        _mm_storeu_ps(at, row[j]);
+      }
+    }
   }
 #else
   (void)streamed;
-  for (int i = 0; i < 4; ++i) {
-    to[4 * i] = x[i], to[4 * i + 1] = y[i], to[4 * i + 2] = z[i], to[4 * i + 3] = w[i];
+  const char* const columns[4] = {static_cast<const char*>(x), static_cast<const char*>(y),
+                                  static_cast<const char*>(z), static_cast<const char*>(w)};
+  for (int i = 0; i < kGroup; ++i) {
+    for (int k = 0; k < 4; ++k) std::memcpy(to + 4 * i + k, columns[k] + 4 * i, 4);
   }
 #endif
 }
 
-// Zeroes `size` floats, a multiple of 4.
+// Zeroes `size` floats; if streamed, a multiple of 16 of them to where CanStream.
 inline void ZeroFill(float* to, int64_t size, bool streamed) {
-#ifdef __SSE2__
+#if defined(__AVX512F__)
+  if (streamed) {
+    for (int64_t i = 0; i < size; i += 16) _mm512_stream_ps(to + i, _mm512_setzero_ps());
+    return;
+  }
+#elif defined(__SSE2__)
   if (streamed) {
     for (int64_t i = 0; i < size; i += 4) _mm_stream_ps(to + i, _mm_setzero_ps());
     return;
