@@ -188,12 +188,15 @@ def _gradient(function: Callable[..., Any], *arguments: Any) -> Any:
 class TrainingSteps:
     """Whole steps with their update, each from the state that the one before left.
 
+    The learning rates are 0, so that the shape stays the one that the buffers hold.
+
     Attributes:
       compiled: the program of a step.
     """
 
     def __init__(self, model: Pony, config: ConfigDict, params: dict, batch: dict, stage: Stage):
-        groups = parameter_groups(**config.optimizer, num_steps=config.num_steps)
+        rates = {"prior_learning_rate": 0.0, "instance_learning_rate": 0.0}
+        groups = parameter_groups(**{**config.optimizer, **rates}, num_steps=config.num_steps)
         state = init_state(model, groups, jax.random.key(0))._replace(params=params)
         self._state = jax.tree.map(jnp.copy, state)  # steps give their buffers away
         self._batch, self._key, self._num_updates = batch, jax.random.key(0), 0

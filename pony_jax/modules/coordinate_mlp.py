@@ -1,15 +1,22 @@
 """The network behind every field: a function of a point and, possibly, of one vector per image."""
 
 import flax.linen as nn
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from pony_jax.modules.linear import MLP, Linear, torch_kernel_init
 from pony_jax.ops.harmonic import harmonic_embedding
 
+# Values of a hidden layer that are worked on at once. More than the caches hold are no faster, and
+# all layers of all points may be more than the memory holds (experiments/results/speed.md).
+_MOST_HIDDEN_VALUES = 1 << 20
+
 
 class CoordinateMLP(nn.Module):
     """Harmonic embedding, a layer with bias, then layers without.
+
+    Many points are worked on in pieces, whose hidden layers the gradient computes again.
 
     The rectifier after the first layer also meets the image's vector (a quirk of the original,
     MagicPony@e4a8b20:magicpony/networks.py, kept because its checkpoints expect it). The
@@ -31,7 +38,6 @@ class CoordinateMLP(nn.Module):
     frequency_scale: float
     mirror: bool
 
-    @nn.compact
     def __call__(
         self,
         points: Float[Array, "n 3"],
@@ -43,6 +49,37 @@ class CoordinateMLP(nn.Module):
         With a `condition` alone every point is seen by every image: `[b, n, o]`. With `image` too,
         point i belongs to image `image[i]`, and the values are `[n, o]`, as without both.
         """
+        num_points = len(points)
+        images_a_point = len(condition) if condition is not None and image is None else 1
+        num_pieces = -(-num_points * images_a_point * self.hidden // _MOST_HIDDEN_VALUES)
+        num_pieces = min(num_pieces, num_points)
+        if num_pieces <= 1 or self.is_initializing():
+            return self._values(points, condition, image)
+        size = -(-num_points // num_pieces)
+        pieces = jax.tree.map(
+            lambda rows: jnp.pad(
+                rows, [(0, num_pieces * size - num_points)] + [(0, 0)] * (rows.ndim - 1)
+            ).reshape(num_pieces, size, *rows.shape[1:]),
+            (points, image),
+        )
+
+        def piece(network: "CoordinateMLP", _: None, rows: tuple) -> tuple[None, Array]:
+            return None, network._values(rows[0], condition, rows[1])
+
+        recomputed = nn.remat(piece, prevent_cse=False)
+        mapped = nn.scan(recomputed, variable_broadcast="params", split_rngs={"params": False})
+        _, values = mapped(self, None, pieces)
+        values = jnp.moveaxis(values, 0, -3)
+        values = values.reshape(*values.shape[:-3], num_pieces * size, self.features)
+        return values[..., :num_points, :]
+
+    @nn.compact
+    def _values(
+        self,
+        points: Float[Array, "n 3"],
+        condition: Float[Array, "b c"] | None,
+        image: Int[Array, " n"] | None,
+    ) -> Float[Array, "*b n o"]:
         if self.mirror:
             points = jnp.concatenate([jnp.abs(points[..., :1]), points[..., 1:]], axis=-1)
         embedded = points

@@ -230,6 +230,7 @@ void DrawClipped(const float* pos, const int32_t* tri, int32_t id, const Frame& 
                  const Band& band) {
   Snapped polygon[2 * kMaxClipped];
   const int count = ClipAndSnap(pos, tri, frame.half_width, frame.half_height, polygon);
+  if (count == 0) return;
   CornerGroup fan = {};
   for (int i = 2; i < count; ++i) {
     const Snapped* triangle[3] = {&polygon[0], &polygon[i - 1], &polygon[i]};
@@ -247,7 +248,7 @@ void DrawClipped(const float* pos, const int32_t* tri, int32_t id, const Frame& 
 
 // Loads the snapped corners of kGroup triangles.
 inline void LoadCorners(const int32_t* const* tri, const Snapped* snapped, CornerGroup* group) {
-  int32_t inside[3][kGroup] __attribute__((aligned(64)));
+  alignas(64) int32_t inside[3][kGroup];
   for (int k = 0; k < 3; ++k) {
     LoadRows([&](int i) { return snapped + tri[i][k]; }, group->x[k], group->y[k], group->zw[k],
              inside[k]);
