@@ -22,9 +22,15 @@ from rasterizer_ffi.backends import target_name
 _MAX_TRIANGLES = 2**24  # ids are stored as floats
 
 
-def _call(op: str, results: Sequence[tuple[int, ...]], *args: Any, **attributes: Any) -> Any:
-    types = [jax.ShapeDtypeStruct(shape, jnp.float32) for shape in results]
-    return jax.ffi.ffi_call(target_name(op), types, vmap_method="expand_dims")(*args, **attributes)
+def _call(
+    op: str, results: Sequence[jax.ShapeDtypeStruct], *args: Any, **attributes: Any
+) -> list[Array]:
+    call = jax.ffi.ffi_call(target_name(op), results, vmap_method="expand_dims")
+    return call(*args, **attributes)
+
+
+def _floats(*shapes: tuple[int, ...]) -> list[jax.ShapeDtypeStruct]:
+    return [jax.ShapeDtypeStruct(shape, jnp.float32) for shape in shapes]
 
 
 # ------------------------------------------------------------------------------
@@ -123,7 +129,7 @@ def _rasterize(pos, tri, ranges, resolution, grad_db):
     del grad_db
     range_mode = pos.ndim == 2
     shape = (ranges.shape[0] if range_mode else pos.shape[0], *resolution, 4)
-    return tuple(_call("rasterize", [shape, shape], pos, tri, ranges, range_mode=range_mode))
+    return tuple(_call("rasterize", _floats(shape, shape), pos, tri, ranges, range_mode=range_mode))
 
 
 def _rasterize_fwd(pos, tri, ranges, resolution, grad_db):
@@ -137,7 +143,7 @@ def _rasterize_bwd(resolution, grad_db, residuals, cotangents):
     dy, ddb = cotangents
     (grad_pos,) = _call(
         "rasterize_grad",
-        [pos.shape],
+        _floats(pos.shape),
         pos,
         tri,
         ranges,
@@ -187,7 +193,8 @@ def _rasterize_layers(pos, tri, ranges, resolution, num_layers, grad_db):
     del grad_db
     range_mode = pos.ndim == 2
     shape = (num_layers, ranges.shape[0] if range_mode else pos.shape[0], *resolution, 4)
-    return tuple(_call("rasterize_layers", [shape, shape], pos, tri, ranges, range_mode=range_mode))
+    types = _floats(shape, shape)
+    return tuple(_call("rasterize_layers", types, pos, tri, ranges, range_mode=range_mode))
 
 
 def _rasterize_layers_fwd(pos, tri, ranges, resolution, num_layers, grad_db):
@@ -274,7 +281,7 @@ def _interpolate(attr, rast, tri, rast_db, channels):
     return tuple(
         _call(
             "interpolate",
-            [(*images, attr.shape[2]), (*images, 2 * len(channels))],
+            _floats((*images, attr.shape[2]), (*images, 2 * len(channels))),
             attr,
             rast,
             tri,
@@ -295,7 +302,7 @@ def _interpolate_bwd(channels, residuals, cotangents):
     unread = (*rast.shape[:3], 0)
     grad_attr, grad_rast, grad_rast_db = _call(
         "interpolate_grad",
-        [attr.shape, rast.shape, rast.shape if channels else unread],
+        _floats(attr.shape, rast.shape, rast.shape if channels else unread),
         attr,
         rast,
         tri,
@@ -323,11 +330,8 @@ def antialias_construct_topology_hash(tri: Int[Array, "f 3"]) -> Int[Array, "f 3
     nvdiffrast's own table anew there. So do not pass what one backend returned to another.
     """
     tri = _check_tri("antialias_construct_topology_hash", tri)
-    return jax.ffi.ffi_call(
-        target_name("topology"),
-        jax.ShapeDtypeStruct(tri.shape, jnp.int32),
-        vmap_method="expand_dims",
-    )(tri)
+    (topology,) = _call("topology", [jax.ShapeDtypeStruct(tri.shape, jnp.int32)], tri)
+    return topology
 
 
 def antialias(
@@ -369,14 +373,7 @@ def antialias(
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(5,))
 def _antialias(color, rast, pos, tri, topology, boost):
-    del boost
-    (out,) = _call(
-        "antialias",
-        [color.shape],
-        *_antialias_args(color, rast, pos, tri, topology),
-        range_mode=pos.ndim == 2,
-    )
-    return out
+    return _antialias_fwd(color, rast, pos, tri, topology, boost)[0]
 
 
 def _antialias_args(color, rast, pos, tri, topology):
@@ -385,15 +382,24 @@ def _antialias_args(color, rast, pos, tri, topology):
 
 
 def _antialias_fwd(color, rast, pos, tri, topology, boost):
-    return _antialias(color, rast, pos, tri, topology, boost), (color, rast, pos, tri, topology)
+    del boost
+    out, crossings = _call(
+        "antialias",
+        [*_floats(color.shape), jax.ShapeDtypeStruct(rast.shape[:3], jnp.uint8)],
+        *_antialias_args(color, rast, pos, tri, topology),
+        range_mode=pos.ndim == 2,
+    )
+    return out, (color, rast, pos, tri, topology, crossings)
 
 
 def _antialias_bwd(boost, residuals, dy):
-    color, _, pos, _, _ = residuals
+    *inputs, crossings = residuals
+    color, _, pos, _, _ = inputs
     grad_color, grad_pos = _call(
         "antialias_grad",
-        [color.shape, pos.shape],
-        *_antialias_args(*residuals),
+        _floats(color.shape, pos.shape),
+        *_antialias_args(*inputs),
+        crossings,
         dy,
         range_mode=pos.ndim == 2,
         pos_gradient_boost=np.float32(boost),
@@ -534,7 +540,7 @@ def _mip_levels(op: str, tex: Array, mip: Any, max_level: int | None) -> list[Ar
 @functools.partial(jax.custom_vjp, nondiff_argnums=(4,))
 def _texture(stack, uv, uv_da, bias, lookup):
     shape = (*uv.shape[:3], stack.shape[2])
-    (out,) = _call("texture", [shape], stack, uv, uv_da, bias, **lookup.attributes())
+    (out,) = _call("texture", _floats(shape), stack, uv, uv_da, bias, **lookup.attributes())
     return out
 
 
@@ -543,8 +549,8 @@ def _texture_fwd(stack, uv, uv_da, bias, lookup):
 
 
 def _texture_bwd(lookup, residuals, dy):
-    shapes = [x.shape for x in residuals]
-    return tuple(_call("texture_grad", shapes, *residuals, dy, **lookup.attributes()))
+    types = _floats(*(x.shape for x in residuals))
+    return tuple(_call("texture_grad", types, *residuals, dy, **lookup.attributes()))
 
 
 _texture.defvjp(_texture_fwd, _texture_bwd)

@@ -17,7 +17,8 @@ class Outlines {
  public:
   explicit Outlines(const AntialiasForward& args)
       : args_(args), sets_(args.geometry.shared_pos ? 1 : args.geometry.num_images),
-        points_(sets_ * args.geometry.num_vertices), edges_(sets_ * (args.geometry.num_triangles + 1)) {}
+        points_(sets_ * args.geometry.num_vertices + 1),
+        edges_(sets_ * (args.geometry.num_triangles + 1)) {}
 
   bool ok() const { return points_.ok() && edges_.ok(); }
 
@@ -32,16 +33,16 @@ class Outlines {
         points_[i] = PointOfVertex(g.pos + 4 * i, half_width, half_height);
       }
     });
-    const int64_t chunks = (g.num_triangles + chunk - 1) / chunk;
-    if (chunks == 0) std::memset(edges_.get(), 0, sizeof(int32_t) * static_cast<size_t>(sets_));
+    points_[vertices] = {};  // LoadRows reads the point behind each
+    const int64_t chunks = Max(int64_t{1}, (g.num_triangles + chunk - 1) / chunk);
     ParallelFor(parallel, sets_ * chunks, [&](int64_t task) {
       const int64_t set = task / chunks, first = task % chunks * chunk;
-      const int64_t end = Min(g.num_triangles, first + chunk);
-      const float extent = half_width + half_height;
       int32_t* by_id = edges_.get() + set * (g.num_triangles + 1);
       if (first == 0) by_id[0] = 0;
-      for (int64_t t = first; t < end; ++t) {
-        by_id[t + 1] = PossibleEdges(args_, t, points(set), extent);
+      const int64_t end = Min(g.num_triangles, first + chunk);
+      for (int64_t t = first; t < end; t += kGroup) {
+        const int count = static_cast<int>(Min(int64_t{kGroup}, end - t));
+        FindPossibleEdges(t, count, points(set), half_width + half_height, by_id + t + 1);
       }
     });
   }
@@ -57,97 +58,138 @@ class Outlines {
   }
 
  private:
+  // PossibleEdges of up to kGroup triangles.
+  void FindPossibleEdges(int64_t first, int count, const Point* points, float extent,
+                         int32_t* out) const {
+    const Geometry& g = args_.geometry;
+    if (count < kGroup) {
+      for (int i = 0; i < count; ++i) out[i] = PossibleEdges(args_, first + i, points, extent);
+      return;
+    }
+    // The corners of each triangle, then what lies beyond the edges that face them.
+    const Point* at[6][kGroup];
+    alignas(64) int32_t closed[3][kGroup], valid[kGroup];
+    for (int i = 0; i < kGroup; ++i) {
+      const int32_t* tri = g.tri + 3 * (first + i);
+      const int32_t* opposite = args_.opposite + 3 * (first + i);
+      const bool all_valid = IndicesValid(tri, g.num_vertices);
+      valid[i] = all_valid ? -1 : 0;
+      for (int k = 0; k < 3; ++k) {
+        const bool has_neighbour =
+            static_cast<uint32_t>(opposite[k]) < static_cast<uint64_t>(g.num_vertices);
+        closed[k][i] = has_neighbour ? -1 : 0;
+        at[k][i] = points + (all_valid ? tri[k] : 0);
+        at[3 + k][i] = points + (has_neighbour ? opposite[k] : 0);
+      }
+    }
+    PlanePoint<Vec16f> p[6];
+    for (int k = 0; k < 6; ++k) {
+      Vec16f unused[2];
+      LoadRows([&](int i) { return &at[k][i]->x; }, &p[k].x, &p[k].y, &unused[0], &unused[1]);
+    }
+    Vec16i possible = {};
+    for (int k = 0; k < 3; ++k) {
+      const Vec16i ruled_out = Load<Vec16i>(closed[k]) & RuledOut(p, k, p[3 + k], extent);
+      possible |= ~ruled_out & (1 << k);
+    }
+    possible &= Load<Vec16i>(valid);
+    std::memcpy(out, &possible, sizeof possible);
+  }
+
   const AntialiasForward& args_;
   int64_t sets_;
   Scratch<Point> points_;
   Scratch<int32_t> edges_;
 };
 
-// Depths and ids of up to kGroup pixels of rast and the one after them.
-struct Run {
-  alignas(64) float depth[kGroup + 4];
-  alignas(64) float id[kGroup + 4];
+// Columns of an image that are worked on together: their rows fit into the cache nearest to the core.
+constexpr int64_t kStrip = 1024;
+
+// What a row of a strip shows, and the column after it.
+struct Row {
+  alignas(64) int32_t id[kStrip + kGroup];  // triangle + 1; 0: the background, or beyond the image
+  alignas(64) float depth[kStrip + kGroup];
+  alignas(64) int32_t edges[kStrip + kGroup];  // of that triangle that may be silhouettes
+
+  // Reads `count` pixels.
+  void Read(const float* rast, int64_t count, int64_t num_triangles, const int32_t* edges_by_id) {
+    for (int64_t i = 0; i < count; i += kGroup) {
+      Vec16f unused[2], z, w;
+      LoadPixelRows(rast + 4 * i, count - i, &unused[0], &unused[1], &z, &w);
+      const Vec16i valid = (w >= 1.0f) & (w <= Vec16f{} + static_cast<float>(num_triangles));
+      const Vec16i ids = __builtin_convertvector(valid ? w : Vec16f{}, Vec16i);
+      const Vec16i possible = AllZero((Vec16u)ids) ? Vec16i{} : Gather(edges_by_id, ids);
+      std::memcpy(id + i, &ids, sizeof ids);
+      std::memcpy(depth + i, &z, sizeof z);
+      std::memcpy(edges + i, &possible, sizeof possible);
+    }
+  }
 };
 
-// Reads `count` pixels; those beyond are background.
-inline void LoadRun(const float* rast, int count, Run* run) {
-  int i = 0;
-  if (count >= kGroup) {
-    alignas(64) float unused[2][kGroup];
-    LoadRows([&](int j) { return rast + 4 * j; }, unused[0], unused[1], run->depth, run->id);
-    i = kGroup;
-  }
-  for (; i < count; ++i) {
-    run->depth[i] = rast[4 * i + 2];
-    run->id[i] = rast[4 * i + 3];
-  }
-  for (; i < kGroup + 1; ++i) run->depth[i] = run->id[i] = 0.0f;
-}
-
-// Bit i: pixels i of a run and i + offset of another show different triangles, and the nearer has
-// an edge that may be a silhouette. Without a branch per pixel: this turns down nearly all pairs of a fine mesh.
-inline uint32_t CandidatePairs(const Run& run, const Run& other, int offset,
-                               const int32_t* edges_by_id, float num_triangles) {
-  const auto ids = [&](const float* from) {
-    const Vec16f f = Load<Vec16f>(from);
-    const Vec16i valid = (f >= 1.0f) & (f <= Vec16f{} + num_triangles);  // not NaN either
-    return __builtin_convertvector(valid ? f : Vec16f{}, Vec16i);
-  };
-  const Vec16i id0 = ids(run.id), id1 = ids(other.id + offset);
-  const Vec16i nearer = Load<Vec16f>(run.depth) < Load<Vec16f>(other.depth + offset);
+// Bit i: pixel `at` + i of a row and pixel `other_at` + i of another show different triangles, and
+// the nearer has an edge that may be a silhouette. Without a branch per pixel: this turns down nearly
+// all pairs of a fine mesh.
+inline uint32_t CandidatePairs(const Row& row, int64_t at, const Row& other, int64_t other_at) {
+  const Vec16i id0 = Load<Vec16i>(row.id + at), id1 = Load<Vec16i>(other.id + other_at);
+  const Vec16i differ = id0 != id1;
+  if (AllZero((Vec16u)differ)) return 0;
+  const Vec16i nearer = Load<Vec16f>(row.depth + at) < Load<Vec16f>(other.depth + other_at);
   const Vec16i first = (id1 == 0) | ((id0 != 0) & nearer);
-  const Vec16i triangle = id0 == id1 ? Vec16i{} : first ? id0 : id1;
-  uint32_t bits = 0;
-  for (int i = 0; i < kGroup; ++i) {
-    bits |= static_cast<uint32_t>(edges_by_id[triangle[i]] != 0) << i;
-  }
-  return bits;
+  const Vec16i edges0 = Load<Vec16i>(row.edges + at);
+  const Vec16i edges1 = Load<Vec16i>(other.edges + other_at);
+  return BitsOfMask(differ & (first ? edges0 : edges1));
 }
 
-// Whether kGroup pixels of rast, the same shifted by one, and those of the next row show the same.
-inline bool AllSame(const float* rast, const float* next_row) {
-  Vec16i changes = {};
-  for (int i = 0; i < 4 * kGroup; i += 16) {
-    const Vec16i pixels = Load<Vec16i>(rast + i);
-    changes |= pixels ^ Load<Vec16i>(rast + i + 4);
-    changes |= pixels ^ Load<Vec16i>(next_row + i);
-  }
-  return (changes[3] | changes[7] | changes[11] | changes[15]) == 0;
+// The lowest `count` of kGroup bits.
+inline uint32_t FirstBits(int64_t count) {
+  return count < kGroup ? (uint32_t{1} << count) - 1 : (uint32_t{1} << kGroup) - 1;
 }
 
-// Calls visit(crossing, pixel 0, pixel 1, column, row, vertical) for the silhouette crossings of one
-// row's pairs, in a fixed order; the pixels are counted over all images. A pixel receives from the
-// pair above it first, then from its left, right and next-row pairs: the same order however rows are
-// grouped.
+// Calls visit(crossing, pixel 0, pixel 1, vertical) for the silhouette crossings of some rows' pairs,
+// and of the row before them those with the first of them. Rows and pixels are counted over all
+// images. A pixel receives from the pair above it first, then from its left, right and next-row
+// pairs: the same order however rows are grouped.
 template <class Visit>
-inline void VisitRow(const AntialiasForward& args, const Silhouette& silhouette, int64_t image,
-                     int64_t row, bool only_vertical, Visit visit) {
+void VisitCrossings(const AntialiasForward& args, const Outlines& outlines, int64_t begin,
+                    int64_t end, Visit visit) {
   const Geometry& g = args.geometry;
-  const int64_t first = (image * g.height + row) * g.width;
-  for (int64_t begin = 0; begin < g.width; begin += kGroup) {
-    const int count = static_cast<int>(Min(int64_t{kGroup}, g.width - begin));
-    const float* rast = args.rast + 4 * (first + begin);
-    const bool has_next_row = row + 1 < g.height;
-    if (begin + kGroup < g.width && AllSame(rast, has_next_row ? rast + 4 * g.width : rast)) continue;
-    Run run, next_row;
-    LoadRun(rast, static_cast<int>(Min(int64_t{kGroup + 1}, g.width - begin)), &run);
-    LoadRun(rast + 4 * g.width, has_next_row ? count : 0, &next_row);
-    const auto candidates = [&](const Run& other, int offset) {
-      return CandidatePairs(run, other, offset, silhouette.edges_by_id(),
-                            static_cast<float>(g.num_triangles));
-    };
-    const uint32_t with_right = (uint32_t{1} << (begin + count == g.width ? count - 1 : count)) - 1;
-    const uint32_t with_next_row = has_next_row ? (uint32_t{1} << count) - 1 : 0;
-    const uint32_t right = only_vertical ? 0 : candidates(run, 1) & with_right;
-    const uint32_t down = candidates(next_row, 0) & with_next_row;
-    for (int i = 0; (right | down) >> i != 0; ++i) {
-      for (int vertical = 0; vertical < 2; ++vertical) {
-        if (!((vertical ? down : right) >> i & 1)) continue;
-        const int64_t column = begin + i;
-        const int64_t pixel = first + column, other = pixel + (vertical ? g.width : 1);
-        const Crossing crossing =
-            silhouette.Find(args.rast + 4 * pixel, args.rast + 4 * other, column, row, vertical);
-        if (crossing.alpha != 0.0f) visit(crossing, pixel, other, column, row, vertical != 0);
+  Row rows[2] = {};
+  Row *row = &rows[0], *next_row = &rows[1];
+  bool row_is_read = false;
+  for (int64_t i = begin % g.height == 0 ? begin : begin - 1; i < end; ++i) {
+    const int64_t image = i / g.height, y = i % g.height;
+    const bool has_next_row = y + 1 < g.height;
+    const int32_t* edges_by_id = outlines.edges_by_id(image);
+    const Silhouette silhouette(args, image, outlines.points(image), edges_by_id);
+    for (int64_t strip = 0; strip < g.width; strip += kStrip) {
+      const int64_t count = Min(kStrip, g.width - strip);
+      const int64_t pairs = Min(kStrip, g.width - strip - 1);  // with a right neighbour
+      const int64_t first = i * g.width + strip;
+      const auto read = [&](Row* to, int64_t pixel) {
+        to->Read(args.rast + 4 * pixel, Max(count, pairs + 1), g.num_triangles, edges_by_id);
+      };
+      if (!row_is_read) read(row, first);
+      if (has_next_row) read(next_row, first + g.width);
+      for (int64_t at = 0; at < count; at += kGroup) {
+        uint32_t right = 0, down = 0;
+        if (i >= begin) right = CandidatePairs(*row, at, *row, at + 1) & FirstBits(pairs - at);
+        if (has_next_row) down = CandidatePairs(*row, at, *next_row, at) & FirstBits(count - at);
+        for (uint32_t left = right | down; left != 0; left &= left - 1) {
+          const int bit = __builtin_ctz(left);
+          const int64_t x = strip + at + bit, pixel = first + at + bit;
+          for (int vertical = 0; vertical < 2; ++vertical) {
+            if (!((vertical ? down : right) >> bit & 1)) continue;
+            const int64_t other = pixel + (vertical ? g.width : 1);
+            const Crossing crossing =
+                silhouette.Find(args.rast + 4 * pixel, args.rast + 4 * other, x, y, vertical != 0);
+            if (crossing.alpha != 0.0f) visit(crossing, pixel, other, vertical != 0);
+          }
+        }
+      }
+      row_is_read = has_next_row && g.width <= kStrip;
+      if (row_is_read) {
+        Row* const read_row = next_row;
+        next_row = row, row = read_row;
       }
     }
   }
@@ -155,61 +197,73 @@ inline void VisitRow(const AntialiasForward& args, const Silhouette& silhouette,
 
 void ForwardRows(const AntialiasForward& args, const Outlines& outlines, int64_t begin,
                  int64_t end) {
-  const Geometry& g = args.geometry;
-  const int64_t channels = args.num_channels;
-  const int64_t begin_pixel = begin * g.width, end_pixel = end * g.width;
+  const int64_t channels = args.num_channels, width = args.geometry.width;
+  const int64_t begin_pixel = begin * width, end_pixel = end * width;
   std::memcpy(args.out + channels * begin_pixel, args.color + channels * begin_pixel,
               sizeof(float) * static_cast<size_t>(channels * (end_pixel - begin_pixel)));
+  std::memset(args.crossings + begin_pixel, 0, static_cast<size_t>(end_pixel - begin_pixel));
   // The pairs that reach into the first row from above belong to another task, their effect here to this.
-  for (int64_t i = begin % g.height == 0 ? begin : begin - 1; i < end; ++i) {
-    const int64_t image = i / g.height;
-    const Silhouette silhouette(args, image, outlines.points(image), outlines.edges_by_id(image));
-    VisitRow(args, silhouette, image, i % g.height, i < begin,
-             [&](const Crossing& crossing, int64_t pixel0, int64_t pixel1, int64_t, int64_t, bool) {
-               const int64_t target = crossing.alpha > 0.0f ? pixel0 : pixel1;
-               if (target < begin_pixel || target >= end_pixel) return;
-               const float* color0 = args.color + channels * pixel0;
-               const float* color1 = args.color + channels * pixel1;
-               float* out = args.out + channels * target;
-               for (int64_t c = 0; c < channels; ++c) {
-                 out[c] += crossing.alpha * (color1[c] - color0[c]);
-               }
-             });
+  const auto is_ours = [&](int64_t pixel) { return pixel >= begin_pixel && pixel < end_pixel; };
+  VisitCrossings(args, outlines, begin, end,
+                 [&](const Crossing& crossing, int64_t pixel0, int64_t pixel1, bool vertical) {
+    if (is_ours(pixel0)) args.crossings[pixel0] |= static_cast<uint8_t>(1 << vertical);
+    const int64_t target = crossing.alpha > 0.0f ? pixel0 : pixel1;
+    if (!is_ours(target)) return;
+    const float* color0 = args.color + channels * pixel0;
+    const float* color1 = args.color + channels * pixel1;
+    float* out = args.out + channels * target;
+    for (int64_t c = 0; c < channels; ++c) out[c] += crossing.alpha * (color1[c] - color0[c]);
+  });
+}
+
+// Calls visit(column, vertical) for the crossings of one row, in the order of VisitCrossings.
+template <class Visit>
+inline void VisitMarks(const uint8_t* crossings, int64_t width, Visit visit) {
+  for (int64_t begin = 0; begin < width; begin += 8) {
+    const int64_t count = Min(int64_t{8}, width - begin);
+    uint64_t marks = 0;
+    std::memcpy(&marks, crossings + begin, static_cast<size_t>(count));
+    if (marks == 0) continue;
+    for (int64_t x = begin; x < begin + count; ++x) {
+      for (int vertical = 0; vertical < 2; ++vertical) {
+        if (crossings[x] >> vertical & 1) visit(x, vertical != 0);
+      }
+    }
   }
 }
 
-void BackwardRows(const AntialiasBackward& args, const Outlines& outlines, int64_t begin,
-                  int64_t end, float* sums) {
+void BackwardRows(const AntialiasBackward& args, int64_t begin, int64_t end, float* sums) {
   const AntialiasForward& forward = args.forward;
   const Geometry& g = forward.geometry;
   const int64_t channels = forward.num_channels;
   const int64_t begin_pixel = begin * g.width, end_pixel = end * g.width;
   std::memcpy(args.grad_color + channels * begin_pixel, args.dy + channels * begin_pixel,
               sizeof(float) * static_cast<size_t>(channels * (end_pixel - begin_pixel)));
+  const auto add_color = [&](int64_t pixel, float alpha, const float* dy) {
+    if (pixel < begin_pixel || pixel >= end_pixel) return;
+    float* grad = args.grad_color + channels * pixel;
+    for (int64_t c = 0; c < channels; ++c) grad[c] += alpha * dy[c];
+  };
   for (int64_t i = begin % g.height == 0 ? begin : begin - 1; i < end; ++i) {
-    const int64_t image = i / g.height;
-    const Silhouette silhouette(forward, image, outlines.points(image),
-                                outlines.edges_by_id(image));
-    const auto add_color = [&](int64_t pixel, float alpha, const float* dy) {
-      if (pixel < begin_pixel || pixel >= end_pixel) return;
-      float* grad = args.grad_color + channels * pixel;
-      for (int64_t c = 0; c < channels; ++c) grad[c] += alpha * dy[c];
-    };
-    VisitRow(forward, silhouette, image, i % g.height, i < begin,
-             [&](const Crossing& crossing, int64_t pixel0, int64_t pixel1, int64_t column,
-                 int64_t row, bool vertical) {
-               const float* dy = args.dy + channels * (crossing.alpha > 0.0f ? pixel0 : pixel1);
-               add_color(pixel0, -crossing.alpha, dy);
-               add_color(pixel1, crossing.alpha, dy);
-               if (i < begin) return;
-               const float* color0 = forward.color + channels * pixel0;
-               const float* color1 = forward.color + channels * pixel1;
-               float by_alpha = 0.0f;
-               for (int64_t c = 0; c < channels; ++c) by_alpha += dy[c] * (color1[c] - color0[c]);
-               if (by_alpha == 0.0f) return;
-               silhouette.AddGradient(crossing, column, row, vertical,
-                                      by_alpha * args.pos_gradient_boost, sums, PlainAdd());
-             });
+    const int64_t y = i % g.height;
+    const Silhouette silhouette(forward, i / g.height, nullptr, nullptr);
+    VisitMarks(args.crossings + i * g.width, g.width, [&](int64_t x, bool vertical) {
+      if (i < begin && !vertical) return;
+      const int64_t pixel0 = i * g.width + x, pixel1 = pixel0 + (vertical ? g.width : 1);
+      const Crossing crossing =
+          silhouette.Find(forward.rast + 4 * pixel0, forward.rast + 4 * pixel1, x, y, vertical);
+      const float* dy = args.dy + channels * (crossing.alpha > 0.0f ? pixel0 : pixel1);
+      add_color(pixel0, -crossing.alpha, dy);
+      add_color(pixel1, crossing.alpha, dy);
+      if (i < begin) return;
+      const float* color0 = forward.color + channels * pixel0;
+      const float* color1 = forward.color + channels * pixel1;
+      float by_alpha = 0.0f;
+      for (int64_t c = 0; c < channels; ++c) by_alpha += dy[c] * (color1[c] - color0[c]);
+      if (by_alpha == 0.0f) return;
+      silhouette.AddGradient(crossing, x, y, vertical, by_alpha * args.pos_gradient_boost, sums,
+                             PlainAdd());
+    });
   }
 }
 
@@ -230,15 +284,12 @@ bool ForwardAntialias(const AntialiasForward& args, const Parallel& parallel) {
 
 bool BackwardAntialias(const AntialiasBackward& args, const Parallel& parallel) {
   const Geometry& g = args.forward.geometry;
-  const Outlines outlines(args.forward);
-  if (!outlines.ok()) return false;
-  outlines.Prepare(parallel);
   const int64_t targets = g.shared_pos ? 1 : g.num_images;
   const int64_t rows = g.shared_pos ? g.num_images * g.height : g.height;
   const VertexSums sums(args.grad_pos, targets, 4 * g.num_vertices, rows, g.width);
   if (!sums.ok()) return false;
   sums.Run(parallel, [&](int64_t target, int64_t begin, int64_t end, float* out) {
-    if (begin < end) BackwardRows(args, outlines, target * rows + begin, target * rows + end, out);
+    if (begin < end) BackwardRows(args, target * rows + begin, target * rows + end, out);
   });
   return true;
 }

@@ -2,6 +2,7 @@
 // coordinates, dA/dX = du/dX (A0-A2) + dv/dX (A1-A2), and the gradients of both.
 
 #include "accumulate.h"
+#include "simd.h"
 
 namespace rasterizer {
 namespace RASTERIZER_ISA {
@@ -64,11 +65,72 @@ void ForwardPixels(const InterpolateForward& args, int64_t image, int64_t begin,
   }
 }
 
+// A row of up to four channels; the elements beyond are 0.
+template <int kChannels>
+inline Vec4f LoadChannels(const float* from) {
+  const auto at = [&](int c) { return c < kChannels ? from[c] : 0.0f; };
+  return Vec4f{at(0), at(1), at(2), at(3)};
+}
+
+template <int kChannels>
+inline void AddChannels(float* sum, Vec4f row) {
+  for (int c = 0; c < kChannels; ++c) sum[c] += row[c];
+}
+
+// BackwardPixels for few channels without derivatives. A run of pixels that show the same triangle is
+// summed in registers before its vertices receive it.
+template <int kChannels>
+void BackwardRuns(const InterpolateBackward& args, int64_t image, int64_t begin, int64_t end,
+                         float* sums) {
+  const InterpolateForward& forward = args.forward;
+  const float* image_attr = ImageAttr(forward, image);
+  float run_id = 0.0f;
+  bool shown = false;
+  Corners corners;
+  Vec4f along_u = {}, along_v = {}, sum_u = {}, sum_v = {}, sum_rest = {};
+  const auto end_run = [&] {
+    if (!shown) return;
+    AddChannels<kChannels>(sums + corners.vertex[0] * kChannels, sum_u);
+    AddChannels<kChannels>(sums + corners.vertex[1] * kChannels, sum_v);
+    AddChannels<kChannels>(sums + corners.vertex[2] * kChannels, sum_rest);
+  };
+  for (int64_t pixel = begin; pixel < end; ++pixel) {
+    const float* rast = forward.rast + 4 * pixel;
+    Vec4f grad_rast = {};
+    if (rast[3] != run_id) {
+      end_run();
+      run_id = rast[3];
+      shown = FindCorners(forward, rast, image_attr, &corners);
+      if (shown) {
+        const Vec4f last = LoadChannels<kChannels>(corners.attr[2]);
+        along_u = LoadChannels<kChannels>(corners.attr[0]) - last;
+        along_v = LoadChannels<kChannels>(corners.attr[1]) - last;
+        sum_u = sum_v = sum_rest = Vec4f{};
+      }
+    }
+    if (shown) {
+      const float u = rast[0], v = rast[1];
+      const Vec4f dy = LoadChannels<kChannels>(args.dy + kChannels * pixel);
+      sum_u += u * dy;
+      sum_v += v * dy;
+      sum_rest += (1.0f - u - v) * dy;
+      const Vec4f by_u = dy * along_u, by_v = dy * along_v;
+      for (int c = 0; c < kChannels; ++c) grad_rast[0] += by_u[c], grad_rast[1] += by_v[c];
+    }
+    std::memcpy(args.grad_rast + 4 * pixel, &grad_rast, sizeof grad_rast);
+    if (args.grad_rast_db != nullptr) std::memset(args.grad_rast_db + 4 * pixel, 0, sizeof(Vec4f));
+  }
+  end_run();
+}
+
 // Adds the gradient by attributes of one row of pixels to `sums` and writes that by rast, rast_db.
 template <int kChannels>
 void BackwardPixels(const InterpolateBackward& args, int64_t image, int64_t begin, int64_t end,
                     float* sums) {
   const InterpolateForward& forward = args.forward;
+  if constexpr (kChannels > 0) {
+    if (forward.num_diff == 0) return BackwardRuns<kChannels>(args, image, begin, end, sums);
+  }
   const int64_t channels = kChannels > 0 ? kChannels : forward.num_channels;
   const float* image_attr = ImageAttr(forward, image);
   for (int64_t pixel = begin; pixel < end; ++pixel) {

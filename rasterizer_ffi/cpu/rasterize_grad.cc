@@ -13,16 +13,6 @@ namespace rasterizer {
 namespace RASTERIZER_ISA {
 namespace {
 
-// Reads `count` rows of four floats, one after the other; rows beyond are 0.
-inline void LoadPixelRows(const float* from, int count, void* x, void* y, void* z, void* w) {
-  static constexpr float kZeros[4] = {};
-  if (count >= kGroup) {
-    LoadRows([&](int i) { return from + 4 * i; }, x, y, z, w);
-  } else {
-    LoadRows([&](int i) { return i < count ? from + 4 * i : kZeros; }, x, y, z, w);
-  }
-}
-
 // Neighbouring pixels of rast and the triangles that they show.
 struct PixelGroup {
   Vec16f u, v;

@@ -69,12 +69,26 @@ inline uint32_t BitsOfMask(Vec16i mask) {
 // Vertex indices for elements without a triangle: what is computed with them is thrown away.
 constexpr int32_t kFirstVertices[3] = {0, 0, 0};
 
+#ifdef __AVX512F__
+// Of each group of four rows, the elements x become neighbours in column[0], and so on.
+inline void TransposeFours(const __m512 row[4], __m512 column[4]) {
+  const __m512d low01 = _mm512_castps_pd(_mm512_unpacklo_ps(row[0], row[1]));
+  const __m512d high01 = _mm512_castps_pd(_mm512_unpackhi_ps(row[0], row[1]));
+  const __m512d low23 = _mm512_castps_pd(_mm512_unpacklo_ps(row[2], row[3]));
+  const __m512d high23 = _mm512_castps_pd(_mm512_unpackhi_ps(row[2], row[3]));
+  column[0] = _mm512_castpd_ps(_mm512_unpacklo_pd(low01, low23));
+  column[1] = _mm512_castpd_ps(_mm512_unpackhi_pd(low01, low23));
+  column[2] = _mm512_castpd_ps(_mm512_unpacklo_pd(high01, high23));
+  column[3] = _mm512_castpd_ps(_mm512_unpackhi_pd(high01, high23));
+}
+#endif
+
 // Memory has rows of four 32-bit elements (a pixel of rast, a vertex), arithmetic wants columns of
 // kGroup of them. Columns are aligned to 64 bytes. Element i of x, y, z and w becomes that of the row that begins at `from(i)`.
 template <class From>
 inline void LoadRows(From from, void* x, void* y, void* z, void* w) {
 #if defined(__AVX512F__)
-  __m512 row[4];  // row[i] holds the rows i, i + 4, i + 8, i + 12
+  __m512 row[4], column[4];  // row[i] holds the rows i, i + 4, i + 8, i + 12
   for (int i = 0; i < 4; ++i) {
     const auto load = [&](int j) { return _mm_loadu_ps(reinterpret_cast<const float*>(from(j))); };
     row[i] = _mm512_castps128_ps512(load(i));
@@ -82,14 +96,9 @@ inline void LoadRows(From from, void* x, void* y, void* z, void* w) {
     row[i] = _mm512_insertf32x4(row[i], load(i + 8), 2);
     row[i] = _mm512_insertf32x4(row[i], load(i + 12), 3);
   }
-  const __m512d low01 = _mm512_castps_pd(_mm512_unpacklo_ps(row[0], row[1]));
-  const __m512d high01 = _mm512_castps_pd(_mm512_unpackhi_ps(row[0], row[1]));
-  const __m512d low23 = _mm512_castps_pd(_mm512_unpacklo_ps(row[2], row[3]));
-  const __m512d high23 = _mm512_castps_pd(_mm512_unpackhi_ps(row[2], row[3]));
-  _mm512_store_pd(x, _mm512_unpacklo_pd(low01, low23));
-  _mm512_store_pd(y, _mm512_unpackhi_pd(low01, low23));
-  _mm512_store_pd(z, _mm512_unpacklo_pd(high01, high23));
-  _mm512_store_pd(w, _mm512_unpackhi_pd(high01, high23));
+  TransposeFours(row, column);
+  void* const columns[4] = {x, y, z, w};
+  for (int k = 0; k < 4; ++k) _mm512_store_ps(columns[k], column[k]);
 #elif defined(__SSE2__)
   void* const columns[4] = {x, y, z, w};
   for (int i = 0; i < kGroup; i += 4) {
@@ -105,6 +114,39 @@ inline void LoadRows(From from, void* x, void* y, void* z, void* w) {
     const char* row = reinterpret_cast<const char*>(from(i));
     for (int k = 0; k < 4; ++k) std::memcpy(columns[k] + 4 * i, row + 4 * k, 4);
   }
+#endif
+}
+
+// Reads `count` rows of four floats, one after the other; rows beyond are 0.
+inline void LoadPixelRows(const float* from, int64_t count, void* x, void* y, void* z, void* w) {
+  static constexpr float kZeros[4] = {};
+  if (count >= kGroup) {
+#ifdef __AVX512F__
+    __m512 row[4], column[4];  // row[i] holds the rows 4 * i and those after it
+    for (int i = 0; i < 4; ++i) row[i] = _mm512_loadu_ps(from + 16 * i);
+    for (int i = 0; i < 4; ++i) __builtin_prefetch(from + 16 * i + 1024);
+    TransposeFours(row, column);
+    const __m512i order =
+        _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
+    void* const columns[4] = {x, y, z, w};
+    for (int k = 0; k < 4; ++k) {
+      _mm512_store_ps(columns[k], _mm512_permutexvar_ps(order, column[k]));
+    }
+#else
+    LoadRows([&](int i) { return from + 4 * i; }, x, y, z, w);
+#endif
+  } else {
+    LoadRows([&](int i) { return i < count ? from + 4 * i : kZeros; }, x, y, z, w);
+  }
+}
+
+// table[index[i]] for each element.
+inline Vec16i Gather(const int32_t* table, Vec16i index) {
+#ifdef __AVX512F__
+  return (Vec16i)_mm512_i32gather_epi32((__m512i)index, table, 4);
+#else
+  for (int i = 0; i < kGroup; ++i) index[i] = table[index[i]];
+  return index;
 #endif
 }
 

@@ -60,13 +60,13 @@ struct PairCrossing {
 };
 
 // Calls visit(crossing) for the silhouettes of a pixel of [B,H,W], in the order in which the CPU
-// adds them up: with the pixel above, to the left, to the right, in the next row.
+// adds them up: with the pixel above, to the left, to the right, in the next row. `crossings` says which
+// pairs there are to look at; if null, all.
 template <class Visit>
-RASTERIZER_HD inline void VisitPairs(const AntialiasForward& args, const Outlines& outlines,
-                                     int64_t pixel, Visit visit) {
+RASTERIZER_HD inline void VisitPairs(const AntialiasForward& args, const Silhouette& silhouette,
+                                     const uint8_t* crossings, int64_t pixel, Visit visit) {
   const Geometry& g = args.geometry;
   const int64_t column = pixel % g.width, row = pixel / g.width % g.height;
-  const Silhouette silhouette = outlines.OfImage(args, pixel / (g.width * g.height));
   for (int pair = 0; pair < 4; ++pair) {
     PairCrossing p;
     p.vertical = pair == 0 || pair == 3;
@@ -76,9 +76,10 @@ RASTERIZER_HD inline void VisitPairs(const AntialiasForward& args, const Outline
     if (!inside) continue;
     p.pixel0 = pixel - (pair == 0 ? g.width : pair == 1 ? 1 : 0);
     p.pixel1 = p.pixel0 + (p.vertical ? g.width : 1);
+    if (crossings != nullptr && !(crossings[p.pixel0] >> p.vertical & 1)) continue;
     p.crossing = silhouette.Find(args.rast + 4 * p.pixel0, args.rast + 4 * p.pixel1, p.column,
                                  p.row, p.vertical);
-    if (p.crossing.alpha != 0.0f) visit(silhouette, p);
+    if (p.crossing.alpha != 0.0f) visit(p);
   }
 }
 
@@ -91,13 +92,17 @@ struct Antialias {
     const int64_t channels = args.num_channels;
     float* out = args.out + channels * i;
     for (int64_t c = 0; c < channels; ++c) out[c] = args.color[channels * i + c];
-    VisitPairs(args, outlines, i, [&](const Silhouette&, const PairCrossing& p) {
+    const int64_t image = i / (args.geometry.width * args.geometry.height);
+    uint8_t crossings = 0;
+    VisitPairs(args, outlines.OfImage(args, image), nullptr, i, [&](const PairCrossing& p) {
       const float alpha = p.crossing.alpha;
+      if (i == p.pixel0) crossings |= static_cast<uint8_t>(1 << p.vertical);
       if (i != (alpha > 0.0f ? p.pixel0 : p.pixel1)) return;
       const float* color0 = args.color + channels * p.pixel0;
       const float* color1 = args.color + channels * p.pixel1;
       for (int64_t c = 0; c < channels; ++c) out[c] += alpha * (color1[c] - color0[c]);
     });
+    args.crossings[i] = crossings;
   }
 };
 
@@ -105,7 +110,6 @@ struct Antialias {
 // first pixel it is. The index is of [B,H,W].
 struct AntialiasGradient {
   AntialiasBackward args;
-  Outlines outlines;
 
   RASTERIZER_HD void operator()(int64_t i) const {
     const AntialiasForward& forward = args.forward;
@@ -115,7 +119,8 @@ struct AntialiasGradient {
     float* grad = args.grad_color + channels * i;
     float* grad_pos = args.grad_pos + (g.shared_pos ? 0 : image * g.num_vertices * 4);
     for (int64_t c = 0; c < channels; ++c) grad[c] = args.dy[channels * i + c];
-    VisitPairs(forward, outlines, i, [&](const Silhouette& silhouette, const PairCrossing& p) {
+    const Silhouette silhouette(forward, image, nullptr, nullptr);
+    VisitPairs(forward, silhouette, args.crossings, i, [&](const PairCrossing& p) {
       const float alpha = p.crossing.alpha;
       const float* dy = args.dy + channels * (alpha > 0.0f ? p.pixel0 : p.pixel1);
       const float factor = i == p.pixel0 ? -alpha : alpha;
@@ -133,22 +138,16 @@ struct AntialiasGradient {
 };
 
 template <class Device>
-bool FindOutlines(const AntialiasForward& args, Outlines* outlines, Device& device) {
-  const Geometry& g = args.geometry;
-  const int64_t sets = g.shared_pos ? 1 : g.num_images;
-  outlines->points = device.template Allocate<Point>(sets * g.num_vertices);
-  outlines->edges = device.template Allocate<int32_t>(sets * (g.num_triangles + 1));
-  if (outlines->points == nullptr || outlines->edges == nullptr) return false;
-  device.ForEach(sets * g.num_vertices, FindPoints{g, outlines->points});
-  device.ForEach(sets * (g.num_triangles + 1), FindEdges{args, *outlines});
-  return true;
-}
-
-template <class Device>
 bool ForwardAntialias(const AntialiasForward& args, Device& device) {
   const Geometry& g = args.geometry;
-  Outlines outlines;
-  if (!FindOutlines(args, &outlines, device)) return false;
+  const int64_t sets = g.shared_pos ? 1 : g.num_images;
+  const Outlines outlines = {
+      device.template Allocate<Point>(sets * g.num_vertices),
+      device.template Allocate<int32_t>(sets * (g.num_triangles + 1)),
+  };
+  if (outlines.points == nullptr || outlines.edges == nullptr) return false;
+  device.ForEach(sets * g.num_vertices, FindPoints{g, outlines.points});
+  device.ForEach(sets * (g.num_triangles + 1), FindEdges{args, outlines});
   device.ForEach(g.num_images * g.height * g.width, Antialias{args, outlines});
   return true;
 }
@@ -156,11 +155,9 @@ bool ForwardAntialias(const AntialiasForward& args, Device& device) {
 template <class Device>
 bool BackwardAntialias(const AntialiasBackward& args, Device& device) {
   const Geometry& g = args.forward.geometry;
-  Outlines outlines;
-  if (!FindOutlines(args.forward, &outlines, device)) return false;
   const int64_t vertices = (g.shared_pos ? 1 : g.num_images) * g.num_vertices;
   device.Fill(args.grad_pos, 0, vertices * 4 * static_cast<int64_t>(sizeof(float)));
-  device.ForEach(g.num_images * g.height * g.width, AntialiasGradient{args, outlines});
+  device.ForEach(g.num_images * g.height * g.width, AntialiasGradient{args});
   return true;
 }
 

@@ -148,6 +148,7 @@ class Calls {
     Write(args.grad_rast_db, in.rast, grad_rast_db);
   }
 
+  // nvdiffrast has a work list instead of args.crossings, which nobody reads here.
   void Run(const AntialiasForward& args) const {
     const Sizes image = ColorSizes(args);
     const Tensor color = In(args.color, image);

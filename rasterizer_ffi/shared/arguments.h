@@ -87,10 +87,14 @@ struct AntialiasForward {
   const int32_t* opposite; // [F,3]: see Topology
   int64_t num_channels;
   float* out;              // out [B,H,W,C]
+  // out [B,H,W], for the gradient: which pairs a silhouette crosses, of the pixel and its right
+  // neighbour (bit 0) and of the pixel and the one in the next row (bit 1).
+  uint8_t* crossings;
 };
 
 struct AntialiasBackward {
-  AntialiasForward forward;  // its inputs; out is not touched
+  AntialiasForward forward;  // its inputs; its results are not touched
+  const uint8_t* crossings;  // [B,H,W] as the forward pass wrote them
   const float* dy;           // [B,H,W,C]
   float pos_gradient_boost;  // factor on grad_pos
   float* grad_color;         // out [B,H,W,C]

@@ -397,9 +397,10 @@ struct AntialiasArgs {
 };
 
 ffi::Error Antialias(Backend::Context context, Floats color, Floats rast, Floats pos, Ints tri,
-                     Ints ranges, Ints opposite, bool range_mode, ffi::Result<Floats> out) {
+                     Ints ranges, Ints opposite, bool range_mode, ffi::Result<Floats> out,
+                     ffi::Result<Bytes> crossings) {
   return Guarded("antialias", [&] {
-    const Shape result(out->dimensions(), 4);
+    const Shape result(out->dimensions(), 4), crossings_shape(crossings->dimensions(), 3);
     const Outer outer(result);
     const AntialiasArgs inputs(color, rast, pos, tri, ranges, opposite, range_mode);
     if (ffi::Error error = inputs.Check(outer); error.failure()) return error;
@@ -409,6 +410,7 @@ ffi::Error Antialias(Backend::Context context, Floats color, Floats rast, Floats
     for (int64_t i = 0; i < outer.size() / folded; ++i) {
       AntialiasForward args = inputs.At(outer, i, folded);
       args.out = out_data + i * result.inner;
+      args.crossings = crossings->typed_data() + i * crossings_shape.inner;
       if (ffi::Error error = backend.Run("antialias", args); error.failure()) return error;
     }
     return ffi::Error::Success();
@@ -416,12 +418,13 @@ ffi::Error Antialias(Backend::Context context, Floats color, Floats rast, Floats
 }
 
 ffi::Error AntialiasGrad(Backend::Context context, Floats color, Floats rast, Floats pos, Ints tri,
-                         Ints ranges, Ints opposite, Floats dy, bool range_mode,
+                         Ints ranges, Ints opposite, Bytes crossings, Floats dy, bool range_mode,
                          float pos_gradient_boost, ffi::Result<Floats> grad_color,
                          ffi::Result<Floats> grad_pos) {
   return Guarded("antialias gradient", [&] {
     const Shape grad(grad_color->dimensions(), 4), dy_shape(dy.dimensions(), 4);
     const Shape grad_pos_shape(grad_pos->dimensions(), range_mode ? 2 : 3);
+    const Shape crossings_shape(crossings.dimensions(), 3);
     const Outer outer(grad);
     const AntialiasArgs inputs(color, rast, pos, tri, ranges, opposite, range_mode);
     if (ffi::Error error = inputs.Check(outer); error.failure()) return error;
@@ -429,13 +432,18 @@ ffi::Error AntialiasGrad(Backend::Context context, Floats color, Floats rast, Fl
         dy_shape[3] != inputs.color[3]) {
       return BadShape("gradient of the result", "that of color", dy_shape.dims);
     }
-    const int64_t folded =
-        inputs.Folds(outer) && dy_shape.outer == outer.size() ? outer.size() : 1;
+    if (!outer.Matches(crossings_shape) || !SameImage(crossings_shape, inputs.rast)) {
+      return BadShape("crossings", "[B,H,W] with B, H, W those of rast", crossings_shape.dims);
+    }
+    const bool folds = inputs.Folds(outer) && dy_shape.outer == outer.size() &&
+                       crossings_shape.outer == outer.size();
+    const int64_t folded = folds ? outer.size() : 1;
     float* grad_color_data = Backend::Fresh(grad_color);
     Backend backend(std::move(context));
     for (int64_t i = 0; i < outer.size() / folded; ++i) {
       AntialiasBackward args;
       args.forward = inputs.At(outer, i, folded);
+      args.crossings = crossings.typed_data() + outer.Offset(crossings_shape, i);
       args.dy = dy.typed_data() + outer.Offset(dy_shape, i);
       args.pos_gradient_boost = pos_gradient_boost;
       args.grad_color = grad_color_data + i * grad.inner;
@@ -658,7 +666,8 @@ XLA_FFI_DEFINE_HANDLER_SYMBOL(RasterizerAntialias, rasterizer::Antialias,
                                   .Arg<rasterizer::Ints>()    // ranges
                                   .Arg<rasterizer::Ints>()    // topology
                                   .Attr<bool>("range_mode")
-                                  .Ret<rasterizer::Floats>());  // out
+                                  .Ret<rasterizer::Floats>()   // out
+                                  .Ret<rasterizer::Bytes>());  // crossings
 
 XLA_FFI_DEFINE_HANDLER_SYMBOL(RasterizerAntialiasGrad, rasterizer::AntialiasGrad,
                               ffi::Ffi::Bind()
@@ -669,6 +678,7 @@ XLA_FFI_DEFINE_HANDLER_SYMBOL(RasterizerAntialiasGrad, rasterizer::AntialiasGrad
                                   .Arg<rasterizer::Ints>()    // tri
                                   .Arg<rasterizer::Ints>()    // ranges
                                   .Arg<rasterizer::Ints>()    // topology
+                                  .Arg<rasterizer::Bytes>()   // crossings
                                   .Arg<rasterizer::Floats>()  // gradient of out
                                   .Attr<bool>("range_mode")
                                   .Attr<float>("pos_gradient_boost")

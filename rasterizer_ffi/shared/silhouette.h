@@ -13,9 +13,12 @@ namespace {
 constexpr float kLowest = -3.402823466e38f;
 constexpr float kEdgeSlack = 0.0625f;  // a sixteenth of a pixel: vertices were snapped that far
 
-struct Point {
-  float x, y;
+// F: float, or a vector of them.
+template <class F>
+struct PlanePoint {
+  F x, y;
 };
+using Point = PlanePoint<float>;
 
 // The silhouette edge between two neighbouring pixels.
 struct Crossing {
@@ -28,7 +31,14 @@ RASTERIZER_HD inline bool SameSign(float a, float b) {
   return (__builtin_signbit(a) != 0) == (__builtin_signbit(b) != 0);
 }
 
-RASTERIZER_HD inline float Cross(Point a, Point b, Point origin) {
+template <class F>
+RASTERIZER_HD inline F Abs(F a) {
+  return a < 0.0f ? -a : a;
+}
+
+template <class F>
+RASTERIZER_HD inline F Cross(const PlanePoint<F>& a, const PlanePoint<F>& b,
+                             const PlanePoint<F>& origin) {
   return (a.x - origin.x) * (b.y - origin.y) - (b.x - origin.x) * (a.y - origin.y);
 }
 
@@ -43,29 +53,34 @@ RASTERIZER_HD inline Point PointOfVertex(const float* pos, float half_width, flo
   return {pos[0] * inverse_w * half_width, pos[1] * inverse_w * half_height};
 }
 
-// Bit k: edge k of a triangle may be a silhouette. `extent`: half the image's width plus half its
-// height. An edge is ruled out only where rounding cannot matter: the decision itself is taken
-// relative to a pixel.
+// Whether edge k of a triangle p, which faces vertex k, is no silhouette: `far`, the vertex on its
+// far side, is clearly on the other side. `extent`: half the image's width plus half its height.
+// An edge is ruled out only where rounding cannot matter: the decision itself is taken relative to
+// a pixel.
+template <class F>
+RASTERIZER_HD inline auto RuledOut(const PlanePoint<F> p[3], int k, const PlanePoint<F>& far,
+                                   float extent) {
+  const PlanePoint<F>&a = p[k == 2 ? 0 : k + 1], &b = p[k == 0 ? 2 : k - 1];
+  const F area = Cross(p[1], p[2], p[0]), side = Cross(a, b, far);
+  const F size = Abs(a.x - far.x) + Abs(a.y - far.y) + Abs(b.x - far.x) + Abs(b.y - far.y) +
+                 Abs(p[k].x - a.x) + Abs(p[k].y - a.y);
+  const F slack = 1e-5f * size * (extent + size);
+  return ((side > slack) & (area < -slack)) | ((side < -slack) & (area > slack));
+}
+
+// Bit k: edge k of a triangle may be a silhouette.
 RASTERIZER_HD inline int32_t PossibleEdges(const AntialiasForward& args, int64_t triangle,
                                            const Point* points, float extent) {
   const Geometry& g = args.geometry;
   const int32_t* tri = g.tri + 3 * triangle;
   if (!IndicesValid(tri, g.num_vertices)) return 0;
   const Point p[3] = {points[tri[0]], points[tri[1]], points[tri[2]]};
-  const float area = Cross(p[1], p[2], p[0]);
   int32_t possible = 0;
   for (int k = 0; k < 3; ++k) {
     const int32_t opposite = args.opposite[3 * triangle + k];
     const bool open = static_cast<uint32_t>(opposite) >= static_cast<uint64_t>(g.num_vertices);
-    const Point far = open ? p[k] : points[opposite];
-    const Point a = p[k == 2 ? 0 : k + 1], b = p[k == 0 ? 2 : k - 1];
-    const float side = Cross(a, b, far);
-    const float size = __builtin_fabsf(a.x - far.x) + __builtin_fabsf(a.y - far.y) +
-                       __builtin_fabsf(b.x - far.x) + __builtin_fabsf(b.y - far.y) +
-                       __builtin_fabsf(p[k].x - a.x) + __builtin_fabsf(p[k].y - a.y);
-    const float slack = 1e-5f * size * (extent + size);
-    const bool opposed = (side > slack && area < -slack) || (side < -slack && area > slack);
-    possible |= static_cast<int32_t>(!opposed) << k;
+    const bool ruled_out = !open && RuledOut(p, k, points[opposite], extent);
+    possible |= static_cast<int32_t>(!ruled_out) << k;
   }
   return possible;
 }
@@ -73,7 +88,8 @@ RASTERIZER_HD inline int32_t PossibleEdges(const AntialiasForward& args, int64_t
 // Finds the crossings of one image and their gradients.
 class Silhouette {
  public:
-  // `points`: PointOfVertex of all vertices. `edges_by_id`: 0 for the background, then
+  // Tables make the search among all pairs fast; where it is known which pairs are crossed, null does
+  // as well. `points`: PointOfVertex of all vertices. `edges_by_id`: 0 for the background, then
   // PossibleEdges of all triangles.
   RASTERIZER_HD Silhouette(const AntialiasForward& args, int64_t image, const Point* points,
                            const int32_t* edges_by_id)
@@ -81,8 +97,6 @@ class Silhouette {
         points_(points), edges_(edges_by_id),
         half_width_(0.5f * static_cast<float>(args.geometry.width)),
         half_height_(0.5f * static_cast<float>(args.geometry.height)) {}
-
-  RASTERIZER_HD const int32_t* edges_by_id() const { return edges_; }
 
   // The pair of pixel (column, row) with its right (vertical = false) or next-row neighbour.
   RASTERIZER_HD Crossing Find(const float* rast0, const float* rast1, int64_t column, int64_t row,
@@ -94,7 +108,9 @@ class Silhouette {
     // The nearer triangle has the edge.
     const bool first = t1 < 0 || (t0 >= 0 && rast0[2] < rast1[2]);
     const int64_t triangle = first ? t0 : t1;
-    if (edges_[triangle + 1] == 0) return none;  // nor are its indices known to be valid
+    // Where an edge is possible, the indices are known to be valid.
+    const int32_t possible = edges_ != nullptr ? edges_[triangle + 1] : 7;
+    if (possible == 0) return none;
     if (!first) (vertical ? row : column) += 1;
     const int32_t* tri = geometry_.tri + 3 * triangle;
 
@@ -124,7 +140,7 @@ class Silhouette {
     } else if (RatioGreater(distance[1], dy[1], distance[0], dy[0])) {
       k = 1;
     }
-    if (!(edges_[triangle + 1] >> k & 1)) return none;
+    if (!(possible >> k & 1)) return none;
     // Only edges that run more across the pair than along it: the others belong to the other pairs.
     if (!(__builtin_fabsf(dy[k]) >= __builtin_fabsf(dx[k]))) return none;
     const float at = distance[k] / dy[k];
@@ -171,7 +187,11 @@ class Silhouette {
   }
 
   RASTERIZER_HD Point Relative(int32_t vertex, Point centre) const {
-    return {points_[vertex].x - centre.x, points_[vertex].y - centre.y};
+    const Point point = points_ != nullptr
+                            ? points_[vertex]
+                            : PointOfVertex(pos_ + 4 * static_cast<int64_t>(vertex), half_width_,
+                                            half_height_);
+    return {point.x - centre.x, point.y - centre.y};
   }
 
   // Whether both triangles at edge k lie on the same side of it, or there is only one.

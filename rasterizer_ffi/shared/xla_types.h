@@ -15,6 +15,7 @@ namespace {
 
 using Floats = ffi::Buffer<ffi::F32>;
 using Ints = ffi::Buffer<ffi::S32>;
+using Bytes = ffi::Buffer<ffi::U8>;
 using Dims = ffi::Span<const int64_t>;
 
 inline std::string ShapeText(Dims dims) {

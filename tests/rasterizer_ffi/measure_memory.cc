@@ -115,12 +115,13 @@ void Measure(const Scene& scene, int num_threads) {
   report("topology", [&] {
     return rasterizer::BuildTopology({tri.data(), triangles, opposite.data()});
   });
-  const rasterizer::AntialiasForward antialias = {g, color.data(), rast.data(), opposite.data(),
-                                                  channels, out.data()};
+  std::vector<uint8_t> crossings(pixels);
+  const rasterizer::AntialiasForward antialias = {
+      g, color.data(), rast.data(), opposite.data(), channels, out.data(), crossings.data()};
   report("antialias", [&] { return k.antialias_forward(antialias, parallel); });
   report("antialias_grad", [&] {
-    return k.antialias_backward({antialias, color.data(), 1.0f, grad_color.data(),
-                                 grad_pos.data()}, parallel);
+    return k.antialias_backward({antialias, crossings.data(), color.data(), 1.0f,
+                                 grad_color.data(), grad_pos.data()}, parallel);
   });
   const int64_t size = 512;
   std::vector<float> texture(size * size * channels), grad_texture(texture.size());

@@ -118,11 +118,13 @@ Floats RunAll(Scene& s, const rasterizer::Parallel& parallel) {
   // Once on what was drawn and once on noise.
   for (const float* ids : {rast.data(), s.noise.data()}) {
     Floats blended(pixels * s.channels), grad_color(pixels * s.channels);
-    const rasterizer::AntialiasForward antialias = {g, s.noise.data(), ids, s.opposite.data(),
-                                                    s.channels, blended.data()};
+    std::vector<uint8_t> crossings(pixels);
+    const rasterizer::AntialiasForward antialias = {
+        g, s.noise.data(), ids, s.opposite.data(), s.channels, blended.data(), crossings.data()};
     Require(k.antialias_forward(antialias, parallel), "antialias");
-    Require(k.antialias_backward({antialias, s.noise.data(), 1.0f, grad_color.data(),
-                                  grad_pos.data()}, parallel), "antialias gradient");
+    Require(k.antialias_backward({antialias, crossings.data(), s.noise.data(), 1.0f,
+                                  grad_color.data(), grad_pos.data()}, parallel),
+            "antialias gradient");
     keep(blended), keep(grad_color), keep(grad_pos);
   }
 

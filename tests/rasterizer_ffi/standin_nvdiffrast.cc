@@ -365,12 +365,14 @@ rasterizer::AntialiasForward AntialiasArgs(const Tensor& color, const Tensor& ra
 }  // namespace
 
 // The work list of this stand-in is the table of the topology: the gradient needs it, and has no
-// other way to get it.
+// other way to get it. It finds the crossings anew.
 std::tuple<Tensor, Tensor> antialias_fwd(Tensor color, Tensor rast, Tensor pos, Tensor tri,
                                          TopologyHashWrapper topology) {
   rasterizer::AntialiasForward args = AntialiasArgs(color, rast, pos, tri, topology.ev_hash);
   const Tensor out = at::empty_like(color);
+  std::vector<uint8_t> crossings(rast.numel() / 4);
   args.out = Data(out);
+  args.crossings = crossings.data();
   COMPUTE(antialias_forward, args);
   return {out, topology.ev_hash};
 }
@@ -380,8 +382,13 @@ std::tuple<Tensor, Tensor> antialias_grad(Tensor color, Tensor rast, Tensor pos,
   CheckTri(work_buffer);
   Check(dy, at::kFloat, 4, color.size(-1), 4);
   const Tensor grad_color = at::empty_like(color), grad_pos = at::empty_like(pos);
-  const rasterizer::AntialiasBackward args = {AntialiasArgs(color, rast, pos, tri, work_buffer),
-                                              Data(dy), 1.0f, Data(grad_color), Data(grad_pos)};
+  rasterizer::AntialiasForward forward = AntialiasArgs(color, rast, pos, tri, work_buffer);
+  std::vector<uint8_t> crossings(rast.numel() / 4);
+  forward.out = Data(grad_color);  // overwritten below
+  forward.crossings = crossings.data();
+  COMPUTE(antialias_forward, forward);
+  const rasterizer::AntialiasBackward args = {forward, crossings.data(), Data(dy), 1.0f,
+                                              Data(grad_color), Data(grad_pos)};
   COMPUTE(antialias_backward, args);
   return {grad_color, grad_pos};
 }
