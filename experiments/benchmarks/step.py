@@ -53,7 +53,7 @@ def main() -> None:
     model, config = _model(args.sizes or "default")
     params = jax.jit(model.init)(jax.random.key(0))
     batch = random_batch(config)
-    stage = fitting_stage(model, params, batch, config.num_steps - 1)
+    stage = fitting_stage(model, config.num_steps - 1, loss_counts(model, params, batch))
     timer = _Timer(args.repeats)
     print(f"{jax.devices()[0].device_kind}, jax {jax.__version__}; {stage}")
 
@@ -104,17 +104,21 @@ def random_batch(config: ConfigDict) -> dict[str, jax.Array]:
     }
 
 
-def fitting_stage(model: Pony, params: dict, batch: dict, step: int) -> Stage:
-    """The stage of a step, with buffers that hold the starting shape."""
+def fitting_stage(model: Pony, step: int, count: Callable[[Stage], Capacities]) -> Stage:
+    """The stage of a step, with buffers that hold what is counted in it."""
     capacities = NO_CAPACITIES.grown_to(model.expected_counts(step))
     while True:
         stage = model.stage_at(step, capacities)
-        loss = jax.jit(model.loss, static_argnums=4)
-        counts = loss(params, batch, jnp.int32(0), jax.random.key(0), stage)[1]["counts"]
-        wanted = Capacities(*map(int, counts))
+        wanted = Capacities(*map(int, count(stage)))
         if capacities.covers(wanted):
             return stage
         capacities = capacities.grown_to(wanted)
+
+
+def loss_counts(model: Pony, params: dict, batch: dict) -> Callable[[Stage], Capacities]:
+    """What the loss of the first step counts."""
+    loss = jax.jit(model.loss, static_argnums=4)
+    return lambda stage: loss(params, batch, jnp.int32(0), jax.random.key(0), stage)[1]["counts"]
 
 
 def _parts(
