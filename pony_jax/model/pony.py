@@ -37,6 +37,7 @@ from pony_jax.ops.bones import estimate_bones
 from pony_jax.ops.cameras import Camera, camera_from_pose, transform_points
 from pony_jax.ops.kinematics import hold_static_bones, posed_bone_transforms
 from pony_jax.ops.mesh import Mesh
+from pony_jax.ops.numerics import compute_once
 from pony_jax.ops.rotations import look_at_rotation
 from pony_jax.ops.schedules import linear_ramp
 from pony_jax.ops.shading import directional_shading
@@ -308,7 +309,7 @@ class Pony:
         if stage.deformation:
             deformation = self._apply(params, "deformation", rest.verts, shape_feature)
             deformation = jnp.where(valid[:, None], deformation, 0.0)
-            verts = verts + deformation
+            verts = compute_once(verts + deformation)
         skeleton = self.instance.skeleton
         bones, attachments = estimate_bones(verts, valid, skeleton, self.leg_attachments)
         if stage.articulation:

@@ -21,6 +21,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from pony_jax.ops.marching_tets import compact, triangulate
 from pony_jax.ops.mesh import Mesh
+from pony_jax.ops.numerics import compute_once
 from pony_jax.ops.tet_grid import LOCAL_POINTS, LOCAL_TETS, TET_EDGES, Lattice
 
 _BLOCK = 2  # cells along each side of a block
@@ -92,7 +93,7 @@ def sparse_marching_tets(
     )
     s_a, s_b = end_values[:, :1], end_values[:, 1:]
     weight_b = s_a / jnp.where(used[:, None], s_a - s_b, 1.0)
-    positions = jnp.where(used[:, None], a + shift + (b - a) * weight_b, 0.0)
+    positions = compute_once(jnp.where(used[:, None], a + shift + (b - a) * weight_b, 0.0))
 
     faces, face_count = _faces(cells, crossing, first_vert, folded, max_verts, max_faces)
     return SparseMesh(Mesh(positions, faces, vert_count, face_count), block_count, point_count)
