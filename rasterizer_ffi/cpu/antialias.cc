@@ -102,7 +102,7 @@ class Outlines {
   Scratch<int32_t> edges_;
 };
 
-// Columns of an image that are worked on together: their rows fit into the cache nearest to the core.
+// Columns of an image that are worked on together: two rows of them fit into the nearest cache.
 constexpr int64_t kStrip = 1024;
 
 // What a row of a strip shows, and the column after it.
@@ -127,8 +127,8 @@ struct Row {
 };
 
 // Bit i: pixel `at` + i of a row and pixel `other_at` + i of another show different triangles, and
-// the nearer has an edge that may be a silhouette. Without a branch per pixel: this turns down nearly
-// all pairs of a fine mesh.
+// the nearer has an edge that may be a silhouette. Without a branch per pixel: this turns down
+// nearly all pairs of a fine mesh.
 inline uint32_t CandidatePairs(const Row& row, int64_t at, const Row& other, int64_t other_at) {
   const Vec16i id0 = Load<Vec16i>(row.id + at), id1 = Load<Vec16i>(other.id + other_at);
   const Vec16i differ = id0 != id1;
@@ -145,9 +145,9 @@ inline uint32_t FirstBits(int64_t count) {
   return count < kGroup ? (uint32_t{1} << count) - 1 : (uint32_t{1} << kGroup) - 1;
 }
 
-// Calls visit(crossing, pixel 0, pixel 1, vertical) for the silhouette crossings of some rows' pairs,
-// and of the row before them those with the first of them. Rows and pixels are counted over all
-// images. A pixel receives from the pair above it first, then from its left, right and next-row
+// Calls visit(crossing, pixel 0, pixel 1, vertical) for the silhouette crossings of some rows'
+// pairs, and of the row before them those with the first of them. Rows and pixels are counted over
+// all images. A pixel receives from the pair above it first, then from its left, right and next-row
 // pairs: the same order however rows are grouped.
 template <class Visit>
 void VisitCrossings(const AntialiasForward& args, const Outlines& outlines, int64_t begin,
@@ -166,7 +166,7 @@ void VisitCrossings(const AntialiasForward& args, const Outlines& outlines, int6
       const int64_t pairs = Min(kStrip, g.width - strip - 1);  // with a right neighbour
       const int64_t first = i * g.width + strip;
       const auto read = [&](Row* to, int64_t pixel) {
-        to->Read(args.rast + 4 * pixel, Max(count, pairs + 1), g.num_triangles, edges_by_id);
+        to->Read(args.rast + 4 * pixel, pairs + 1, g.num_triangles, edges_by_id);
       };
       if (!row_is_read) read(row, first);
       if (has_next_row) read(next_row, first + g.width);
@@ -202,7 +202,8 @@ void ForwardRows(const AntialiasForward& args, const Outlines& outlines, int64_t
   std::memcpy(args.out + channels * begin_pixel, args.color + channels * begin_pixel,
               sizeof(float) * static_cast<size_t>(channels * (end_pixel - begin_pixel)));
   std::memset(args.crossings + begin_pixel, 0, static_cast<size_t>(end_pixel - begin_pixel));
-  // The pairs that reach into the first row from above belong to another task, their effect here to this.
+  // Pairs that reach into the first row from above belong to another task, their effect here to
+  // this one.
   const auto is_ours = [&](int64_t pixel) { return pixel >= begin_pixel && pixel < end_pixel; };
   VisitCrossings(args, outlines, begin, end,
                  [&](const Crossing& crossing, int64_t pixel0, int64_t pixel1, bool vertical) {

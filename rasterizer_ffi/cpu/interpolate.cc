@@ -77,11 +77,11 @@ inline void AddChannels(float* sum, Vec4f row) {
   for (int c = 0; c < kChannels; ++c) sum[c] += row[c];
 }
 
-// BackwardPixels for few channels without derivatives. A run of pixels that show the same triangle is
-// summed in registers before its vertices receive it.
+// BackwardPixels for few channels without derivatives. A run of pixels that show the same triangle
+// is summed in registers before its vertices receive it.
 template <int kChannels>
 void BackwardRuns(const InterpolateBackward& args, int64_t image, int64_t begin, int64_t end,
-                         float* sums) {
+                  float* sums) {
   const InterpolateForward& forward = args.forward;
   const float* image_attr = ImageAttr(forward, image);
   float run_id = 0.0f;

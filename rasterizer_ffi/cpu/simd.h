@@ -124,6 +124,7 @@ inline void LoadPixelRows(const float* from, int64_t count, void* x, void* y, vo
 #ifdef __AVX512F__
     __m512 row[4], column[4];  // row[i] holds the rows 4 * i and those after it
     for (int i = 0; i < 4; ++i) row[i] = _mm512_loadu_ps(from + 16 * i);
+    // A page ahead: the processor's own prefetching ends with the page.
     for (int i = 0; i < 4; ++i) __builtin_prefetch(from + 16 * i + 1024);
     TransposeFours(row, column);
     const __m512i order =

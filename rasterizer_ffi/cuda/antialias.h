@@ -60,8 +60,8 @@ struct PairCrossing {
 };
 
 // Calls visit(crossing) for the silhouettes of a pixel of [B,H,W], in the order in which the CPU
-// adds them up: with the pixel above, to the left, to the right, in the next row. `crossings` says which
-// pairs there are to look at; if null, all.
+// adds them up: with the pixel above, to the left, to the right, in the next row. `crossings` says
+// which pairs there are to look at; if null, all.
 template <class Visit>
 RASTERIZER_HD inline void VisitPairs(const AntialiasForward& args, const Silhouette& silhouette,
                                      const uint8_t* crossings, int64_t pixel, Visit visit) {

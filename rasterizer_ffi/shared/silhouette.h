@@ -88,8 +88,8 @@ RASTERIZER_HD inline int32_t PossibleEdges(const AntialiasForward& args, int64_t
 // Finds the crossings of one image and their gradients.
 class Silhouette {
  public:
-  // Tables make the search among all pairs fast; where it is known which pairs are crossed, null does
-  // as well. `points`: PointOfVertex of all vertices. `edges_by_id`: 0 for the background, then
+  // Tables make the search among all pairs fast; where it is known which pairs are crossed, null
+  // does as well. `points`: PointOfVertex of all vertices. `edges_by_id`: 0 for the background, then
   // PossibleEdges of all triangles.
   RASTERIZER_HD Silhouette(const AntialiasForward& args, int64_t image, const Point* points,
                            const int32_t* edges_by_id)
