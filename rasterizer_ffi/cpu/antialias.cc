@@ -67,32 +67,25 @@ class Outlines {
       return;
     }
     // The corners of each triangle, then what lies beyond the edges that face them.
-    const Point* at[6][kGroup];
-    alignas(64) int32_t closed[3][kGroup], valid[kGroup];
-    for (int i = 0; i < kGroup; ++i) {
-      const int32_t* tri = g.tri + 3 * (first + i);
-      const int32_t* opposite = args_.opposite + 3 * (first + i);
-      const bool all_valid = IndicesValid(tri, g.num_vertices);
-      valid[i] = all_valid ? -1 : 0;
-      for (int k = 0; k < 3; ++k) {
-        const bool has_neighbour =
-            static_cast<uint32_t>(opposite[k]) < static_cast<uint64_t>(g.num_vertices);
-        closed[k][i] = has_neighbour ? -1 : 0;
-        at[k][i] = points + (all_valid ? tri[k] : 0);
-        at[3 + k][i] = points + (has_neighbour ? opposite[k] : 0);
-      }
-    }
+    Vec16i vertex[6], known[6];
+    LoadTriples(g.tri + 3 * first, vertex);
+    LoadTriples(args_.opposite + 3 * first, vertex + 3);
+    const uint32_t num_vertices = static_cast<uint32_t>(Min(g.num_vertices, int64_t{1} << 31));
     PlanePoint<Vec16f> p[6];
     for (int k = 0; k < 6; ++k) {
+      known[k] = (Vec16u)vertex[k] < num_vertices;
+      alignas(64) int32_t index[kGroup];
+      const Vec16i safe = vertex[k] & known[k];
+      std::memcpy(index, &safe, sizeof safe);
       Vec16f unused[2];
-      LoadRows([&](int i) { return &at[k][i]->x; }, &p[k].x, &p[k].y, &unused[0], &unused[1]);
+      LoadRows([&](int i) { return points + index[i]; }, &p[k].x, &p[k].y, &unused[0], &unused[1]);
     }
     Vec16i possible = {};
     for (int k = 0; k < 3; ++k) {
-      const Vec16i ruled_out = Load<Vec16i>(closed[k]) & RuledOut(p, k, p[3 + k], extent);
+      const Vec16i ruled_out = known[3 + k] & RuledOut(p, k, p[3 + k], extent);
       possible |= ~ruled_out & (1 << k);
     }
-    possible &= Load<Vec16i>(valid);
+    possible &= known[0] & known[1] & known[2];
     std::memcpy(out, &possible, sizeof possible);
   }
 
@@ -114,6 +107,12 @@ struct Row {
   // Reads `count` pixels.
   void Read(const float* rast, int64_t count, int64_t num_triangles, const int32_t* edges_by_id) {
     for (int64_t i = 0; i < count; i += kGroup) {
+      if (count - i >= kGroup && NoneShown(rast + 4 * i)) {
+        const Vec16i none = {};
+        std::memcpy(id + i, &none, sizeof none);
+        std::memcpy(edges + i, &none, sizeof none);
+        continue;
+      }
       Vec16f unused[2], z, w;
       LoadPixelRows(rast + 4 * i, count - i, &unused[0], &unused[1], &z, &w);
       const Vec16i valid = (w >= 1.0f) & (w <= Vec16f{} + static_cast<float>(num_triangles));

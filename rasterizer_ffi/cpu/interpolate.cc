@@ -16,15 +16,17 @@ struct Corners {
   const float* attr[3];
 };
 
+template <int kChannels>
 inline bool FindCorners(const InterpolateForward& args, const float* rast, const float* attr,
                         Corners* corners) {
+  const int64_t channels = kChannels > 0 ? kChannels : args.num_channels;
   const int64_t triangle = TriangleOfPixel(rast, args.num_triangles);
   if (triangle < 0) return false;
   const int32_t* tri = args.tri + 3 * triangle;
   if (!IndicesValid(tri, args.num_vertices)) return false;
   for (int k = 0; k < 3; ++k) {
-    corners->vertex[k] = tri[k];
-    corners->attr[k] = attr + corners->vertex[k] * args.num_channels;
+    corners->vertex[k] = static_cast<uint32_t>(tri[k]);
+    corners->attr[k] = attr + corners->vertex[k] * channels;
   }
   return true;
 }
@@ -33,9 +35,68 @@ inline const float* ImageAttr(const InterpolateForward& args, int64_t image) {
   return args.shared_attr ? args.attr : args.attr + image * args.num_vertices * args.num_channels;
 }
 
+// A row of up to four channels; the elements beyond are 0.
+template <int kChannels>
+inline Vec4f LoadChannels(const float* from) {
+#ifdef __AVX512VL__
+  return (Vec4f)_mm_maskz_loadu_ps((1 << kChannels) - 1, from);
+#else
+  const auto at = [&](int c) { return c < kChannels ? from[c] : 0.0f; };
+  return Vec4f{at(0), at(1), at(2), at(3)};
+#endif
+}
+
+template <int kChannels>
+inline void StoreChannels(Vec4f row, float* to) {
+#ifdef __AVX512VL__
+  _mm_mask_storeu_ps(to, (1 << kChannels) - 1, (__m128)row);
+#else
+  for (int c = 0; c < kChannels; ++c) to[c] = row[c];
+#endif
+}
+
+template <int kChannels>
+inline void AddChannels(float* sum, Vec4f row) {
+  for (int c = 0; c < kChannels; ++c) sum[c] += row[c];
+}
+
+// ForwardPixels for few channels without derivatives.
+template <int kChannels>
+void ForwardFew(const InterpolateForward& arguments, int64_t image, int64_t begin, int64_t end) {
+  const InterpolateForward args = arguments;  // of its own: stores might change what is referred to
+  const float* image_attr = ImageAttr(args, image);
+  const float* rast = args.rast + 4 * (image * args.num_pixels + begin);
+  float* out = args.out + kChannels * (image * args.num_pixels + begin);
+  for (int64_t left = end - begin; left > 0; left -= kGroup) {
+    const int64_t count = Min(left, int64_t{kGroup});
+    // A page ahead: the processor's own prefetching ends with the page.
+    for (int i = 0; i < 4; ++i) __builtin_prefetch(rast + 16 * i + 1024);
+    if (count == kGroup && NoneShown(rast)) {
+      std::memset(out, 0, sizeof(float) * kChannels * kGroup);
+      rast += 4 * kGroup;
+      out += kChannels * kGroup;
+      continue;
+    }
+    for (int64_t i = 0; i < count; ++i, rast += 4, out += kChannels) {
+      Corners corners;
+      Vec4f value = {};
+      if (FindCorners<kChannels>(args, rast, image_attr, &corners)) {
+        const float u = rast[0], v = rast[1], rest = 1.0f - u - v;
+        value = u * LoadChannels<kChannels>(corners.attr[0]) +
+                v * LoadChannels<kChannels>(corners.attr[1]) +
+                rest * LoadChannels<kChannels>(corners.attr[2]);
+      }
+      StoreChannels<kChannels>(value, out);
+    }
+  }
+}
+
 // kChannels > 0 is the number of channels known when compiling; 0 reads it from the arguments.
 template <int kChannels>
 void ForwardPixels(const InterpolateForward& args, int64_t image, int64_t begin, int64_t end) {
+  if constexpr (kChannels > 0) {
+    if (args.num_diff == 0) return ForwardFew<kChannels>(args, image, begin, end);
+  }
   const int64_t channels = kChannels > 0 ? kChannels : args.num_channels;
   const float* image_attr = ImageAttr(args, image);
   for (int64_t pixel = image * args.num_pixels + begin; pixel < image * args.num_pixels + end;
@@ -44,7 +105,7 @@ void ForwardPixels(const InterpolateForward& args, int64_t image, int64_t begin,
     float* out = args.out + channels * pixel;
     float* out_da = args.out_da + 2 * args.num_diff * pixel;
     Corners corners;
-    if (!FindCorners(args, rast, image_attr, &corners)) {
+    if (!FindCorners<kChannels>(args, rast, image_attr, &corners)) {
       for (int64_t c = 0; c < channels; ++c) out[c] = 0.0f;
       for (int64_t d = 0; d < 2 * args.num_diff; ++d) out_da[d] = 0.0f;
       continue;
@@ -65,23 +126,12 @@ void ForwardPixels(const InterpolateForward& args, int64_t image, int64_t begin,
   }
 }
 
-// A row of up to four channels; the elements beyond are 0.
-template <int kChannels>
-inline Vec4f LoadChannels(const float* from) {
-  const auto at = [&](int c) { return c < kChannels ? from[c] : 0.0f; };
-  return Vec4f{at(0), at(1), at(2), at(3)};
-}
-
-template <int kChannels>
-inline void AddChannels(float* sum, Vec4f row) {
-  for (int c = 0; c < kChannels; ++c) sum[c] += row[c];
-}
-
 // BackwardPixels for few channels without derivatives. A run of pixels that show the same triangle
 // is summed in registers before its vertices receive it.
 template <int kChannels>
-void BackwardRuns(const InterpolateBackward& args, int64_t image, int64_t begin, int64_t end,
+void BackwardRuns(const InterpolateBackward& arguments, int64_t image, int64_t begin, int64_t end,
                   float* sums) {
+  const InterpolateBackward args = arguments;  // of its own, as in ForwardFew
   const InterpolateForward& forward = args.forward;
   const float* image_attr = ImageAttr(forward, image);
   float run_id = 0.0f;
@@ -100,7 +150,7 @@ void BackwardRuns(const InterpolateBackward& args, int64_t image, int64_t begin,
     if (rast[3] != run_id) {
       end_run();
       run_id = rast[3];
-      shown = FindCorners(forward, rast, image_attr, &corners);
+      shown = FindCorners<kChannels>(forward, rast, image_attr, &corners);
       if (shown) {
         const Vec4f last = LoadChannels<kChannels>(corners.attr[2]);
         along_u = LoadChannels<kChannels>(corners.attr[0]) - last;
@@ -110,7 +160,8 @@ void BackwardRuns(const InterpolateBackward& args, int64_t image, int64_t begin,
     }
     if (shown) {
       const float u = rast[0], v = rast[1];
-      const Vec4f dy = LoadChannels<kChannels>(args.dy + kChannels * pixel);
+      Vec4f dy = {};  // not by LoadChannels: its masked load takes twice as long here
+      for (int c = 0; c < kChannels; ++c) dy[c] = args.dy[kChannels * pixel + c];
       sum_u += u * dy;
       sum_v += v * dy;
       sum_rest += (1.0f - u - v) * dy;
@@ -139,7 +190,7 @@ void BackwardPixels(const InterpolateBackward& args, int64_t image, int64_t begi
     float grad_rast[4] = {};
     float grad_db[4] = {};
     Corners corners;
-    if (FindCorners(forward, rast, image_attr, &corners)) {
+    if (FindCorners<kChannels>(forward, rast, image_attr, &corners)) {
       const float u = rast[0], v = rast[1], rest = 1.0f - u - v;
       const float *a0 = corners.attr[0], *a1 = corners.attr[1], *a2 = corners.attr[2];
       float* s0 = sums + corners.vertex[0] * channels;

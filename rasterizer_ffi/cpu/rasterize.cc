@@ -356,6 +356,9 @@ uint32_t ClippedBands(const Frame& frame, int64_t image, const int32_t* tri) {
   return BandMask(low, high, static_cast<int32_t>(g.height), static_cast<int32_t>(frame.bands));
 }
 
+// Vertex indices in the place of invalid ones: what is computed with them is thrown away.
+constexpr int32_t kFirstVertices[3] = {0, 0, 0};
+
 // The bands that up to kGroup triangles of an image touch: none where an index is invalid.
 void TriangleBands(const Frame& frame, int64_t image, int64_t first, int count, uint32_t* masks) {
   const Geometry& g = frame.args->geometry;
@@ -411,14 +414,18 @@ Shading MakeShading(const RasterizeForward& args, int64_t image) {
 // the triangles they show. At least one of the ids is not 0.
 void ShadeGroup(const Shading& s, const int32_t* ids, float fy, int32_t column, float* rast,
                 float* rast_db) {
-  const int32_t* tri[kGroup];
-  for (int i = 0; i < kGroup; ++i) {
-    tri[i] = ids[i] != 0 ? s.tri + 3 * static_cast<int64_t>(ids[i] - 1) : kFirstVertices;
-  }
+  // Pixels that show nothing compute with the triangle of one that does; it is thrown away.
+  const Vec16i shown_id = Load<Vec16i>(ids);
+  const Vec16i shown = shown_id != 0;
+  const int32_t one_shown = ids[__builtin_ctz(BitsOfMask(shown))];
+  alignas(64) int32_t first_index[kGroup];  // in s.tri
+  const Vec16i first = 3 * ((shown ? shown_id : one_shown) - 1);
+  std::memcpy(first_index, &first, sizeof first);
   Vec16f corner[3][4];  // by corner: x, y, z, w
+#pragma GCC unroll 3
   for (int k = 0; k < 3; ++k) {
-    LoadRows([&](int i) { return s.pos + 4 * static_cast<int64_t>(tri[i][k]); }, &corner[k][0],
-             &corner[k][1], &corner[k][2], &corner[k][3]);
+    LoadRows([&](int i) { return s.pos + 4 * static_cast<int64_t>(s.tri[first_index[i] + k]); },
+             &corner[k][0], &corner[k][1], &corner[k][2], &corner[k][3]);
   }
   const Vec16f z0 = corner[0][2], z1 = corner[1][2], z2 = corner[2][2];
   const Vec16f w0 = corner[0][3], w1 = corner[1][3], w2 = corner[2][3];
@@ -459,8 +466,6 @@ void ShadeGroup(const Shading& s, const int32_t* ids, float fy, int32_t column, 
   const Vec16f sum_x = a0x + a1x + a2x, sum_y = a0y + a1y + a2y;
   const Vec16f per_x = s.step_x * inverse, per_y = s.step_y * inverse;
 
-  const Vec16i shown_id = Load<Vec16i>(ids);
-  const Vec16i shown = shown_id != 0;
   const Vec16f out[4] = {shown ? u : zero, shown ? v : zero, shown ? zw : zero,
                          __builtin_convertvector(shown_id, Vec16f)};
   const Vec16f out_db[4] = {shown ? per_x * (a0x - u * sum_x) : zero,

@@ -66,9 +66,6 @@ inline uint32_t BitsOfMask(Vec16i mask) {
 #endif
 }
 
-// Vertex indices for elements without a triangle: what is computed with them is thrown away.
-constexpr int32_t kFirstVertices[3] = {0, 0, 0};
-
 #ifdef __AVX512F__
 // Of each group of four rows, the elements x become neighbours in column[0], and so on.
 inline void TransposeFours(const __m512 row[4], __m512 column[4]) {
@@ -139,6 +136,37 @@ inline void LoadPixelRows(const float* from, int64_t count, void* x, void* y, vo
   } else {
     LoadRows([&](int i) { return i < count ? from + 4 * i : kZeros; }, x, y, z, w);
   }
+}
+
+// Reads kGroup rows of three, one after the other, into their columns.
+inline void LoadTriples(const int32_t* from, Vec16i column[3]) {
+#ifdef __AVX512F__
+  const __m512i part[3] = {_mm512_loadu_si512(from), _mm512_loadu_si512(from + 16),
+                           _mm512_loadu_si512(from + 32)};
+  const __m512i threes =
+      _mm512_setr_epi32(0, 3, 6, 9, 12, 15, 18, 21, 24, 27, 30, 33, 36, 39, 42, 45);
+  for (int k = 0; k < 3; ++k) {
+    // Permutations take places modulo the elements there are.
+    const __m512i place = _mm512_add_epi32(threes, _mm512_set1_epi32(k));
+    const __m512i first = _mm512_permutex2var_epi32(part[0], place, part[1]);
+    const __m512i last = _mm512_permutexvar_epi32(place, part[2]);
+    const __mmask16 is_last = _mm512_cmpge_epi32_mask(place, _mm512_set1_epi32(32));
+    column[k] = (Vec16i)_mm512_mask_blend_epi32(is_last, first, last);
+  }
+#else
+  for (int i = 0; i < kGroup; ++i) {
+    for (int k = 0; k < 3; ++k) column[k][i] = from[3 * i + k];
+  }
+#endif
+}
+
+// Whether none of kGroup pixels of rast shows a triangle.
+inline bool NoneShown(const float* rast) {
+  Vec16u any = {};
+  for (int i = 0; i < 4; ++i) __builtin_prefetch(rast + 16 * i + 1024);
+  for (int i = 0; i < 4; ++i) any |= Load<Vec16u>(rast + 16 * i);
+  const Vec16u ids = {0, 0, 0, ~0u, 0, 0, 0, ~0u, 0, 0, 0, ~0u, 0, 0, 0, ~0u};
+  return AllZero(any & ids);
 }
 
 // table[index[i]] for each element.

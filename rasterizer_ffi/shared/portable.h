@@ -31,12 +31,11 @@ struct PlainAdd {
 };
 
 // The triangle index of a pixel of rast, or -1. The float is checked before the conversion: it
-// comes from outside.
+// comes from outside. There are at most 2^24 triangles, so that floats hold their number.
 RASTERIZER_HD inline int64_t TriangleOfPixel(const float* rast_pixel, int64_t num_triangles) {
   const float id = rast_pixel[3];
   if (!(id >= 1.0f && id <= static_cast<float>(num_triangles))) return -1;
-  const int64_t triangle = static_cast<int64_t>(id) - 1;
-  return triangle < num_triangles ? triangle : -1;
+  return static_cast<int32_t>(id) - 1;
 }
 
 // Whether all three indices of a triangle name one of num_vertices vertices.
