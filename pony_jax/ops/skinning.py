@@ -28,8 +28,9 @@ def skinning_weights(
     dot = sum(offset * along[:, :, i] for i, offset in enumerate(offsets))
     share = jnp.clip(dot / square_length, 0.0, 1.0)
     square = sum((offset - share * along[:, :, i]) ** 2 for i, offset in enumerate(offsets))
-    weights = jax.nn.softmax(-jnp.sqrt(square + 1e-6) / temperature, axis=1)
-    return jnp.swapaxes(weights, 1, 2)
+    # Bones last: here a CPU is three times slower on a sum over an axis in the middle.
+    logits = jnp.swapaxes(-jnp.sqrt(square + 1e-6) / temperature, 1, 2)
+    return jax.nn.softmax(logits, axis=-1)
 
 
 def skin(

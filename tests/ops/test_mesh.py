@@ -51,14 +51,17 @@ def test_normals_turn_with_the_mesh(tetrahedron):
     turn, _ = jnp.linalg.qr(jax.random.normal(jax.random.key(1), (3, 3)))
     turn = turn * jnp.sign(jnp.linalg.det(turn))
     both = jnp.stack([verts, verts @ turn.T])
-    for normals in (jax.jit(vertex_normals)(both, faces), jax.jit(face_normals)(both, faces)):
+    image, face = jnp.divmod(jnp.arange(2 * len(faces)), len(faces))
+    of_faces = jax.jit(face_normals)(both, faces, image, face).reshape(2, -1, 3)
+    for normals in (jax.jit(vertex_normals)(both, faces), of_faces):
         np.testing.assert_allclose(normals[1], normals[0] @ turn.T, atol=1e-6)
 
 
 def test_face_normals_point_by_the_winding(tetrahedron):
     verts, faces = tetrahedron
     faces = jnp.concatenate([faces, jnp.array([[-1, -1, -1], [1, 1, 2]])])
-    normals = face_normals(verts[None], faces)[0]
+    face = jnp.arange(len(faces))
+    normals = face_normals(verts[None], faces, jnp.zeros_like(face), face)
     np.testing.assert_allclose(normals[:3], [[0, 0, -1], [0, -1, 0], [-1, 0, 0]], atol=1e-6)
     np.testing.assert_allclose(normals[3], np.full(3, 3**-0.5), atol=1e-6)
     np.testing.assert_array_equal(normals[4:], 0.0)  # padding, and a face without area
