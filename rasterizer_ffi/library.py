@@ -28,6 +28,6 @@ def load_library(name: str) -> ctypes.CDLL:
     if path is None:
         raise ImportError(
             f"expected {name} in one of {list(rasterizer_ffi.__path__)}, found none: build it with "
-            "`pip install .` (or `make build` in a checkout)"
+            "`pip install -e .` in the project's folder"
         )
     return ctypes.CDLL(str(path))
