@@ -12,7 +12,7 @@ from pony_jax.modules.heads import LightHead, SilhouetteHead, TokenEncoder
 from pony_jax.ops.bones import Skeleton
 from pony_jax.ops.cameras import Camera, transform_points
 from pony_jax.ops.kinematics import hold_static_bones
-from pony_jax.ops.sampling import bilinear_sample
+from pony_jax.ops.sampling import bilinear_windows
 
 
 class Instance(nn.Module):
@@ -162,21 +162,11 @@ class Instance(nn.Module):
             shared = jnp.broadcast_to(shape_feature[:, None], (b, k, shape_feature.shape[-1]))
             features.append(shared)
         if "sample" in self.articulation_features:
-            features.append(self._around(patch_key, middle_ndc))
+            windows = bilinear_windows(patch_key, middle_ndc, self.articulation_window)
+            features.append(windows.reshape(b, k, -1))
         raw = self.articulation_network(jnp.concatenate(features, axis=-1), position)
         angles = jnp.tanh(self.articulation_multiplier * raw) * np.deg2rad(self.max_angle_deg)
         if self.constrain_legs:
             is_leg = np.arange(k) >= self.skeleton.num_body_bones
             angles = angles * np.where(is_leg[:, None], [1.0, 0.3, 0.3], 1.0).astype(np.float32)
         return hold_static_bones(angles, self.skeleton)
-
-    def _around(
-        self, patch_key: Float[Array, "b t t c"], xy_ndc: Float[Array, "b k 2"]
-    ) -> Float[Array, "b k n"]:
-        """Tokens of the windows around some points, row by row, zero outside the image."""
-        b, k = xy_ndc.shape[:2]
-        side = self.articulation_window
-        steps = (np.arange(side) - (side - 1) / 2) * 2 / patch_key.shape[1]
-        offsets = np.stack(np.meshgrid(steps, steps), axis=-1).reshape(-1, 2).astype(np.float32)
-        points = xy_ndc[:, :, None] + offsets
-        return bilinear_sample(patch_key, points.reshape(b, -1, 2)).reshape(b, k, -1)
