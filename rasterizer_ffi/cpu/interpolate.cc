@@ -69,8 +69,6 @@ void ForwardFew(const InterpolateForward& arguments, int64_t image, int64_t begi
   float* out = args.out + kChannels * (image * args.num_pixels + begin);
   for (int64_t left = end - begin; left > 0; left -= kGroup) {
     const int64_t count = Min(left, int64_t{kGroup});
-    // A page ahead: the processor's own prefetching ends with the page.
-    for (int i = 0; i < 4; ++i) __builtin_prefetch(rast + 16 * i + 1024);
     if (count == kGroup && NoneShown(rast)) {
       std::memset(out, 0, sizeof(float) * kChannels * kGroup);
       rast += 4 * kGroup;

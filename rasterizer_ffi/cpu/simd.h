@@ -114,6 +114,12 @@ inline void LoadRows(From from, void* x, void* y, void* z, void* w) {
 #endif
 }
 
+// Asks for the kGroup rows of four a page after these: the processor's own prefetching ends with
+// the page.
+inline void PrefetchPageAhead(const float* from) {
+  for (int i = 0; i < 4; ++i) __builtin_prefetch(from + 16 * i + 1024);
+}
+
 // Reads `count` rows of four floats, one after the other; rows beyond are 0.
 inline void LoadPixelRows(const float* from, int64_t count, void* x, void* y, void* z, void* w) {
   static constexpr float kZeros[4] = {};
@@ -121,8 +127,7 @@ inline void LoadPixelRows(const float* from, int64_t count, void* x, void* y, vo
 #ifdef __AVX512F__
     __m512 row[4], column[4];  // row[i] holds the rows 4 * i and those after it
     for (int i = 0; i < 4; ++i) row[i] = _mm512_loadu_ps(from + 16 * i);
-    // A page ahead: the processor's own prefetching ends with the page.
-    for (int i = 0; i < 4; ++i) __builtin_prefetch(from + 16 * i + 1024);
+    PrefetchPageAhead(from);
     TransposeFours(row, column);
     const __m512i order =
         _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
@@ -160,10 +165,10 @@ inline void LoadTriples(const int32_t* from, Vec16i column[3]) {
 #endif
 }
 
-// Whether none of kGroup pixels of rast shows a triangle.
+// Whether none of kGroup pixels of rast shows a triangle. Asks for those a page ahead.
 inline bool NoneShown(const float* rast) {
+  PrefetchPageAhead(rast);
   Vec16u any = {};
-  for (int i = 0; i < 4; ++i) __builtin_prefetch(rast + 16 * i + 1024);
   for (int i = 0; i < 4; ++i) any |= Load<Vec16u>(rast + 16 * i);
   const Vec16u ids = {0, 0, 0, ~0u, 0, 0, 0, ~0u, 0, 0, 0, ~0u, 0, 0, 0, ~0u};
   return AllZero(any & ids);
