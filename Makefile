@@ -24,7 +24,7 @@ lint: $(VENV)/.test
 
 # One stamp a set of dependencies, made anew when the project's requirements or sources of the
 # compiled library change.
-NATIVE := CMakeLists.txt $(shell find rasterizer_ffi -name '*.cc' -o -name '*.h' -o -name '*.cu')
+NATIVE := CMakeLists.txt $(shell find rasterizer_ffi pony_jax -name '*.cc' -o -name '*.h' -o -name '*.cu')
 
 $(VENV)/bin/python:
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "pony_jax needs Python 3.11 or newer, found " + sys.version.split()[0] + "; run make PYTHON=python3.11")'

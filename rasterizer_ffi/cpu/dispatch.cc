@@ -1,9 +1,7 @@
 // Chooses among the builds of the kernels for the instruction set of this processor.
 
-#include <cstdlib>
-#include <cstring>
-
 #include "kernels.h"
+#include "processor.h"
 
 namespace rasterizer {
 
@@ -32,23 +30,13 @@ RASTERIZER_DECLARE(v4)
 namespace {
 
 const Kernels& Choose() {
+  switch (ChooseIsa("RASTERIZER_FFI_ISA")) {
 #ifdef RASTERIZER_X86_64
-  const char* wanted = std::getenv("RASTERIZER_FFI_ISA");
-  const auto allowed = [&](const char* name) {
-    return wanted == nullptr || std::strcmp(wanted, name) == 0;
-  };
-  __builtin_cpu_init();
-  const bool has_v3 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
-                      __builtin_cpu_supports("bmi2");
-  const bool has_v4 = has_v3 && __builtin_cpu_supports("avx512f") &&
-                      __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512cd") &&
-                      __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
-  if (has_v4 && allowed("v4")) return v4::kernels;
-  if (has_v3 && (allowed("v3") || (wanted != nullptr && std::strcmp(wanted, "v4") == 0))) {
-    return v3::kernels;
-  }
+    case Isa::kV4: return v4::kernels;
+    case Isa::kV3: return v3::kernels;
 #endif
-  return baseline::kernels;
+    default: return baseline::kernels;
+  }
 }
 
 }  // namespace

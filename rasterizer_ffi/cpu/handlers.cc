@@ -1,10 +1,7 @@
 // The XLA FFI targets of the CPU backend: its kernels on XLA's threads.
 
 #include <atomic>
-#include <condition_variable>
 #include <cstdint>
-#include <memory>
-#include <mutex>
 
 #ifdef __linux__
 #include <sys/mman.h>
@@ -12,61 +9,18 @@
 
 #include "../shared/xla_types.h"
 #include "kernels.h"
+#include "xla_parallel.h"
 
 namespace rasterizer {
 namespace {
 
 std::atomic<int> max_threads{0};  // 0: as many as XLA has
 
-// Parallel on XLA's thread pool. The calling thread works too and never waits for a task that has not
-// started, so this cannot deadlock when called from the pool itself.
-class XlaParallel : public Parallel {
- public:
-  explicit XlaParallel(ffi::ThreadPool pool) : pool_(pool) {
-    const int limit = max_threads.load();
-    const int64_t threads = limit > 0 ? limit : pool_.num_threads();
-    num_threads_ = static_cast<int>(threads > 0 ? threads : 1);
-  }
-
-  int num_threads() const override { return num_threads_; }
-
-  void Run(int64_t num_tasks, void (*task)(void*, int64_t), void* context) const override {
-    if (num_threads_ == 1) {
-      for (int64_t i = 0; i < num_tasks; ++i) task(context, i);
-      return;
-    }
-    struct State {
-      std::atomic<int64_t> next{0};
-      int64_t done = 0;
-      std::mutex mutex;
-      std::condition_variable all_done;
-    };
-    auto state = std::make_shared<State>();
-    auto work = [state, num_tasks, task, context] {
-      int64_t finished = 0;
-      for (int64_t i; (i = state->next.fetch_add(1)) < num_tasks; ++finished) task(context, i);
-      if (finished == 0) return;
-      std::lock_guard<std::mutex> lock(state->mutex);
-      state->done += finished;
-      if (state->done == num_tasks) state->all_done.notify_one();
-    };
-    const int64_t helpers = (num_tasks < num_threads_ ? num_tasks : num_threads_) - 1;
-    for (int64_t i = 0; i < helpers; ++i) pool_.Schedule(decltype(work)(work));
-    work();
-    std::unique_lock<std::mutex> lock(state->mutex);
-    state->all_done.wait(lock, [&] { return state->done == num_tasks; });
-  }
-
- private:
-  mutable ffi::ThreadPool pool_;
-  int num_threads_;
-};
-
 class Backend {
  public:
   using Context = ffi::ThreadPool;
 
-  explicit Backend(Context pool) : parallel_(pool) {}
+  explicit Backend(Context pool) : parallel_(pool, max_threads.load()) {}
 
   // XLA hands out results as fresh memory, and the kernel of the system then gives it 4 KiB at a time as
   // it is first written, which can cost more than computing them. This asks for huge pages.

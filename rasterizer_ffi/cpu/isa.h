@@ -1,4 +1,4 @@
-// What every kernel file needs: the namespace of its instruction set, scratch memory, parallel loops.
+// What every kernel file needs: the namespace of its instruction set, and its kernels.
 //
 // Kernel files are compiled several times. Whatever they define must therefore have internal linkage
 // or live in RASTERIZER_ISA, and they use no templates of the standard library: the linker keeps one
@@ -8,11 +8,11 @@
 #define RASTERIZER_FFI_CPU_ISA_H_
 
 #include <cstdint>
-#include <cstdlib>
 #include <cstring>
 
 #include "../shared/portable.h"
 #include "kernels.h"
+#include "work.h"
 
 namespace rasterizer {
 namespace RASTERIZER_ISA {
@@ -26,41 +26,6 @@ bool BackwardAntialias(const AntialiasBackward& args, const Parallel& parallel);
 bool ForwardTexture(const TextureForward& args, const Parallel& parallel);
 bool BackwardTexture(const TextureBackward& args, const Parallel& parallel);
 
-namespace {
-
-// An uninitialised array that frees itself.
-template <class T>
-class Scratch {
- public:
-  explicit Scratch(int64_t size)
-      : data_(static_cast<T*>(std::malloc(static_cast<size_t>(size > 0 ? size : 1) * sizeof(T)))) {}
-  ~Scratch() { std::free(data_); }
-  Scratch(const Scratch&) = delete;
-  Scratch& operator=(const Scratch&) = delete;
-
-  bool ok() const { return data_ != nullptr; }
-  T* get() const { return data_; }
-  T& operator[](int64_t i) const { return data_[i]; }
-
- private:
-  T* data_;
-};
-
-// Runs task(i) for i in [0, num_tasks).
-template <class Task>
-inline void ParallelFor(const Parallel& parallel, int64_t num_tasks, Task task) {
-  if (num_tasks == 1) {
-    task(0);
-  } else if (num_tasks > 1) {
-    parallel.Run(
-        num_tasks, [](void* context, int64_t i) { (*static_cast<Task*>(context))(i); }, &task);
-  }
-}
-
-// First index of part i when `size` is cut into `parts` nearly equal parts.
-inline int64_t PartBegin(int64_t size, int64_t parts, int64_t i) { return size * i / parts; }
-
-}  // namespace
 }  // namespace RASTERIZER_ISA
 }  // namespace rasterizer
 

@@ -1,0 +1,99 @@
+// Harmonic embedding of points: the point, sines, cosines; see pony_jax/ops/harmonic.py.
+
+#ifndef PONY_JAX_LAYERS_CPU_EMBEDDING_H_
+#define PONY_JAX_LAYERS_CPU_EMBEDDING_H_
+
+#include <cmath>
+
+#include "tile.h"
+
+namespace layers {
+namespace RASTERIZER_ISA {
+namespace {
+
+// Both of |phase| up to 6,000 radians, right to 2e-7.
+inline void SinCos(Vec phase, Vec* sine, Vec* cosine) {
+  // pi/2 in three parts, the first two with so few bits that their products below are exact.
+  constexpr double kHalfPi = 1.57079632679489661923, kHigh = 1.5703125;
+  constexpr double kMiddle = 2029.0 / 4194304.0, kLow = kHalfPi - kHigh - kMiddle;
+  constexpr float kToInteger = 12582912.0f;  // 1.5 * 2^23: sums with it have no fraction
+  const Vec quarters = (phase * static_cast<float>(1 / kHalfPi) + kToInteger) - kToInteger;
+  Vec r = phase - quarters * static_cast<float>(kHigh);
+  r = r - quarters * static_cast<float>(kMiddle);
+  r = r - quarters * static_cast<float>(kLow);  // within +-pi/4
+  const Vec r2 = r * r;
+  const Vec s = r + r * r2 * (-1.0f / 6 + r2 * (1.0f / 120 + r2 * (-1.0f / 5040 + r2 / 362880)));
+  const Vec c = 1 + r2 * (-0.5f + r2 * (1.0f / 24 + r2 * (-1.0f / 720 + r2 / 40320)));
+  const IntVec quadrant = __builtin_convertvector(quarters, IntVec);
+  const Vec for_sine = (quadrant & 1) != 0 ? c : s, for_cosine = (quadrant & 1) != 0 ? s : c;
+  *sine = (quadrant & 2) != 0 ? -for_sine : for_sine;
+  *cosine = ((quadrant + 1) & 2) != 0 ? -for_cosine : for_cosine;
+}
+
+class Embedding {
+ public:
+  Embedding(int64_t num_frequencies, double scale)
+      : waves_(3 * num_frequencies), padded_(RoundUp(waves_, kLanes)), of_axis_(3 * padded_) {
+    if (!ok()) return;
+    for (int64_t i = 0; i < 3 * padded_; ++i) of_axis_[i] = 0.0f;
+    for (int64_t i = 0; i < waves_; ++i) {
+      const int64_t axis = i / num_frequencies, octave = i % num_frequencies;
+      of_axis_[axis * padded_ + i] =
+          static_cast<float>(std::ldexp(scale, static_cast<int>(octave)));
+    }
+  }
+
+  bool ok() const { return of_axis_.ok(); }
+  int64_t width() const { return 3 + 2 * waves_; }
+  // Of a row: waves are written a vector at a time, and so beyond its width.
+  int64_t stride() const { return RoundUp(width(), kLanes) + kLanes; }
+
+  void Embed(const float* point, float* row) const {
+    for (int axis = 0; axis < 3; ++axis) row[axis] = point[axis];
+    float* const sines = row + 3;
+    float* const cosines = sines + waves_;
+    // From the last to the first: beyond the last sines lie the first cosines.
+    for (int64_t i = padded_ - kLanes; i >= 0; i -= kLanes) {
+      Vec sine, cosine;
+      SinCos(Phase(point, i), &sine, &cosine);
+      Store(sines + i, sine);
+      Store(cosines + i, cosine);
+    }
+  }
+
+  // The gradient of a point, from its row and that row's gradient.
+  void Gradient(const float* row, const float* grad_row, float* grad_point) const {
+    Vec sums[3] = {};
+    const float *sines = row + 3, *cosines = sines + waves_;
+    const float *grad_sines = grad_row + 3, *grad_cosines = grad_sines + waves_;
+    for (int64_t i = 0; i < padded_; i += kLanes) {
+      const Vec phase =
+          Load(cosines + i) * Load(grad_sines + i) - Load(sines + i) * Load(grad_cosines + i);
+      for (int axis = 0; axis < 3; ++axis) sums[axis] += phase * Frequencies(axis, i);
+    }
+    for (int axis = 0; axis < 3; ++axis) {
+      float sum = grad_row[axis];
+      for (int lane = 0; lane < kLanes; ++lane) sum += sums[axis][lane];
+      grad_point[axis] = sum;
+    }
+  }
+
+ private:
+  // Of each wave's own axis, 0 elsewhere.
+  Vec Frequencies(int axis, int64_t wave) const {
+    return Load(of_axis_.get() + axis * padded_ + wave);
+  }
+  Vec Phase(const float* point, int64_t wave) const {
+    return point[0] * Frequencies(0, wave) + point[1] * Frequencies(1, wave) +
+           point[2] * Frequencies(2, wave);
+  }
+
+  int64_t waves_, padded_;
+  Scratch<float> of_axis_;
+};
+
+}  // namespace
+}  // namespace RASTERIZER_ISA
+}  // namespace layers
+
+#endif  // PONY_JAX_LAYERS_CPU_EMBEDDING_H_

@@ -1,0 +1,316 @@
+// Networks on points. All layers of a block of points are computed in one go, so that nothing but
+// what the gradient needs leaves the cache.
+
+#include "embedding.h"
+#include "tile.h"
+
+namespace layers {
+namespace RASTERIZER_ISA {
+
+bool ForwardMlp(const MlpForward& args, const Parallel& parallel);
+bool BackwardMlp(const MlpBackward& args, const Parallel& parallel);
+
+namespace {
+
+// The layers, packed for products with rows; transposed, with rows of gradients.
+class Weights {
+ public:
+  Weights(const Mlp& m, bool transposed, int64_t embedding_stride)
+      : hidden_(m.hidden), width_(m.Width()),
+        data_((transposed ? m.hidden * embedding_stride : m.inputs * width_) +
+              m.middle * m.hidden * width_ +
+              (transposed ? m.outputs * width_ : m.hidden * RoundUp(m.outputs, kLanes))) {
+    if (!ok()) return;
+    first_ = transposed ? Panels{m.hidden, embedding_stride, data_.get()}
+                        : Panels{m.inputs, width_, data_.get()};
+    Pack(first_, m.first, m.inputs, m.hidden, transposed);
+    for (int64_t i = 0; i < m.middle; ++i) {
+      Pack(mid(i), m.mid + i * m.hidden * m.hidden, m.hidden, m.hidden, transposed);
+    }
+    float* const end = mid(m.middle).data;
+    last_ = transposed ? Panels{m.outputs, width_, end}
+                       : Panels{m.hidden, RoundUp(m.outputs, kLanes), end};
+    Pack(last_, m.last, m.hidden, m.outputs, transposed);
+  }
+
+  bool ok() const { return data_.ok(); }
+  const Panels& first() const { return first_; }
+  const Panels& last() const { return last_; }
+  Panels mid(int64_t layer) const {
+    return {hidden_, width_, data_.get() + first_.size() + layer * hidden_ * width_};
+  }
+
+ private:
+  static void Pack(const Panels& panels, const float* weights, int64_t inputs, int64_t outputs,
+                   bool transposed) {
+    if (transposed) {
+      panels.Pack(0, outputs, inputs, weights, 1, outputs);
+    } else {
+      panels.Pack(0, inputs, outputs, weights, outputs, 1);
+    }
+  }
+
+  int64_t hidden_, width_;
+  Scratch<float> data_;
+  Panels first_, last_;
+};
+
+// What the passes of both directions do with a block of points.
+class Blocks {
+ public:
+  Blocks(const Mlp& m, const Embedding& embedding)
+      : m_(m), embedding_(embedding), width_(m.Width()) {}
+
+  int64_t count(int64_t block) const {
+    const int64_t left = m_.points - block * kBlock;
+    return left < kBlock ? left : kBlock;
+  }
+  // Rows that are worked on: whole tiles. Those beyond the points are of points at the origin.
+  int64_t rows(int64_t block) const { return RoundUp(count(block), kRows); }
+
+  void Embed(int64_t block, float* x) const {
+    static constexpr float kOrigin[3] = {};
+    const float* point = m_.point + 3 * block * kBlock;
+    for (int64_t i = 0; i < rows(block); ++i) {
+      embedding_.Embed(i < count(block) ? point + 3 * i : kOrigin, x + i * embedding_.stride());
+    }
+  }
+
+  // A kept layer, counted from the first: [rows, width]. Slots share the first two.
+  template <class Float>
+  Float* Layer(Float* kept, int64_t layer, int64_t slot) const {
+    const int64_t place = layer < 2 ? layer : 2 + (layer - 2) * m_.Slots() + slot;
+    return kept + place * kBlock * width_;
+  }
+
+  // Row of the condition of a point, or null.
+  const float* Condition(int64_t block, int64_t row, int64_t slot) const {
+    const int64_t image = Image(block, row, slot);
+    return image < 0 ? nullptr : m_.condition + image * m_.hidden;
+  }
+  int64_t Image(int64_t block, int64_t row, int64_t slot) const {
+    if (row >= count(block)) return -1;
+    if (!m_.image_a_point) return slot;
+    const int64_t image = m_.image[block * kBlock + row];
+    return image >= 0 && image < m_.images ? image : -1;
+  }
+
+  // The second layer with its condition, rectified.
+  void AddCondition(int64_t block, int64_t slot, const float* second, float* out) const {
+    for (int64_t row = 0; row < rows(block); ++row) {
+      const float* condition = Condition(block, row, slot);
+      for (int64_t j = 0; j < width_; ++j) {
+        const float sum = second[row * width_ + j] +
+                          (condition != nullptr && j < m_.hidden ? condition[j] : 0.0f);
+        out[row * width_ + j] = sum > 0.0f ? sum : 0.0f;
+      }
+    }
+  }
+
+  // The rectified layer that a slot's layer `layer` + 1 reads; `conditioned` is that of the slot.
+  const float* Input(const float* kept, int64_t layer, int64_t slot,
+                     const float* conditioned) const {
+    return layer == 1 && m_.images > 0 ? conditioned : Layer(kept, layer, slot);
+  }
+
+  const float* OfOut(const float* out, int64_t block, int64_t slot) const {
+    return out + (slot * m_.points + block * kBlock) * m_.outputs;
+  }
+
+ private:
+  const Mlp& m_;
+  const Embedding& embedding_;
+  int64_t width_;
+};
+
+inline void RectifiedProduct(const float* a, int64_t a_row, int64_t rows, const Panels& weights,
+                             float* out) {
+  Multiply(a, a_row, rows, weights, [&](int64_t row, int64_t column, Vec sums) {
+    Store(out + row * weights.width + column, Rectified(sums));
+  });
+}
+
+// The gradient of a layer from that of the one after it: none where the layer was not positive.
+inline void MaskedProduct(const float* grad, int64_t rows, int64_t grad_row, const Panels& weights,
+                          const float* layer, float* out) {
+  Multiply(grad, grad_row, rows, weights, [&](int64_t row, int64_t column, Vec sums) {
+    const int64_t at = row * weights.width + column;
+    Store(out + at, Load(layer + at) > 0.0f ? sums : Vec{});
+  });
+}
+
+// Where the gradients of a part's weights are summed, rows as wide as the layers.
+struct Sums {
+  Sums(const Mlp& m, float* data)
+      : width(m.Width()), last_width(RoundUp(m.outputs, kLanes)), first(data),
+        bias(first + m.inputs * width), mid(bias + width), last(mid + m.middle * m.hidden * width),
+        condition(last + m.hidden * last_width), end(condition + m.images * width) {}
+
+  int64_t width, last_width;
+  float *first, *bias, *mid, *last, *condition, *end;
+};
+
+inline void CopyRows(const float* from, int64_t from_row, int64_t rows, int64_t columns,
+                     float* to) {
+  for (int64_t i = 0; i < rows; ++i) {
+    std::memcpy(to + i * columns, from + i * from_row,
+                static_cast<size_t>(columns) * sizeof(float));
+  }
+}
+
+}  // namespace
+
+bool ForwardMlp(const MlpForward& args, const Parallel& parallel) {
+  const Mlp& m = args.mlp;
+  const Embedding embedding(m.frequencies, m.scale);
+  if (!embedding.ok()) return false;
+  const Weights weights(m, false, embedding.stride());
+  Scratch<float> bias(m.Width());
+  if (!weights.ok() || !bias.ok()) return false;
+  for (int64_t j = 0; j < m.Width(); ++j) bias[j] = j < m.hidden ? m.bias[j] : 0.0f;
+  const Blocks blocks(m, embedding);
+  const int64_t parts = CountParts(m.Blocks()), width = m.Width();
+  const int64_t kept_size = args.kept != nullptr ? 0 : m.KeptOfBlock();
+  const int64_t scratch_size = kept_size + kBlock * (embedding.stride() + width);
+  const Scratch<float> scratch(parts * scratch_size);
+  if (!scratch.ok()) return false;
+
+  ParallelFor(parallel, parts, [&](int64_t part) {
+    float* const own_kept = scratch.get() + part * scratch_size;
+    float* const x = own_kept + kept_size;
+    float* const conditioned = x + kBlock * embedding.stride();
+    const int64_t end = PartBegin(m.Blocks(), parts, part + 1);
+    for (int64_t block = PartBegin(m.Blocks(), parts, part); block < end; ++block) {
+      float* const kept = args.kept != nullptr ? args.kept + block * m.KeptOfBlock() : own_kept;
+      const int64_t rows = blocks.rows(block);
+      blocks.Embed(block, x);
+      float* const first = blocks.Layer(kept, 0, 0);
+      Multiply(x, embedding.stride(), rows, weights.first(), [&](int64_t row, int64_t column, Vec sums) {
+        Store(first + row * width + column, Rectified(sums + Load(bias.get() + column)));
+      });
+      if (m.images > 0) {
+        float* const second = blocks.Layer(kept, 1, 0);
+        Multiply(first, width, rows, weights.mid(0), [&](int64_t row, int64_t column, Vec sums) {
+          Store(second + row * width + column, sums);
+        });
+      } else if (m.middle > 0) {
+        RectifiedProduct(first, width, rows, weights.mid(0), blocks.Layer(kept, 1, 0));
+      }
+      for (int64_t slot = 0; slot < m.Slots(); ++slot) {
+        if (m.images > 0) {
+          blocks.AddCondition(block, slot, blocks.Layer(kept, 1, 0), conditioned);
+        }
+        for (int64_t layer = 2; layer <= m.middle; ++layer) {
+          RectifiedProduct(blocks.Input(kept, layer - 1, slot, conditioned), width, rows,
+                           weights.mid(layer - 1), blocks.Layer(kept, layer, slot));
+        }
+        const int64_t count = blocks.count(block);
+        float* const out = args.out + (slot * m.points + block * kBlock) * m.outputs;
+        Multiply(blocks.Input(kept, m.middle, slot, conditioned), width, rows, weights.last(),
+                 [&](int64_t row, int64_t column, Vec sums) {
+                   if (row >= count) return;
+                   StoreSome(out + row * m.outputs + column, sums, m.outputs - column);
+                 });
+      }
+    }
+  });
+  return true;
+}
+
+bool BackwardMlp(const MlpBackward& args, const Parallel& parallel) {
+  const Mlp& m = args.mlp;
+  const Embedding embedding(m.frequencies, m.scale);
+  if (!embedding.ok()) return false;
+  const Weights transposed(m, true, embedding.stride());
+  if (!transposed.ok()) return false;
+  const Blocks blocks(m, embedding);
+  const int64_t parts = CountParts(m.Blocks()), width = m.Width(), stride = embedding.stride();
+  const Sums layout(m, nullptr);
+  const int64_t sums_size = Sums(m, nullptr).end - Sums(m, nullptr).first;
+  const int64_t scratch_size = kBlock * (2 * stride + 4 * width + layout.last_width);
+  const Scratch<float> all_sums(parts * sums_size), scratch(parts * scratch_size);
+  if (!all_sums.ok() || !scratch.ok()) return false;
+
+  ParallelFor(parallel, parts, [&](int64_t part) {
+    const Sums sums(m, all_sums.get() + part * sums_size);
+    std::memset(sums.first, 0, static_cast<size_t>(sums_size) * sizeof(float));
+    float* const x = scratch.get() + part * scratch_size;
+    float* const grad_x = x + kBlock * stride;
+    float* const conditioned = grad_x + kBlock * stride;
+    float* const total = conditioned + kBlock * width;  // of all slots, before the condition
+    float* grad = total + kBlock * width;
+    float* grad_below = grad + kBlock * width;
+    float* const grad_out = grad_below + kBlock * width;
+    const int64_t end = PartBegin(m.Blocks(), parts, part + 1);
+    for (int64_t block = PartBegin(m.Blocks(), parts, part); block < end; ++block) {
+      const float* const kept = args.kept + block * m.KeptOfBlock();
+      const int64_t rows = blocks.rows(block), count = blocks.count(block);
+      for (int64_t slot = 0; slot < m.Slots(); ++slot) {
+        if (m.images > 0) {
+          blocks.AddCondition(block, slot, blocks.Layer(kept, 1, 0), conditioned);
+        }
+        const float* const of_out = blocks.OfOut(args.grad_out, block, slot);
+        std::memset(grad_out, 0,
+                    static_cast<size_t>(rows * layout.last_width) * sizeof(float));
+        for (int64_t row = 0; row < count; ++row) {
+          std::memcpy(grad_out + row * layout.last_width, of_out + row * m.outputs,
+                      static_cast<size_t>(m.outputs) * sizeof(float));
+        }
+        const float* below = blocks.Input(kept, m.middle, slot, conditioned);
+        AddTransposed(below, width, m.hidden, grad_out, layout.last_width, layout.last_width, rows,
+                      sums.last);
+        MaskedProduct(grad_out, rows, layout.last_width, transposed.last(), below, grad);
+        for (int64_t layer = m.middle; layer >= 2; --layer) {
+          below = blocks.Input(kept, layer - 1, slot, conditioned);
+          AddTransposed(below, width, m.hidden, grad, width, width, rows,
+                        sums.mid + (layer - 1) * m.hidden * width);
+          MaskedProduct(grad, rows, width, transposed.mid(layer - 1), below, grad_below);
+          float* const other = grad;
+          grad = grad_below;
+          grad_below = other;
+        }
+        if (m.images == 0) continue;
+        for (int64_t row = 0; row < count; ++row) {
+          const int64_t image = blocks.Image(block, row, slot);
+          if (image < 0) continue;
+          for (int64_t j = 0; j < width; ++j) {
+            sums.condition[image * width + j] += grad[row * width + j];
+          }
+        }
+        if (m.Slots() == 1) continue;
+        for (int64_t i = 0; i < rows * width; ++i) total[i] = (slot > 0 ? total[i] : 0) + grad[i];
+      }
+      const float* of_first = m.Slots() > 1 ? total : grad;
+      if (m.middle > 0) {
+        const float* const first = blocks.Layer(kept, 0, 0);
+        AddTransposed(first, width, m.hidden, of_first, width, width, rows, sums.mid);
+        MaskedProduct(of_first, rows, width, transposed.mid(0), first, grad_below);
+        of_first = grad_below;
+      }
+      for (int64_t row = 0; row < rows; ++row) {
+        for (int64_t j = 0; j < width; ++j) sums.bias[j] += of_first[row * width + j];
+      }
+      blocks.Embed(block, x);
+      AddTransposed(x, stride, m.inputs, of_first, width, width, rows, sums.first);
+      Multiply(of_first, width, rows, transposed.first(), [&](int64_t row, int64_t column, Vec g) {
+        Store(grad_x + row * stride + column, g);
+      });
+      for (int64_t row = 0; row < count; ++row) {
+        embedding.Gradient(x + row * stride, grad_x + row * stride,
+                           args.grad_point + 3 * (block * kBlock + row));
+      }
+    }
+  });
+
+  AddParts(all_sums.get(), parts, sums_size, parallel);
+  const Sums sums(m, all_sums.get());
+  CopyRows(sums.first, width, m.inputs, m.hidden, args.grad_first);
+  CopyRows(sums.bias, width, 1, m.hidden, args.grad_bias);
+  CopyRows(sums.mid, width, m.middle * m.hidden, m.hidden, args.grad_mid);
+  CopyRows(sums.last, layout.last_width, m.hidden, m.outputs, args.grad_last);
+  CopyRows(sums.condition, width, m.images, m.hidden, args.grad_condition);
+  return true;
+}
+
+}  // namespace RASTERIZER_ISA
+}  // namespace layers

@@ -1,0 +1,209 @@
+// Matrix products in tiles that stay in registers; all layers are made of these.
+
+#ifndef PONY_JAX_LAYERS_CPU_TILE_H_
+#define PONY_JAX_LAYERS_CPU_TILE_H_
+
+#include <cstdint>
+#include <cstring>
+
+#include "rasterizer_ffi/cpu/work.h"
+#include "kernels.h"
+
+namespace layers {
+namespace RASTERIZER_ISA {
+namespace {
+
+using rasterizer::RASTERIZER_ISA::ParallelFor;
+using rasterizer::RASTERIZER_ISA::PartBegin;
+using rasterizer::RASTERIZER_ISA::Scratch;
+
+// A tile is kRows rows of up to kVectors vectors of sums: as many as the registers hold beside a
+// row of the other factor.
+#if defined(__AVX512F__)
+constexpr int kLanes = 16, kRows = 6, kVectors = 4;
+#elif defined(__AVX2__)
+constexpr int kLanes = 8, kRows = 6, kVectors = 2;
+#else
+constexpr int kLanes = 4, kRows = 4, kVectors = 2;
+#endif
+constexpr int64_t kPanel = kLanes * kVectors;
+static_assert(kBlock % kRows == 0 && kWidthMultiple % kLanes == 0, "blocks are whole tiles");
+
+typedef float Vec __attribute__((vector_size(kLanes * sizeof(float))));
+typedef int32_t IntVec __attribute__((vector_size(kLanes * sizeof(float))));
+
+inline Vec Load(const float* from) {
+  Vec v;
+  std::memcpy(&v, from, sizeof v);
+  return v;
+}
+
+inline void Store(float* to, Vec v) { std::memcpy(to, &v, sizeof v); }
+
+inline Vec Rectified(Vec v) { return v > 0.0f ? v : Vec{}; }
+
+// Stores the first `count` elements.
+inline void StoreSome(float* to, Vec v, int64_t count) {
+  if (count >= kLanes) {
+    Store(to, v);
+  } else {
+    std::memcpy(to, &v, static_cast<size_t>(count > 0 ? count : 0) * sizeof(float));
+  }
+}
+
+template <int R, int V>
+struct Tile {
+  static constexpr int kTileRows = R, kTileVectors = V;
+  Vec sum[R][V];
+
+  void Clear() {
+    for (int r = 0; r < R; ++r) {
+      for (int v = 0; v < V; ++v) sum[r][v] = Vec{};
+    }
+  }
+
+  // sum(r, j) += sum over k < depth of a[r * a_row + k * a_step] * b[k * b_step + j]
+  inline __attribute__((always_inline)) void Add(const float* a, int64_t a_row, int64_t a_step,
+                                                 const float* b, int64_t b_step, int64_t depth) {
+    for (int64_t k = 0; k < depth; ++k) {
+      Vec row[V];
+#pragma GCC unroll 4
+      for (int v = 0; v < V; ++v) row[v] = Load(b + v * kLanes);
+#pragma GCC unroll 6
+      for (int r = 0; r < R; ++r) {
+        const float factor = a[r * a_row];
+#pragma GCC unroll 4
+        for (int v = 0; v < V; ++v) sum[r][v] += factor * row[v];
+      }
+      a += a_step;
+      b += b_step;
+    }
+  }
+};
+
+// Calls use(tile) with a cleared tile of `rows` by `vectors`, at most kRows by kVectors.
+template <int R, class Use>
+inline void WithVectors(int vectors, Use use) {
+  static_assert(kVectors == 2 || kVectors == 4, "the cases below");
+  switch (vectors) {
+    case 1: return use(Tile<R, 1>{});
+    case 2: return use(Tile<R, 2>{});
+#if defined(__AVX512F__)
+    case 3: return use(Tile<R, 3>{});
+    case 4: return use(Tile<R, 4>{});
+#endif
+  }
+}
+
+template <class Use>
+inline void WithTile(int64_t rows, int vectors, Use use) {
+  switch (rows) {
+    case 1: return WithVectors<1>(vectors, use);
+    case 2: return WithVectors<2>(vectors, use);
+    case 3: return WithVectors<3>(vectors, use);
+    case 4: return WithVectors<4>(vectors, use);
+#if defined(__AVX2__)
+    case 5: return WithVectors<5>(vectors, use);
+    case 6: return WithVectors<6>(vectors, use);
+#endif
+  }
+}
+
+// Calls use(first column, number of vectors) for each panel of a matrix of this width.
+template <class Use>
+inline void ForPanels(int64_t width, Use use) {
+  for (int64_t column = 0; column < width; column += kPanel) {
+    const int64_t left = (width - column + kLanes - 1) / kLanes;
+    use(column, static_cast<int>(left < kVectors ? left : kVectors));
+  }
+}
+
+// The right factor of a product, copied to `data` so that a panel of columns is one run of memory:
+// depth * width floats, where `width` is a multiple of kLanes.
+struct Panels {
+  int64_t depth, width;
+  float* data;
+
+  int64_t size() const { return depth * width; }
+  const float* panel(int64_t column) const { return data + column * depth; }
+
+  // Copies rows from `first_row` on: row k, column j is from[k * row_step + j * column_step], and 0
+  // from column `columns` on.
+  void Pack(int64_t first_row, int64_t rows, int64_t columns, const float* from, int64_t row_step,
+            int64_t column_step) const {
+    ForPanels(width, [&](int64_t column, int vectors) {
+      const int64_t lanes = vectors * kLanes;
+      float* to = data + column * depth + first_row * lanes;
+      for (int64_t k = 0; k < rows; ++k, to += lanes) {
+        for (int64_t j = 0; j < lanes; ++j) {
+          to[j] = column + j < columns ? from[k * row_step + (column + j) * column_step] : 0.0f;
+        }
+      }
+    });
+  }
+};
+
+// a @ b, for rows of `a` that are a multiple of kRows. Calls use(row, column, sums) for each vector
+// of the result.
+template <class Use>
+inline void Multiply(const float* a, int64_t a_row, int64_t rows, const Panels& b, Use use) {
+  ForPanels(b.width, [&](int64_t column, int vectors) {
+    const float* panel = b.panel(column);
+    WithVectors<kRows>(vectors, [&](auto tile) {
+      constexpr int V = decltype(tile)::kTileVectors;
+      for (int64_t row = 0; row < rows; row += kRows) {
+        tile.Clear();
+        tile.Add(a + row * a_row, a_row, 1, panel, V * kLanes, b.depth);
+        for (int r = 0; r < kRows; ++r) {
+          for (int v = 0; v < V; ++v) use(row + r, column + v * kLanes, tile.sum[r][v]);
+        }
+      }
+    });
+  });
+}
+
+// sums += a^T @ g, over `depth` rows of both. `width`, of g and of sums, is a multiple of kLanes.
+inline void AddTransposed(const float* a, int64_t a_step, int64_t a_width, const float* g,
+                          int64_t g_step, int64_t width, int64_t depth, float* sums) {
+  ForPanels(width, [&](int64_t column, int vectors) {
+    for (int64_t row = 0; row < a_width; row += kRows) {
+      const int64_t rows = a_width - row < kRows ? a_width - row : kRows;
+      WithTile(rows, vectors, [&](auto tile) {
+        constexpr int R = decltype(tile)::kTileRows, V = decltype(tile)::kTileVectors;
+        float* to = sums + row * width + column;
+        for (int r = 0; r < R; ++r) {
+          for (int v = 0; v < V; ++v) tile.sum[r][v] = Load(to + r * width + v * kLanes);
+        }
+        tile.Add(a + row, 1, a_step, g + column, g_step, depth);
+        for (int r = 0; r < R; ++r) {
+          for (int v = 0; v < V; ++v) Store(to + r * width + v * kLanes, tile.sum[r][v]);
+        }
+      });
+    }
+  });
+}
+
+// Into how many parts, each with sums of its own, `size` pieces of work are cut: by the shape alone,
+// so that sums do not depend on the threads. A power of two: other counts leave threads idle.
+inline int64_t CountParts(int64_t size) {
+  int64_t parts = 1;
+  while (parts < 16 && 2 * parts <= size) parts *= 2;
+  return parts;
+}
+
+// Adds `parts` arrays of `size` floats, one after the other, into the first.
+inline void AddParts(float* sums, int64_t parts, int64_t size, const Parallel& parallel) {
+  constexpr int64_t kChunk = 4096;
+  ParallelFor(parallel, (size + kChunk - 1) / kChunk, [&](int64_t chunk) {
+    const int64_t begin = chunk * kChunk, end = begin + kChunk < size ? begin + kChunk : size;
+    for (int64_t part = 1; part < parts; ++part) {
+      for (int64_t i = begin; i < end; ++i) sums[i] += sums[part * size + i];
+    }
+  });
+}
+
+}  // namespace
+}  // namespace RASTERIZER_ISA
+}  // namespace layers
+
+#endif  // PONY_JAX_LAYERS_CPU_TILE_H_
