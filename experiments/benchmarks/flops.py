@@ -11,16 +11,19 @@ import numpy as np
 from jax.extend.core import Jaxpr, JaxprEqn, jaxprs_in_params
 from jax.interpreters.partial_eval import dce_jaxpr
 
+from pony_jax.layers import plain_xla
+
 
 def count_flops(
     function: Callable[..., Any], *arguments: Any, while_rounds: int | None = None
 ) -> int:
     """Multiplications and additions in the matrix products and convolutions of one call.
 
-    Counted in the jaxpr, since XLA's cost analysis knows nothing of library calls: 2 for each
-    product that is summed. What no output needs is left out; so are the zeros that a gradient's
-    convolution puts between and around its input. What is padded or computed a second time
-    (`jax.checkpoint`) counts as often as it is done, and of the branches of a `cond` the largest.
+    Counted in the jaxpr of the plain mathematics, since neither XLA's cost analysis nor jaxprs
+    know what library calls compute: 2 for each product that is summed. What no output needs is
+    left out; so are the zeros that a gradient's convolution puts between and around its input.
+    What is padded or computed a second time (`jax.checkpoint`) counts as often as it is done, and
+    of the branches of a `cond` the largest.
 
     Args:
       while_rounds: of every loop that runs until a condition is met.
@@ -28,7 +31,8 @@ def count_flops(
     Raises:
       ValueError: for products in such a loop if `while_rounds` is not given.
     """
-    jaxpr = jax.make_jaxpr(function)(*arguments).jaxpr
+    with plain_xla():
+        jaxpr = jax.make_jaxpr(function)(*arguments).jaxpr
     needed, _ = dce_jaxpr(jaxpr, [True] * len(jaxpr.outvars))
     return _of_jaxpr(needed, while_rounds)
 

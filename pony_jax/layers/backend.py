@@ -51,7 +51,9 @@ def plain_xla() -> Iterator[None]:
         jax.clear_caches()
 
 
-def call(op: str, shapes: Sequence[tuple[int, ...]], *args: Array, **attributes: Any) -> list[Array]:
+def call(
+    op: str, shapes: Sequence[tuple[int, ...]], *args: Array, **attributes: Any
+) -> list[Array]:
     """Calls a kernel; its results are float32 arrays of these shapes."""
     results = [jax.ShapeDtypeStruct(shape, jnp.float32) for shape in shapes]
     return jax.ffi.ffi_call(f"pony_jax_{op}", results, vmap_method="sequential")(

@@ -102,4 +102,4 @@ class Prior(nn.Module):
 
     def sdf_gradients(self, points: Float[Array, "n 3"]) -> Float[Array, "n 3"]:
         """Gradient of the signed distance at some points; differentiable once more."""
-        return jax.grad(lambda p: jnp.sum(self.sdf(p)))(points)
+        return jax.grad(lambda p: jnp.sum(self.sdf(p, twice_differentiable=True)))(points)

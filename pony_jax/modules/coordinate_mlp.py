@@ -1,16 +1,20 @@
 """The network behind every field: a function of a point and, possibly, of one vector per image."""
 
+from collections.abc import Callable
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from jax import lax
 from jaxtyping import Array, Float, Int
 
+from pony_jax.layers import MLPWeights, mlp
+from pony_jax.layers.mlp import num_kept
 from pony_jax.modules.linear import MLP, Linear, torch_kernel_init
-from pony_jax.ops.harmonic import harmonic_embedding
 
-# Values of a hidden layer that are worked on at once. More than the caches hold are no faster, and
-# all layers of all points may be more than the memory holds (experiments/results/speed.md).
-_MOST_HIDDEN_VALUES = 1 << 20
+# Values of hidden layers that are kept for a gradient: 128 MiB of them. All layers of all points
+# may be more than the memory holds.
+_MOST_KEPT_VALUES = 1 << 25
 
 
 class CoordinateMLP(nn.Module):
@@ -38,69 +42,68 @@ class CoordinateMLP(nn.Module):
     frequency_scale: float
     mirror: bool
 
+    @nn.compact
     def __call__(
         self,
         points: Float[Array, "n 3"],
         condition: Float[Array, "b c"] | None = None,
         image: Int[Array, " n"] | None = None,
+        *,
+        twice_differentiable: bool = False,
     ) -> Float[Array, "*b n o"]:
         """Values at `points`.
 
         With a `condition` alone every point is seen by every image: `[b, n, o]`. With `image` too,
         point i belongs to image `image[i]`, and the values are `[n, o]`, as without both.
         """
-        num_points = len(points)
-        images_a_point = len(condition) if condition is not None and image is None else 1
-        num_pieces = -(-num_points * images_a_point * self.hidden // _MOST_HIDDEN_VALUES)
-        num_pieces = min(num_pieces, num_points)
-        if num_pieces <= 1 or self.is_initializing():
-            return self._values(points, condition, image)
-        size = -(-num_points // num_pieces)
-        pieces = jax.tree.map(
-            lambda rows: jnp.pad(
-                rows, [(0, num_pieces * size - num_points)] + [(0, 0)] * (rows.ndim - 1)
-            ).reshape(num_pieces, size, *rows.shape[1:]),
-            (points, image),
-        )
-
-        def piece(network: "CoordinateMLP", _: None, rows: tuple) -> tuple[None, Array]:
-            return None, network._values(rows[0], condition, rows[1])
-
-        recomputed = nn.remat(piece, prevent_cse=False)
-        mapped = nn.scan(recomputed, variable_broadcast="params", split_rngs={"params": False})
-        _, values = mapped(self, None, pieces)
-        values = jnp.moveaxis(values, 0, -3)
-        values = values.reshape(*values.shape[:-3], num_pieces * size, self.features)
-        return values[..., :num_points, :]
-
-    @nn.compact
-    def _values(
-        self,
-        points: Float[Array, "n 3"],
-        condition: Float[Array, "b c"] | None,
-        image: Int[Array, " n"] | None,
-    ) -> Float[Array, "*b n o"]:
         if self.mirror:
             points = jnp.concatenate([jnp.abs(points[..., :1]), points[..., 1:]], axis=-1)
-        embedded = points
-        if self.num_frequencies:
-            waves = harmonic_embedding(points, self.num_frequencies, self.frequency_scale)
-            embedded = jnp.concatenate([points, waves], axis=-1)
-        h = nn.relu(Linear(self.hidden, name="input")(embedded))
-        num_layers = self.num_layers
+        first, bias = Linear(self.hidden, name="input").parameters(3 + 6 * self.num_frequencies)
+        middle = []
         if condition is not None:
             kernel = self.param(
-                "conditioned", torch_kernel_init, (h.shape[-1] + condition.shape[-1], self.hidden)
+                "conditioned", torch_kernel_init, (self.hidden + condition.shape[-1], self.hidden)
             )
-            per_image = nn.relu(condition) @ kernel[self.hidden :]
-            h = h @ kernel[: self.hidden]
-            # Products, because their transposes are products as well. That of a broadcast to all
-            # images is a sum over a leading axis, on which XLA's CPU backend takes 60 times as
-            # long; that of a gather is a scatter, which a CPU does one row after the other.
-            if image is None:
-                h = jnp.einsum("b,nh->bnh", jnp.ones(len(condition)), h) + per_image[:, None]
-            else:
-                h += nn.one_hot(image, len(condition), dtype=h.dtype) @ per_image
-            h = nn.relu(h)
-            num_layers -= 1
-        return MLP(self.features, self.hidden, num_layers, name="mlp")(h)
+            condition = nn.relu(condition) @ kernel[self.hidden :]
+            middle.append(kernel[: self.hidden])
+        num_layers = self.num_layers - len(middle)
+        *others, last = MLP(self.features, self.hidden, num_layers, name="mlp").kernels(self.hidden)
+        middle = (
+            jnp.stack(middle + others) if middle + others else jnp.zeros((0, *first.shape[1:] * 2))
+        )
+        weights = MLPWeights(first, bias, middle, last)
+
+        def values(points: Array, image: Array | None) -> Array:
+            return mlp(
+                points,
+                weights,
+                condition,
+                image,
+                num_frequencies=self.num_frequencies,
+                scale=self.frequency_scale,
+                twice_differentiable=twice_differentiable,
+            )
+
+        seen_by = len(condition) if condition is not None and image is None else 1
+        kept = num_kept(len(points), seen_by, len(middle), self.hidden)
+        num_pieces = min(-(-kept // _MOST_KEPT_VALUES), len(points))
+        if num_pieces <= 1:
+            return values(points, image)
+        return _in_pieces(values, points, image, num_pieces)
+
+
+def _in_pieces(
+    values: Callable[..., Array], points: Array, image: Array | None, num_pieces: int
+) -> Array:
+    """The values at some of the points at a time; the gradient computes each piece again."""
+    num_points = len(points)
+    size = -(-num_points // num_pieces)
+
+    def cut(rows: Array) -> Array:
+        rows = jnp.pad(rows, [(0, num_pieces * size - num_points)] + [(0, 0)] * (rows.ndim - 1))
+        return rows.reshape(num_pieces, size, *rows.shape[1:])
+
+    piece = jax.checkpoint(lambda rows: values(*rows), prevent_cse=False)
+    pieces = jnp.moveaxis(lax.map(piece, jax.tree.map(cut, (points, image))), 0, -3)
+    pieces = pieces.reshape(*pieces.shape[:-3], num_pieces * size, pieces.shape[-1])
+    return pieces[..., :num_points, :]

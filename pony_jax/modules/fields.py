@@ -48,15 +48,18 @@ class SDFField(nn.Module):
     mirror: bool
 
     @nn.compact
-    def __call__(self, points: Float[Array, "*n 3"]) -> Float[Array, "*n"]:
+    def __call__(
+        self, points: Float[Array, "n 3"], *, twice_differentiable: bool = False
+    ) -> Float[Array, " n"]:
         network = _network(self, features=1)
+        values = network(points, twice_differentiable=twice_differentiable)[..., 0]
         if self.start == "constant":
-            return network(points)[..., 0] + self.constant
+            return values + self.constant
         sphere = self.start == "sphere"
         squeezed = points if sphere else points / jnp.array(self.ellipsoid)
         # The tiny constant keeps the gradient finite (zero) at the origin.
         radius = jnp.sqrt(jnp.sum(squeezed**2, axis=-1) + 1e-12)
-        return network(points)[..., 0] + (0.25 if sphere else 0.15) * self.grid_scale - radius
+        return values + (0.25 if sphere else 0.15) * self.grid_scale - radius
 
 
 class FeatureField(nn.Module):

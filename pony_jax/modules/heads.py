@@ -4,7 +4,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from pony_jax.modules.linear import MLP, torch_kernel_init
+from pony_jax.modules.linear import MLP, Conv, torch_kernel_init
 from pony_jax.ops.numerics import safe_normalize
 
 
@@ -30,10 +30,10 @@ class TokenEncoder(nn.Module):
             )
         x = tokens
         for i in range(halvings):
-            x = nn.Conv(
+            x = Conv(
                 self.hidden,
-                (4, 4),
-                strides=2,
+                4,
+                stride=2,
                 padding=1,
                 use_bias=False,
                 kernel_init=torch_kernel_init,
@@ -43,10 +43,9 @@ class TokenEncoder(nn.Module):
                 num_groups=self.hidden // 4, epsilon=1e-5, use_fast_variance=False, name=f"norm_{i}"
             )(x)
             x = nn.leaky_relu(x, 0.2)
-        x = nn.Conv(
+        x = Conv(
             self.features,
-            (4, 4),
-            padding=0,
+            4,
             use_bias=False,
             kernel_init=torch_kernel_init,
             name=f"conv_{halvings}",
@@ -94,7 +93,7 @@ class SilhouetteHead(nn.Module):
         fine, cells = self.hidden // 2, side // 2
         x = nn.Dense(cells * cells * fine, name="spread")(nn.LayerNorm(epsilon=1e-5)(x))
         x = _depth_to_space(x, cells)
-        x = nn.gelu(x + nn.Conv(fine, (3, 3), name="cell_in")(_space_to_depth(pixels, 2)))
+        x = nn.gelu(x + Conv(fine, 3, padding=1, name="cell_in")(_space_to_depth(pixels, 2)))
         for i in (1, 2):
             x = _ConvBlock(fine, name=f"cell_{i}")(x)
         x = nn.Dense(4, name="output")(nn.LayerNorm(epsilon=1e-5)(x))
@@ -106,7 +105,7 @@ class _ConvBlock(nn.Module):
 
     @nn.compact
     def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b h w c"]:
-        return x + nn.gelu(nn.Conv(self.features, (3, 3))(nn.LayerNorm(epsilon=1e-5)(x)))
+        return x + nn.gelu(Conv(self.features, 3, padding=1)(nn.LayerNorm(epsilon=1e-5)(x)))
 
 
 def _space_to_depth(x: Float[Array, "b hs ws c"], side: int) -> Float[Array, "b h w d"]:

@@ -7,6 +7,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from pony_jax.layers import convolution
+
 # Uniform in +-1/sqrt(fan_in): torch.nn.Linear and torch.nn.Conv2d.
 torch_kernel_init = nn.initializers.variance_scaling(1 / 3, "fan_in", "uniform")
 
@@ -21,6 +23,22 @@ def torch_bias_init(fan_in: int) -> Callable[..., Array]:
     return init
 
 
+class _Parameters(nn.Module):
+    """Kernel and bias of a layer, for those who multiply themselves."""
+
+    shape: tuple[int, ...]
+    use_bias: bool
+    kernel_init: Callable[..., Array]
+    bias_init: Callable[..., Array]
+
+    @nn.compact
+    def __call__(self) -> tuple[Array, Array | None]:
+        kernel = self.param("kernel", self.kernel_init, self.shape)
+        if not self.use_bias:
+            return kernel, None
+        return kernel, self.param("bias", self.bias_init, self.shape[-1:])
+
+
 class Linear(nn.Module):
     """`x @ kernel (+ bias)` with PyTorch's initialisation, or starting from zero."""
 
@@ -28,15 +46,47 @@ class Linear(nn.Module):
     use_bias: bool = True
     zero_init: bool = False
 
-    @nn.compact
     def __call__(self, x: Float[Array, "... i"]) -> Float[Array, "... o"]:
-        return nn.Dense(
-            self.features,
-            use_bias=self.use_bias,
-            kernel_init=nn.initializers.zeros if self.zero_init else torch_kernel_init,
-            bias_init=nn.initializers.zeros if self.zero_init else torch_bias_init(x.shape[-1]),
+        kernel, bias = self.parameters(x.shape[-1])
+        return x @ kernel if bias is None else x @ kernel + bias
+
+    @nn.compact
+    def parameters(self, fan_in: int) -> tuple[Float[Array, "i o"], Float[Array, " o"] | None]:
+        """Kernel and bias, if there is one."""
+        zeros = nn.initializers.zeros
+        return _Parameters(
+            (fan_in, self.features),
+            self.use_bias,
+            zeros if self.zero_init else torch_kernel_init,
+            zeros if self.zero_init else torch_bias_init(fan_in),
             name="dense",
-        )(x)
+        )()
+
+
+class Conv(nn.Module):
+    """A convolution with square kernels, made for a CPU; parameters as `flax.linen.Conv` has them.
+
+    Attributes:
+      taps: along each side of the kernel.
+      stride, padding: along both axes; padding with zeros at every side.
+    """
+
+    features: int
+    taps: int
+    stride: int = 1
+    padding: int = 0
+    use_bias: bool = True
+    kernel_init: Callable[..., Array] = nn.linear.default_kernel_init
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "b h w i"]) -> Float[Array, "b oh ow o"]:
+        kernel = self.param(
+            "kernel", self.kernel_init, (self.taps, self.taps, x.shape[-1], self.features)
+        )
+        x = convolution(x, kernel, stride=self.stride, padding=self.padding)
+        if self.use_bias:
+            x += self.param("bias", nn.initializers.zeros, (self.features,))
+        return x
 
 
 class PerTokenLinear(nn.Module):
@@ -70,8 +120,16 @@ class MLP(nn.Module):
     hidden: int
     num_layers: int
 
-    @nn.compact
     def __call__(self, x: Float[Array, "... i"]) -> Float[Array, "... o"]:
-        for i in range(self.num_layers - 1):
-            x = nn.relu(Linear(self.hidden, use_bias=False, name=f"layer_{i}")(x))
-        return Linear(self.features, use_bias=False, name=f"layer_{self.num_layers - 1}")(x)
+        *kernels, last = self.kernels(x.shape[-1])
+        for kernel in kernels:
+            x = nn.relu(x @ kernel)
+        return x @ last
+
+    @nn.compact
+    def kernels(self, fan_in: int) -> list[Float[Array, "i o"]]:
+        """Of all layers, in order."""
+        widths = [fan_in] + [self.hidden] * (self.num_layers - 1)
+        outputs = [*widths[1:], self.features]
+        layers = [Linear(n, use_bias=False, name=f"layer_{i}") for i, n in enumerate(outputs)]
+        return [layer.parameters(n)[0] for layer, n in zip(layers, widths, strict=True)]
