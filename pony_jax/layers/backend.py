@@ -17,6 +17,8 @@ from rasterizer_ffi.library import load_library
 _SYMBOLS = {
     "mlp": "LayersMlp",
     "mlp_grad": "LayersMlpGrad",
+    "conv_block": "LayersConvBlock",
+    "conv_block_grad": "LayersConvBlockGrad",
     "convolution": "LayersConvolution",
     "convolution_grad_x": "LayersConvolutionGradX",
     "convolution_grad_kernel": "LayersConvolutionGradKernel",

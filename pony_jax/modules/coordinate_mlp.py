@@ -58,7 +58,7 @@ class CoordinateMLP(nn.Module):
         """
         if self.mirror:
             points = jnp.concatenate([jnp.abs(points[..., :1]), points[..., 1:]], axis=-1)
-        first, bias = Linear(self.hidden, name="input").parameters(3 + 6 * self.num_frequencies)
+        first, bias = Linear(self.hidden, name="input").weights(3 + 6 * self.num_frequencies)
         middle = []
         if condition is not None:
             kernel = self.param(

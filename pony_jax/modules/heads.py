@@ -2,9 +2,11 @@
 
 import flax.linen as nn
 import jax.numpy as jnp
+from flax.linen.linear import default_kernel_init
 from jaxtyping import Array, Float
 
-from pony_jax.modules.linear import MLP, Conv, torch_kernel_init
+from pony_jax.layers import ConvBlockWeights, conv_block
+from pony_jax.modules.linear import MLP, Conv, Weights, torch_kernel_init
 from pony_jax.ops.numerics import safe_normalize
 
 
@@ -89,23 +91,26 @@ class SilhouetteHead(nn.Module):
         x = nn.Dropout(0.2, deterministic=dropout_key is None)(x, rng=dropout_key)
         x = nn.gelu(nn.Dense(self.hidden, name="token_in")(x))
         for i in (1, 2):
-            x = _ConvBlock(self.hidden, name=f"token_{i}")(x)
+            x = _ConvBlock(name=f"token_{i}")(x)
         fine, cells = self.hidden // 2, side // 2
         x = nn.Dense(cells * cells * fine, name="spread")(nn.LayerNorm(epsilon=1e-5)(x))
         x = _depth_to_space(x, cells)
         x = nn.gelu(x + Conv(fine, 3, padding=1, name="cell_in")(_space_to_depth(pixels, 2)))
         for i in (1, 2):
-            x = _ConvBlock(fine, name=f"cell_{i}")(x)
+            x = _ConvBlock(name=f"cell_{i}")(x)
         x = nn.Dense(4, name="output")(nn.LayerNorm(epsilon=1e-5)(x))
         return _depth_to_space(x, 2)
 
 
 class _ConvBlock(nn.Module):
-    features: int
-
     @nn.compact
     def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b h w c"]:
-        return x + nn.gelu(Conv(self.features, 3, padding=1)(nn.LayerNorm(epsilon=1e-5)(x)))
+        c = x.shape[-1]
+        ones, zeros = nn.initializers.ones, nn.initializers.zeros
+        norm = ("scale", ones, (c,)), ("bias", zeros, (c,))
+        conv = ("kernel", default_kernel_init, (3, 3, c, c)), ("bias", zeros, (c,))
+        weights = *Weights(norm, name="LayerNorm_0")(), *Weights(conv, name="Conv_0")()
+        return conv_block(x, ConvBlockWeights(*weights))
 
 
 def _space_to_depth(x: Float[Array, "b hs ws c"], side: int) -> Float[Array, "b h w d"]:

@@ -23,20 +23,18 @@ def torch_bias_init(fan_in: int) -> Callable[..., Array]:
     return init
 
 
-class _Parameters(nn.Module):
-    """Kernel and bias of a layer, for those who multiply themselves."""
+class Weights(nn.Module):
+    """Arrays for those who compute with them themselves.
 
-    shape: tuple[int, ...]
-    use_bias: bool
-    kernel_init: Callable[..., Array]
-    bias_init: Callable[..., Array]
+    Attributes:
+      arrays: name, initialiser and shape of each, in the order in which they are handed over.
+    """
+
+    arrays: tuple[tuple[str, Callable[..., Array], tuple[int, ...]], ...]
 
     @nn.compact
-    def __call__(self) -> tuple[Array, Array | None]:
-        kernel = self.param("kernel", self.kernel_init, self.shape)
-        if not self.use_bias:
-            return kernel, None
-        return kernel, self.param("bias", self.bias_init, self.shape[-1:])
+    def __call__(self) -> tuple[Array, ...]:
+        return tuple(self.param(*array) for array in self.arrays)
 
 
 class Linear(nn.Module):
@@ -47,20 +45,16 @@ class Linear(nn.Module):
     zero_init: bool = False
 
     def __call__(self, x: Float[Array, "... i"]) -> Float[Array, "... o"]:
-        kernel, bias = self.parameters(x.shape[-1])
-        return x @ kernel if bias is None else x @ kernel + bias
+        kernel, *bias = self.weights(x.shape[-1])
+        return x @ kernel + bias[0] if bias else x @ kernel
 
     @nn.compact
-    def parameters(self, fan_in: int) -> tuple[Float[Array, "i o"], Float[Array, " o"] | None]:
-        """Kernel and bias, if there is one."""
+    def weights(self, fan_in: int) -> tuple[Array, ...]:
+        """The kernel `[i, o]` and, if there is one, the bias `[o]`."""
         zeros = nn.initializers.zeros
-        return _Parameters(
-            (fan_in, self.features),
-            self.use_bias,
-            zeros if self.zero_init else torch_kernel_init,
-            zeros if self.zero_init else torch_bias_init(fan_in),
-            name="dense",
-        )()
+        kernel = "kernel", zeros if self.zero_init else torch_kernel_init, (fan_in, self.features)
+        bias = "bias", zeros if self.zero_init else torch_bias_init(fan_in), (self.features,)
+        return Weights((kernel, bias) if self.use_bias else (kernel,), name="dense")()
 
 
 class Conv(nn.Module):
@@ -132,4 +126,4 @@ class MLP(nn.Module):
         widths = [fan_in] + [self.hidden] * (self.num_layers - 1)
         outputs = [*widths[1:], self.features]
         layers = [Linear(n, use_bias=False, name=f"layer_{i}") for i, n in enumerate(outputs)]
-        return [layer.parameters(n)[0] for layer, n in zip(layers, widths, strict=True)]
+        return [layer.weights(n)[0] for layer, n in zip(layers, widths, strict=True)]

@@ -56,8 +56,8 @@ class Embedding {
     for (int64_t i = padded_ - kLanes; i >= 0; i -= kLanes) {
       Vec sine, cosine;
       SinCos(Phase(point, i), &sine, &cosine);
-      Store(sines + i, sine);
-      Store(cosines + i, cosine);
+      StoreVec(sines + i, sine);
+      StoreVec(cosines + i, cosine);
     }
   }
 
@@ -68,7 +68,7 @@ class Embedding {
     const float *grad_sines = grad_row + 3, *grad_cosines = grad_sines + waves_;
     for (int64_t i = 0; i < padded_; i += kLanes) {
       const Vec phase =
-          Load(cosines + i) * Load(grad_sines + i) - Load(sines + i) * Load(grad_cosines + i);
+          LoadVec(cosines + i) * LoadVec(grad_sines + i) - LoadVec(sines + i) * LoadVec(grad_cosines + i);
       for (int axis = 0; axis < 3; ++axis) sums[axis] += phase * Frequencies(axis, i);
     }
     for (int axis = 0; axis < 3; ++axis) {
@@ -81,7 +81,7 @@ class Embedding {
  private:
   // Of each wave's own axis, 0 elsewhere.
   Vec Frequencies(int axis, int64_t wave) const {
-    return Load(of_axis_.get() + axis * padded_ + wave);
+    return LoadVec(of_axis_.get() + axis * padded_ + wave);
   }
   Vec Phase(const float* point, int64_t wave) const {
     return point[0] * Frequencies(0, wave) + point[1] * Frequencies(1, wave) +

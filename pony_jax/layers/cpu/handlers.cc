@@ -11,15 +11,19 @@
 
 namespace layers {
 
-#define LAYERS_DECLARE(isa)                                                      \
-  namespace isa {                                                                \
-  bool ForwardMlp(const MlpForward&, const Parallel&);                           \
-  bool BackwardMlp(const MlpBackward&, const Parallel&);                         \
-  bool ForwardConvolution(const ConvolutionForward&, const Parallel&);           \
-  bool ConvolutionGradientOfX(const ConvolutionGradX&, const Parallel&);         \
-  bool ConvolutionGradientOfKernel(const ConvolutionGradKernel&, const Parallel&); \
-  const Kernels kernels = {ForwardMlp, BackwardMlp, ForwardConvolution,          \
-                           ConvolutionGradientOfX, ConvolutionGradientOfKernel}; \
+#define LAYERS_DECLARE(isa)                                                         \
+  namespace isa {                                                                   \
+  bool ForwardMlp(const MlpForward&, const Parallel&);                              \
+  bool BackwardMlp(const MlpBackward&, const Parallel&);                            \
+  bool ForwardConvolution(const ConvolutionForward&, const Parallel&);              \
+  bool ConvolutionGradientOfX(const ConvolutionGradX&, const Parallel&);            \
+  bool ConvolutionGradientOfKernel(const ConvolutionGradKernel&, const Parallel&);  \
+  bool ForwardConvBlock(const ConvBlockForward&, const Parallel&);                  \
+  bool BackwardConvBlock(const ConvBlockBackward&, const Parallel&);                \
+  const Kernels kernels = {ForwardMlp,         BackwardMlp,                         \
+                           ForwardConvolution, ConvolutionGradientOfX,              \
+                           ConvolutionGradientOfKernel,                             \
+                           ForwardConvBlock,   BackwardConvBlock};                  \
   }
 
 LAYERS_DECLARE(baseline)
@@ -208,6 +212,71 @@ ffi::Error RunConvolutionGradKernel(ffi::ThreadPool pool, Floats x, Floats grad_
              pool);
 }
 
+// The arguments that both directions share, or what is wrong with them.
+ffi::Error ReadConvBlock(const Floats& x, const Floats& scale, const Floats& shift,
+                         const Floats& kernel, const Floats& bias, float epsilon, Dims out,
+                         ConvBlock* block) {
+  const Dims taps = kernel.dimensions();
+  const int64_t padding = taps.size() == 4 ? taps[0] / 2 : 0;
+  ffi::Error error =
+      ReadConvolution(x.dimensions(), taps, out, 1, padding, &block->shape);
+  if (error.failure()) return error;
+  const int64_t channels = x.dimensions()[3];
+  if (taps[0] != taps[1] || taps[0] % 2 == 0 || taps[3] != channels ||
+      channels % kWidthMultiple != 0) {
+    return BadShape("kernel", "[k,k,c,c] with k odd and c a multiple of 16", taps);
+  }
+  for (const Floats* array : {&scale, &shift, &bias}) {
+    if (!Is(array->dimensions(), {channels})) {
+      return BadShape("scale, shift or bias", "[c]", array->dimensions());
+    }
+  }
+  block->epsilon = epsilon;
+  block->x = x.typed_data();
+  block->scale = scale.typed_data();
+  block->shift = shift.typed_data();
+  block->kernel = kernel.typed_data();
+  block->bias = bias.typed_data();
+  return ffi::Error::Success();
+}
+
+ffi::Error RunConvBlock(ffi::ThreadPool pool, Floats x, Floats scale, Floats shift, Floats kernel,
+                        Floats bias, float epsilon, ffi::Result<Floats> out,
+                        ffi::Result<Floats> kept) {
+  ConvBlockForward args;
+  ffi::Error error = ReadConvBlock(x, scale, shift, kernel, bias, epsilon, out->dimensions(),
+                                   &args.block);
+  if (error.failure()) return error;
+  if (kept->element_count() != 0 && kept->element_count() != out->element_count()) {
+    return BadShape("kept layer", "of the result, or empty", kept->dimensions());
+  }
+  args.out = out->typed_data();
+  args.kept = kept->element_count() > 0 ? kept->typed_data() : nullptr;
+  return Run("conv_block", BestKernels().conv_block_forward, args, pool);
+}
+
+ffi::Error RunConvBlockGrad(ffi::ThreadPool pool, Floats x, Floats scale, Floats shift,
+                            Floats kernel, Floats bias, Floats kept, Floats grad_out, float epsilon,
+                            ffi::Result<Floats> grad_x, ffi::Result<Floats> grad_scale,
+                            ffi::Result<Floats> grad_shift, ffi::Result<Floats> grad_kernel,
+                            ffi::Result<Floats> grad_bias) {
+  ConvBlockBackward args;
+  ffi::Error error = ReadConvBlock(x, scale, shift, kernel, bias, epsilon, grad_out.dimensions(),
+                                   &args.block);
+  if (error.failure()) return error;
+  if (kept.element_count() != grad_out.element_count()) {
+    return BadShape("kept layer", "of the result", kept.dimensions());
+  }
+  args.kept = kept.typed_data();
+  args.grad_out = grad_out.typed_data();
+  args.grad_x = grad_x->typed_data();
+  args.grad_scale = grad_scale->typed_data();
+  args.grad_shift = grad_shift->typed_data();
+  args.grad_kernel = grad_kernel->typed_data();
+  args.grad_bias = grad_bias->typed_data();
+  return Run("gradient of conv_block", BestKernels().conv_block_backward, args, pool);
+}
+
 }  // namespace
 }  // namespace layers
 
@@ -275,6 +344,35 @@ XLA_FFI_DEFINE_HANDLER_SYMBOL(LayersConvolutionGradKernel, layers::RunConvolutio
                                   .Attr<int64_t>("stride")
                                   .Attr<int64_t>("padding")
                                   .Ret<rasterizer::Floats>());  // gradient of kernel
+
+XLA_FFI_DEFINE_HANDLER_SYMBOL(LayersConvBlock, layers::RunConvBlock,
+                              ffi::Ffi::Bind()
+                                  .Ctx<ffi::ThreadPool>()
+                                  .Arg<rasterizer::Floats>()  // x
+                                  .Arg<rasterizer::Floats>()  // scale
+                                  .Arg<rasterizer::Floats>()  // shift
+                                  .Arg<rasterizer::Floats>()  // kernel
+                                  .Arg<rasterizer::Floats>()  // bias
+                                  .Attr<float>("epsilon")
+                                  .Ret<rasterizer::Floats>()    // result
+                                  .Ret<rasterizer::Floats>());  // kept layer
+
+XLA_FFI_DEFINE_HANDLER_SYMBOL(LayersConvBlockGrad, layers::RunConvBlockGrad,
+                              ffi::Ffi::Bind()
+                                  .Ctx<ffi::ThreadPool>()
+                                  .Arg<rasterizer::Floats>()  // x
+                                  .Arg<rasterizer::Floats>()  // scale
+                                  .Arg<rasterizer::Floats>()  // shift
+                                  .Arg<rasterizer::Floats>()  // kernel
+                                  .Arg<rasterizer::Floats>()  // bias
+                                  .Arg<rasterizer::Floats>()  // kept layer
+                                  .Arg<rasterizer::Floats>()  // gradient of the result
+                                  .Attr<float>("epsilon")
+                                  .Ret<rasterizer::Floats>()    // gradient of x
+                                  .Ret<rasterizer::Floats>()    // gradient of scale
+                                  .Ret<rasterizer::Floats>()    // gradient of shift
+                                  .Ret<rasterizer::Floats>()    // gradient of kernel
+                                  .Ret<rasterizer::Floats>());  // gradient of bias
 
 // Limits the threads of every op from now on; 0 takes the limit away.
 extern "C" void LayersSetMaxThreads(int threads) { layers::max_threads = threads; }

@@ -106,6 +106,37 @@ struct ConvolutionGradKernel {
   float* grad_kernel;
 };
 
+// x + gelu(convolution of the normalised x + bias): each pixel's channels are normalised to mean 0
+// and variance 1, then scaled and shifted. Channels are a multiple of kWidthMultiple, stride is 1
+// and images keep their size.
+struct ConvBlock {
+  Convolution shape;
+  float epsilon;       // added to variances
+  const float* x;      // [b, h, w, c]
+  const float* scale;  // [c]
+  const float* shift;  // [c]
+  const float* kernel;
+  const float* bias;  // [c]
+};
+
+struct ConvBlockForward {
+  ConvBlock block;
+  float* out;   // [b, h, w, c]
+  float* kept;  // of the same shape, before gelu; or null
+};
+
+struct ConvBlockBackward {
+  ConvBlock block;
+  const float* kept;
+  const float* grad_out;
+  // Gradients of the arrays of `block`, of their shapes.
+  float* grad_x;
+  float* grad_scale;
+  float* grad_shift;
+  float* grad_kernel;
+  float* grad_bias;
+};
+
 // Each function returns false when memory for its scratch could not be had; the outputs are then
 // undefined.
 struct Kernels {
@@ -114,6 +145,8 @@ struct Kernels {
   bool (*convolution_forward)(const ConvolutionForward&, const Parallel&);
   bool (*convolution_grad_x)(const ConvolutionGradX&, const Parallel&);
   bool (*convolution_grad_kernel)(const ConvolutionGradKernel&, const Parallel&);
+  bool (*conv_block_forward)(const ConvBlockForward&, const Parallel&);
+  bool (*conv_block_backward)(const ConvBlockBackward&, const Parallel&);
 };
 
 }  // namespace layers

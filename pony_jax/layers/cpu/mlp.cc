@@ -7,9 +7,6 @@
 namespace layers {
 namespace RASTERIZER_ISA {
 
-bool ForwardMlp(const MlpForward& args, const Parallel& parallel);
-bool BackwardMlp(const MlpBackward& args, const Parallel& parallel);
-
 namespace {
 
 // The layers, packed for products with rows; transposed, with rows of gradients.
@@ -126,7 +123,7 @@ class Blocks {
 inline void RectifiedProduct(const float* a, int64_t a_row, int64_t rows, const Panels& weights,
                              float* out) {
   Multiply(a, a_row, rows, weights, [&](int64_t row, int64_t column, Vec sums) {
-    Store(out + row * weights.width + column, Rectified(sums));
+    StoreVec(out + row * weights.width + column, Rectified(sums));
   });
 }
 
@@ -135,7 +132,7 @@ inline void MaskedProduct(const float* grad, int64_t rows, int64_t grad_row, con
                           const float* layer, float* out) {
   Multiply(grad, grad_row, rows, weights, [&](int64_t row, int64_t column, Vec sums) {
     const int64_t at = row * weights.width + column;
-    Store(out + at, Load(layer + at) > 0.0f ? sums : Vec{});
+    StoreVec(out + at, LoadVec(layer + at) > 0.0f ? sums : Vec{});
   });
 }
 
@@ -186,12 +183,12 @@ bool ForwardMlp(const MlpForward& args, const Parallel& parallel) {
       blocks.Embed(block, x);
       float* const first = blocks.Layer(kept, 0, 0);
       Multiply(x, embedding.stride(), rows, weights.first(), [&](int64_t row, int64_t column, Vec sums) {
-        Store(first + row * width + column, Rectified(sums + Load(bias.get() + column)));
+        StoreVec(first + row * width + column, Rectified(sums + LoadVec(bias.get() + column)));
       });
       if (m.images > 0) {
         float* const second = blocks.Layer(kept, 1, 0);
         Multiply(first, width, rows, weights.mid(0), [&](int64_t row, int64_t column, Vec sums) {
-          Store(second + row * width + column, sums);
+          StoreVec(second + row * width + column, sums);
         });
       } else if (m.middle > 0) {
         RectifiedProduct(first, width, rows, weights.mid(0), blocks.Layer(kept, 1, 0));
@@ -293,7 +290,7 @@ bool BackwardMlp(const MlpBackward& args, const Parallel& parallel) {
       blocks.Embed(block, x);
       AddTransposed(x, stride, m.inputs, of_first, width, width, rows, sums.first);
       Multiply(of_first, width, rows, transposed.first(), [&](int64_t row, int64_t column, Vec g) {
-        Store(grad_x + row * stride + column, g);
+        StoreVec(grad_x + row * stride + column, g);
       });
       for (int64_t row = 0; row < count; ++row) {
         embedding.Gradient(x + row * stride, grad_x + row * stride,

@@ -11,6 +11,15 @@
 
 namespace layers {
 namespace RASTERIZER_ISA {
+
+bool ForwardMlp(const MlpForward& args, const Parallel& parallel);
+bool BackwardMlp(const MlpBackward& args, const Parallel& parallel);
+bool ForwardConvolution(const ConvolutionForward& args, const Parallel& parallel);
+bool ConvolutionGradientOfX(const ConvolutionGradX& args, const Parallel& parallel);
+bool ConvolutionGradientOfKernel(const ConvolutionGradKernel& args, const Parallel& parallel);
+bool ForwardConvBlock(const ConvBlockForward& args, const Parallel& parallel);
+bool BackwardConvBlock(const ConvBlockBackward& args, const Parallel& parallel);
+
 namespace {
 
 using rasterizer::RASTERIZER_ISA::ParallelFor;
@@ -32,20 +41,20 @@ static_assert(kBlock % kRows == 0 && kWidthMultiple % kLanes == 0, "blocks are w
 typedef float Vec __attribute__((vector_size(kLanes * sizeof(float))));
 typedef int32_t IntVec __attribute__((vector_size(kLanes * sizeof(float))));
 
-inline Vec Load(const float* from) {
+inline Vec LoadVec(const float* from) {
   Vec v;
   std::memcpy(&v, from, sizeof v);
   return v;
 }
 
-inline void Store(float* to, Vec v) { std::memcpy(to, &v, sizeof v); }
+inline void StoreVec(float* to, Vec v) { std::memcpy(to, &v, sizeof v); }
 
 inline Vec Rectified(Vec v) { return v > 0.0f ? v : Vec{}; }
 
 // Stores the first `count` elements.
 inline void StoreSome(float* to, Vec v, int64_t count) {
   if (count >= kLanes) {
-    Store(to, v);
+    StoreVec(to, v);
   } else {
     std::memcpy(to, &v, static_cast<size_t>(count > 0 ? count : 0) * sizeof(float));
   }
@@ -62,13 +71,25 @@ struct Tile {
     }
   }
 
+  // Rows lie `step` apart.
+  void Load(const float* from, int64_t step) {
+    for (int r = 0; r < R; ++r) {
+      for (int v = 0; v < V; ++v) sum[r][v] = LoadVec(from + r * step + v * kLanes);
+    }
+  }
+  void Store(float* to, int64_t step) const {
+    for (int r = 0; r < R; ++r) {
+      for (int v = 0; v < V; ++v) StoreVec(to + r * step + v * kLanes, sum[r][v]);
+    }
+  }
+
   // sum(r, j) += sum over k < depth of a[r * a_row + k * a_step] * b[k * b_step + j]
   inline __attribute__((always_inline)) void Add(const float* a, int64_t a_row, int64_t a_step,
                                                  const float* b, int64_t b_step, int64_t depth) {
     for (int64_t k = 0; k < depth; ++k) {
       Vec row[V];
 #pragma GCC unroll 4
-      for (int v = 0; v < V; ++v) row[v] = Load(b + v * kLanes);
+      for (int v = 0; v < V; ++v) row[v] = LoadVec(b + v * kLanes);
 #pragma GCC unroll 6
       for (int r = 0; r < R; ++r) {
         const float factor = a[r * a_row];
@@ -169,15 +190,10 @@ inline void AddTransposed(const float* a, int64_t a_step, int64_t a_width, const
     for (int64_t row = 0; row < a_width; row += kRows) {
       const int64_t rows = a_width - row < kRows ? a_width - row : kRows;
       WithTile(rows, vectors, [&](auto tile) {
-        constexpr int R = decltype(tile)::kTileRows, V = decltype(tile)::kTileVectors;
-        float* to = sums + row * width + column;
-        for (int r = 0; r < R; ++r) {
-          for (int v = 0; v < V; ++v) tile.sum[r][v] = Load(to + r * width + v * kLanes);
-        }
+        float* const to = sums + row * width + column;
+        tile.Load(to, width);
         tile.Add(a + row, 1, a_step, g + column, g_step, depth);
-        for (int r = 0; r < R; ++r) {
-          for (int v = 0; v < V; ++v) Store(to + r * width + v * kLanes, tile.sum[r][v]);
-        }
+        tile.Store(to, width);
       });
     }
   });
