@@ -1,5 +1,7 @@
 """Per-bone rotations: by attention over the bones, or each bone on its own."""
 
+from typing import Any
+
 import flax.linen as nn
 import jax.numpy as jnp
 import numpy as np
@@ -18,6 +20,8 @@ class ArticulationNetwork(nn.Module):
     Attributes:
       own_layers: each bone has a first and a last layer of its own, since a spine and a hoof look
         for different things; otherwise all bones share them, as in the original.
+      num_trained: so many of the first bone features have a gradient where layers are a bone's
+        own; None is all.
     """
 
     hidden: int
@@ -25,14 +29,20 @@ class ArticulationNetwork(nn.Module):
     num_heads: int
     num_frequencies: int
     own_layers: bool
+    num_trained: int | None = None
 
     @nn.compact
     def __call__(
         self, bone_features: Float[Array, "b k c"], bone_positions: Float[Array, "b k p"]
     ) -> Float[Array, "b k 3"]:
         x = _embedded(bone_features, bone_positions, self.num_frequencies)
-        layer = PerTokenLinear if self.own_layers else Linear
-        x = nn.gelu(layer(self.hidden, name="input")(x), approximate=False)
+
+        def layer(features: int, num_trained: int | None = None, **options: Any) -> nn.Module:
+            if self.own_layers:
+                return PerTokenLinear(features, num_trained, **options)
+            return Linear(features, **options)
+
+        x = nn.gelu(layer(self.hidden, self.num_trained, name="input")(x), approximate=False)
         x = nn.LayerNorm(epsilon=1e-5, name="input_norm")(x)
         for i in range(self.num_blocks):
             x = _Block(self.num_heads, name=f"block_{i}")(x)
