@@ -13,7 +13,8 @@ _ROOT = Path(__file__).parent.parent
 _MAY_IMPORT = {
     "rasterizer_ffi": set(),
     "pony_jax.ops": set(),
-    "pony_jax.modules": {"pony_jax.ops"},
+    "pony_jax.layers": {"pony_jax.ops", "rasterizer_ffi"},
+    "pony_jax.modules": {"pony_jax.layers", "pony_jax.ops"},
     "pony_jax.model": {"pony_jax.modules", "pony_jax.ops", "rasterizer_ffi"},
     "pony_jax.data": {"pony_jax.ops", "rasterizer_ffi"},
     "pony_jax.features": {"pony_jax.data", "pony_jax.ops"},

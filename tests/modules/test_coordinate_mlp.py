@@ -32,7 +32,7 @@ def test_pieces_have_the_values_and_gradients_of_the_whole(monkeypatch, kinds, m
     arguments = (0, 1, 2) if condition is not None else (0, 1)
     run = jax.grad(loss, arguments, has_aux=True)
     whole = run(params, points, condition)
-    monkeypatch.setattr(coordinate_mlp, "_MOST_HIDDEN_VALUES", most)
+    monkeypatch.setattr(coordinate_mlp, "_MOST_KEPT_VALUES", most)
     pieces = run(params, points, condition)
     for expected, got in zip(jax.tree.leaves(whole), jax.tree.leaves(pieces), strict=True):
         # Sums over points in another order: some ten roundings of 6e-8 of the largest term.
@@ -43,7 +43,7 @@ def test_pieces_have_the_values_and_gradients_of_the_whole(monkeypatch, kinds, m
 def test_parameters_do_not_depend_on_pieces(monkeypatch):
     points, condition, image = inputs(True, True)
     whole = NETWORK.init(jax.random.key(2), points, condition, image)
-    monkeypatch.setattr(coordinate_mlp, "_MOST_HIDDEN_VALUES", 100)
+    monkeypatch.setattr(coordinate_mlp, "_MOST_KEPT_VALUES", 100)
     jax.tree.map(
         np.testing.assert_array_equal,
         NETWORK.init(jax.random.key(2), points, condition, image),
@@ -59,7 +59,7 @@ def test_pieces_need_less_memory(monkeypatch):
         gradient = jax.jit(jax.grad(lambda params: jnp.sum(NETWORK.apply(params, points) ** 2)))
         return gradient.lower(params).compile().memory_analysis().temp_size_in_bytes
 
-    monkeypatch.setattr(coordinate_mlp, "_MOST_HIDDEN_VALUES", 16 << 16)
+    monkeypatch.setattr(coordinate_mlp, "_MOST_KEPT_VALUES", 1 << 22)
     whole = buffers()
-    monkeypatch.setattr(coordinate_mlp, "_MOST_HIDDEN_VALUES", 1 << 16)  # sixteen pieces
+    monkeypatch.setattr(coordinate_mlp, "_MOST_KEPT_VALUES", 1 << 18)  # thirteen pieces
     assert buffers() < whole / 3  # inputs and outputs of all points stay

@@ -42,6 +42,7 @@ def test_mesh_and_gradient_equal_the_original(data, own_grid, case):
     np.testing.assert_array_equal(mesh.verts[v:], 0)
 
     cotangent = jnp.asarray(data[f"marchown_{case}/cot"])
+
     def weighted(sdf):
         return jnp.sum(marching_tets(sdf, grid_verts, own_grid, v + 9, f + 7).verts[:v] * cotangent)
 
@@ -67,9 +68,7 @@ def test_zero_counts_as_outside(data, own_grid):
     np.testing.assert_array_equal(mesh.faces, faces)
     assert int(mesh.vert_count) == len(verts)
     changes = np.sign(sdf)[own_grid.edges]
-    np.testing.assert_array_equal(
-        sign_change_edges(sdf, own_grid), changes[:, 0] != changes[:, 1]
-    )
+    np.testing.assert_array_equal(sign_change_edges(sdf, own_grid), changes[:, 0] != changes[:, 1])
 
 
 def _sphere(resolution=16, radius=0.31):

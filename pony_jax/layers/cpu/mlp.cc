@@ -99,7 +99,7 @@ class Blocks {
       for (int64_t j = 0; j < width_; ++j) {
         const float sum = second[row * width_ + j] +
                           (condition != nullptr && j < m_.hidden ? condition[j] : 0.0f);
-        out[row * width_ + j] = sum > 0.0f ? sum : 0.0f;
+        out[row * width_ + j] = sum < 0.0f ? 0.0f : sum;
       }
     }
   }

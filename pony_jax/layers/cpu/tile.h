@@ -49,7 +49,8 @@ inline Vec LoadVec(const float* from) {
 
 inline void StoreVec(float* to, Vec v) { std::memcpy(to, &v, sizeof v); }
 
-inline Vec Rectified(Vec v) { return v > 0.0f ? v : Vec{}; }
+// NaN stays NaN.
+inline Vec Rectified(Vec v) { return v < 0.0f ? Vec{} : v; }
 
 // Stores the first `count` elements.
 inline void StoreSome(float* to, Vec v, int64_t count) {

@@ -1,0 +1,40 @@
+"""What the tests of all layers compare: our kernels with the plain mathematics."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from pony_jax.layers import plain_xla
+
+# Relative to the largest of an array. Against float64, ours are within 8e-7 and XLA's within 3e-6
+# (the slope of its gelu, summed over an image).
+TOLERANCE = 5e-6
+
+
+def noise(key: int, *shape: int) -> jax.Array:
+    return jax.random.normal(jax.random.key(key), shape)
+
+
+def values_and_gradients(function: Callable[..., jax.Array], *arguments: Any) -> list[np.ndarray]:
+    """Of `function`, and of its product with noise by all arguments."""
+
+    def loss(*arguments: Any) -> tuple[jax.Array, jax.Array]:
+        out = function(*arguments)
+        return jnp.sum(out * noise(99, *out.shape)), out
+
+    everything = tuple(range(len(arguments)))
+    grads, out = jax.jit(jax.grad(loss, everything, has_aux=True))(*arguments)
+    return [np.asarray(leaf) for leaf in jax.tree.leaves((out, grads))]
+
+
+def check_against_xla(function: Callable[..., jax.Array], *arguments: Any) -> None:
+    ours = values_and_gradients(function, *arguments)
+    with plain_xla():
+        reference = values_and_gradients(function, *arguments)
+    for got, expected in zip(ours, reference, strict=True):
+        assert got.shape == expected.shape
+        scale = np.abs(expected).max(initial=0.0)
+        np.testing.assert_allclose(got, expected, rtol=0, atol=TOLERANCE * scale)
