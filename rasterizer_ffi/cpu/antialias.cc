@@ -1,9 +1,11 @@
 // Analytic antialiasing (Laine et al. 2020, section 3.5): two neighbouring pixels that show different
 // triangles are blended by where the silhouette edge between them crosses the line through their
-// centres. This is what gives coverage, and so the silhouette, a gradient.
+// centres. This is what gives coverage, and so the silhouette, a gradient. The same for pixels that
+// consist of samples, of which only the means are stored.
 
 #include "../shared/silhouette.h"
 #include "accumulate.h"
+#include "kernels.h"
 #include "simd.h"
 
 namespace rasterizer {
@@ -194,13 +196,152 @@ void VisitCrossings(const AntialiasForward& args, const Outlines& outlines, int6
   }
 }
 
-void ForwardRows(const AntialiasForward& args, const Outlines& outlines, int64_t begin,
-                 int64_t end) {
+// Bits of AntialiasForward::crossings and AntialiasPooledForward::crossings.
+constexpr uint8_t kCrossed = 3, kCovered = 4;
+
+// How the pixels that are compared correspond to those whose colours are given, mixed and returned.
+// Here they are the same.
+class Pixels {
+ public:
+  explicit Pixels(const AntialiasForward& args) : args_(args) {}
+
+  // Pixels that are compared, along each side of one that is returned.
+  int64_t samples() const { return 1; }
+  // The pixel that a compared one belongs to.
+  int64_t Owner(int64_t pixel) const { return pixel; }
+  // Whether a compared pixel has its owner's colour.
+  bool HasOwnColor(int64_t) const { return true; }
+  const float* Color(int64_t pixel) const { return args_.color + args_.num_channels * pixel; }
+  // What a compared pixel counts for in its owner.
+  float Weighted(float alpha) const { return alpha; }
+
+  // Of some rows: the result without crossings, and the gradient of that.
+  void Start(int64_t begin, int64_t end) const {
+    Copy(args_.color, args_.out, begin, end);
+    const int64_t width = args_.geometry.width;
+    std::memset(args_.crossings + begin * width, 0, static_cast<size_t>((end - begin) * width));
+  }
+  void StartGradient(const AntialiasBackward& args, int64_t begin, int64_t end) const {
+    Copy(args.dy, args.grad_color, begin, end);
+  }
+
+ private:
+  void Copy(const float* from, float* to, int64_t begin, int64_t end) const {
+    const int64_t row = args_.num_channels * args_.geometry.width;
+    std::memcpy(to + row * begin, from + row * begin,
+                sizeof(float) * static_cast<size_t>(row * (end - begin)));
+  }
+
+  const AntialiasForward& args_;
+};
+
+// Samples are compared. Like Pixels for the pixels that they belong to.
+class Samples {
+ public:
+  Samples(const AntialiasForward& fine, const Pooling& pooling)
+      : fine_(fine), pooling_(pooling), samples_(pooling.samples),
+        height_(fine.geometry.height / pooling.samples),
+        width_(fine.geometry.width / pooling.samples),
+        weight_(1.0f / static_cast<float>(pooling.samples * pooling.samples)) {}
+
+  int64_t samples() const { return samples_; }
+  int64_t Owner(int64_t sample) const { return Row(sample) * width_ + Column(sample); }
+  bool HasOwnColor(int64_t sample) const { return fine_.rast[4 * sample + 3] > 0.0f; }
+  const float* Color(int64_t sample) const {
+    if (HasOwnColor(sample)) return fine_.color + fine_.num_channels * Owner(sample);
+    return Background(Row(sample), Column(sample));
+  }
+  float Weighted(float alpha) const { return alpha * weight_; }
+
+  void Start(int64_t begin, int64_t end) const {
+    MarkCovered(begin * fine_.geometry.width, end * fine_.geometry.width);
+    const int64_t channels = fine_.num_channels;
+    const size_t num_bytes = sizeof(float) * static_cast<size_t>(channels);
+    VisitOwners(fine_.crossings, begin, end, [&](int64_t row, int64_t column, int64_t covered) {
+      const int64_t owner = row * width_ + column;
+      const float* color = fine_.color + channels * owner;
+      const float* background = Background(row, column);
+      float* out = fine_.out + channels * owner;
+      if (covered == 0 || covered == samples_ * samples_) {
+        std::memcpy(out, covered == 0 ? background : color, num_bytes);
+        return;
+      }
+      const float share = weight_ * static_cast<float>(covered), rest = 1.0f - share;
+      for (int64_t c = 0; c < channels; ++c) out[c] = share * color[c] + rest * background[c];
+    });
+  }
+
+  void StartGradient(const AntialiasBackward& args, int64_t begin, int64_t end) const {
+    const int64_t channels = fine_.num_channels;
+    const size_t num_bytes = sizeof(float) * static_cast<size_t>(channels);
+    VisitOwners(args.crossings, begin, end, [&](int64_t row, int64_t column, int64_t covered) {
+      const int64_t owner = row * width_ + column;
+      float* grad = args.grad_color + channels * owner;
+      if (covered == 0) {
+        std::memset(grad, 0, num_bytes);
+        return;
+      }
+      const float share = weight_ * static_cast<float>(covered);
+      const float* dy = args.dy + channels * owner;
+      for (int64_t c = 0; c < channels; ++c) grad[c] = share * dy[c];
+    });
+  }
+
+ private:
+  // Of the owner of a sample; rows are counted over all images.
+  int64_t Row(int64_t sample) const { return sample / fine_.geometry.width / samples_; }
+  int64_t Column(int64_t sample) const { return sample % fine_.geometry.width / samples_; }
+
+  const float* Background(int64_t row, int64_t column) const {
+    const int64_t* strides = pooling_.background_strides;
+    return pooling_.background + row / height_ * strides[0] + row % height_ * strides[1] +
+           column * strides[2];
+  }
+
+  // Begins `crossings` of some samples.
+  void MarkCovered(int64_t begin, int64_t end) const {
+    typedef uint8_t Vec16b __attribute__((vector_size(kGroup)));
+    for (int64_t i = begin; i < end; i += kGroup) {
+      const int64_t count = Min(int64_t{kGroup}, end - i);
+      Vec16b marks = {};
+      if (count < kGroup || !NoneShown(fine_.rast + 4 * i)) {
+        Vec16f unused[3], id;
+        LoadPixelRows(fine_.rast + 4 * i, count, &unused[0], &unused[1], &unused[2], &id);
+        marks = __builtin_convertvector((id > 0.0f) & kCovered, Vec16b);
+      }
+      std::memcpy(fine_.crossings + i, &marks, static_cast<size_t>(count));
+    }
+  }
+
+  // Calls visit(row, column, number of covered samples) for the pixels of some rows of samples.
+  template <class Visit>
+  void VisitOwners(const uint8_t* crossings, int64_t begin, int64_t end, Visit visit) const {
+    for (int64_t row = begin / samples_; row < end / samples_; ++row) {
+      for (int64_t column = 0; column < width_; ++column) {
+        int64_t covered = 0;
+        for (int64_t i = 0; i < samples_; ++i) {
+          const uint8_t* first =
+              crossings + (row * samples_ + i) * fine_.geometry.width + column * samples_;
+          for (int64_t j = 0; j < samples_; ++j) covered += first[j] / kCovered;
+        }
+        visit(row, column, covered);
+      }
+    }
+  }
+
+  const AntialiasForward& fine_;
+  const Pooling& pooling_;
+  int64_t samples_, height_, width_;
+  float weight_;
+};
+
+// Image: Pixels or Samples.
+template <class Image>
+void ForwardRows(const AntialiasForward& args, const Image& image, const Outlines& outlines,
+                 int64_t begin, int64_t end) {
   const int64_t channels = args.num_channels, width = args.geometry.width;
   const int64_t begin_pixel = begin * width, end_pixel = end * width;
-  std::memcpy(args.out + channels * begin_pixel, args.color + channels * begin_pixel,
-              sizeof(float) * static_cast<size_t>(channels * (end_pixel - begin_pixel)));
-  std::memset(args.crossings + begin_pixel, 0, static_cast<size_t>(end_pixel - begin_pixel));
+  image.Start(begin, end);
   // Pairs that reach into the first row from above belong to another task, their effect here to
   // this one.
   const auto is_ours = [&](int64_t pixel) { return pixel >= begin_pixel && pixel < end_pixel; };
@@ -209,10 +350,10 @@ void ForwardRows(const AntialiasForward& args, const Outlines& outlines, int64_t
     if (is_ours(pixel0)) args.crossings[pixel0] |= static_cast<uint8_t>(1 << vertical);
     const int64_t target = crossing.alpha > 0.0f ? pixel0 : pixel1;
     if (!is_ours(target)) return;
-    const float* color0 = args.color + channels * pixel0;
-    const float* color1 = args.color + channels * pixel1;
-    float* out = args.out + channels * target;
-    for (int64_t c = 0; c < channels; ++c) out[c] += crossing.alpha * (color1[c] - color0[c]);
+    const float *color0 = image.Color(pixel0), *color1 = image.Color(pixel1);
+    const float alpha = image.Weighted(crossing.alpha);
+    float* out = args.out + channels * image.Owner(target);
+    for (int64_t c = 0; c < channels; ++c) out[c] += alpha * (color1[c] - color0[c]);
   });
 }
 
@@ -223,7 +364,7 @@ inline void VisitMarks(const uint8_t* crossings, int64_t width, Visit visit) {
     const int64_t count = Min(int64_t{8}, width - begin);
     uint64_t marks = 0;
     std::memcpy(&marks, crossings + begin, static_cast<size_t>(count));
-    if (marks == 0) continue;
+    if ((marks & kCrossed * 0x0101010101010101u) == 0) continue;
     for (int64_t x = begin; x < begin + count; ++x) {
       for (int vertical = 0; vertical < 2; ++vertical) {
         if (crossings[x] >> vertical & 1) visit(x, vertical != 0);
@@ -232,16 +373,17 @@ inline void VisitMarks(const uint8_t* crossings, int64_t width, Visit visit) {
   }
 }
 
-void BackwardRows(const AntialiasBackward& args, int64_t begin, int64_t end, float* sums) {
+template <class Image>
+void BackwardRows(const AntialiasBackward& args, const Image& image, int64_t begin, int64_t end,
+                  float* sums) {
   const AntialiasForward& forward = args.forward;
   const Geometry& g = forward.geometry;
   const int64_t channels = forward.num_channels;
   const int64_t begin_pixel = begin * g.width, end_pixel = end * g.width;
-  std::memcpy(args.grad_color + channels * begin_pixel, args.dy + channels * begin_pixel,
-              sizeof(float) * static_cast<size_t>(channels * (end_pixel - begin_pixel)));
+  image.StartGradient(args, begin, end);
   const auto add_color = [&](int64_t pixel, float alpha, const float* dy) {
-    if (pixel < begin_pixel || pixel >= end_pixel) return;
-    float* grad = args.grad_color + channels * pixel;
+    if (pixel < begin_pixel || pixel >= end_pixel || !image.HasOwnColor(pixel)) return;
+    float* grad = args.grad_color + channels * image.Owner(pixel);
     for (int64_t c = 0; c < channels; ++c) grad[c] += alpha * dy[c];
   };
   for (int64_t i = begin % g.height == 0 ? begin : begin - 1; i < end; ++i) {
@@ -252,46 +394,66 @@ void BackwardRows(const AntialiasBackward& args, int64_t begin, int64_t end, flo
       const int64_t pixel0 = i * g.width + x, pixel1 = pixel0 + (vertical ? g.width : 1);
       const Crossing crossing =
           silhouette.Find(forward.rast + 4 * pixel0, forward.rast + 4 * pixel1, x, y, vertical);
-      const float* dy = args.dy + channels * (crossing.alpha > 0.0f ? pixel0 : pixel1);
-      add_color(pixel0, -crossing.alpha, dy);
-      add_color(pixel1, crossing.alpha, dy);
+      const float* dy = args.dy + channels * image.Owner(crossing.alpha > 0.0f ? pixel0 : pixel1);
+      const float alpha = image.Weighted(crossing.alpha);
+      add_color(pixel0, -alpha, dy);
+      add_color(pixel1, alpha, dy);
       if (i < begin) return;
-      const float* color0 = forward.color + channels * pixel0;
-      const float* color1 = forward.color + channels * pixel1;
+      const float *color0 = image.Color(pixel0), *color1 = image.Color(pixel1);
       float by_alpha = 0.0f;
       for (int64_t c = 0; c < channels; ++c) by_alpha += dy[c] * (color1[c] - color0[c]);
       if (by_alpha == 0.0f) return;
-      silhouette.AddGradient(crossing, x, y, vertical, by_alpha * args.pos_gradient_boost, sums,
-                             PlainAdd());
+      silhouette.AddGradient(crossing, x, y, vertical,
+                             image.Weighted(by_alpha * args.pos_gradient_boost), sums, PlainAdd());
     });
   }
+}
+
+template <class Image>
+bool Forward(const AntialiasForward& args, const Image& image, const Parallel& parallel) {
+  const Geometry& g = args.geometry;
+  const Outlines outlines(args);
+  if (!outlines.ok()) return false;
+  outlines.Prepare(parallel);
+  const int64_t step = image.samples(), rows = g.num_images * g.height / step;
+  const int64_t tasks = Max(int64_t{1}, Min(rows, rows * step * g.width / 8192));
+  ParallelFor(parallel, rows > 0 ? tasks : 0, [&](int64_t task) {
+    ForwardRows(args, image, outlines, step * PartBegin(rows, tasks, task),
+                step * PartBegin(rows, tasks, task + 1));
+  });
+  return true;
+}
+
+template <class Image>
+bool Backward(const AntialiasBackward& args, const Image& image, const Parallel& parallel) {
+  const Geometry& g = args.forward.geometry;
+  const int64_t step = image.samples(), targets = g.shared_pos ? 1 : g.num_images;
+  const int64_t rows = (g.shared_pos ? g.num_images : 1) * g.height / step;
+  const VertexSums sums(args.grad_pos, targets, 4 * g.num_vertices, rows, step * g.width);
+  if (!sums.ok()) return false;
+  sums.Run(parallel, [&](int64_t target, int64_t begin, int64_t end, float* out) {
+    if (begin >= end) return;
+    BackwardRows(args, image, step * (target * rows + begin), step * (target * rows + end), out);
+  });
+  return true;
 }
 
 }  // namespace
 
 bool ForwardAntialias(const AntialiasForward& args, const Parallel& parallel) {
-  const Geometry& g = args.geometry;
-  const Outlines outlines(args);
-  if (!outlines.ok()) return false;
-  outlines.Prepare(parallel);
-  const int64_t rows = g.num_images * g.height;
-  const int64_t tasks = Max(int64_t{1}, Min(rows, rows * g.width / 8192));
-  ParallelFor(parallel, rows > 0 ? tasks : 0, [&](int64_t task) {
-    ForwardRows(args, outlines, PartBegin(rows, tasks, task), PartBegin(rows, tasks, task + 1));
-  });
-  return true;
+  return Forward(args, Pixels(args), parallel);
 }
 
 bool BackwardAntialias(const AntialiasBackward& args, const Parallel& parallel) {
-  const Geometry& g = args.forward.geometry;
-  const int64_t targets = g.shared_pos ? 1 : g.num_images;
-  const int64_t rows = g.shared_pos ? g.num_images * g.height : g.height;
-  const VertexSums sums(args.grad_pos, targets, 4 * g.num_vertices, rows, g.width);
-  if (!sums.ok()) return false;
-  sums.Run(parallel, [&](int64_t target, int64_t begin, int64_t end, float* out) {
-    if (begin < end) BackwardRows(args, target * rows + begin, target * rows + end, out);
-  });
-  return true;
+  return Backward(args, Pixels(args.forward), parallel);
+}
+
+bool ForwardAntialiasPooled(const AntialiasPooledForward& args, const Parallel& parallel) {
+  return Forward(args.fine, Samples(args.fine, args.pooling), parallel);
+}
+
+bool BackwardAntialiasPooled(const AntialiasPooledBackward& args, const Parallel& parallel) {
+  return Backward(args.fine, Samples(args.fine.forward, args.pooling), parallel);
 }
 
 }  // namespace RASTERIZER_ISA
