@@ -491,19 +491,24 @@ def _antialias_pooled(color, rast, pos, tri, topology, background, samples):
 
 
 def _antialias_pooled_fwd(color, rast, pos, tri, topology, background, samples):
-    out, crossings = _call(
+    types = [
+        *_floats(color.shape),
+        jax.ShapeDtypeStruct(rast.shape[:3], jnp.uint8),
+        jax.ShapeDtypeStruct(color.shape[:3], jnp.int32),
+    ]
+    out, crossings, covered = _call(
         "antialias_pooled",
-        [*_floats(color.shape), jax.ShapeDtypeStruct(rast.shape[:3], jnp.uint8)],
+        types,
         *_antialias_args(color, rast, pos, tri, topology),
         background,
         range_mode=pos.ndim == 2,
         samples=np.int64(samples),
     )
-    return out, (color, rast, pos, tri, topology, background, crossings)
+    return out, (color, rast, pos, tri, topology, background, crossings, covered)
 
 
 def _antialias_pooled_bwd(samples, residuals, dy):
-    *inputs, background, crossings = residuals
+    *inputs, background, crossings, covered = residuals
     color, _, pos, _, _ = inputs
     grad_color, grad_pos = _call(
         "antialias_pooled_grad",
@@ -511,6 +516,7 @@ def _antialias_pooled_bwd(samples, residuals, dy):
         *_antialias_args(*inputs),
         background,
         crossings,
+        covered,
         dy,
         range_mode=pos.ndim == 2,
         samples=np.int64(samples),

@@ -196,9 +196,6 @@ void VisitCrossings(const AntialiasForward& args, const Outlines& outlines, int6
   }
 }
 
-// Bits of AntialiasForward::crossings and AntialiasPooledForward::crossings.
-constexpr uint8_t kCrossed = 3, kCovered = 4;
-
 // How the pixels that are compared correspond to those whose colours are given, mixed and returned.
 // Here they are the same.
 class Pixels {
@@ -216,11 +213,7 @@ class Pixels {
   float Weighted(float alpha) const { return alpha; }
 
   // Of some rows: the result without crossings, and the gradient of that.
-  void Start(int64_t begin, int64_t end) const {
-    Copy(args_.color, args_.out, begin, end);
-    const int64_t width = args_.geometry.width;
-    std::memset(args_.crossings + begin * width, 0, static_cast<size_t>((end - begin) * width));
-  }
+  void Start(int64_t begin, int64_t end) const { Copy(args_.color, args_.out, begin, end); }
   void StartGradient(const AntialiasBackward& args, int64_t begin, int64_t end) const {
     Copy(args.dy, args.grad_color, begin, end);
   }
@@ -242,7 +235,7 @@ class Samples {
       : fine_(fine), pooling_(pooling), samples_(pooling.samples),
         height_(fine.geometry.height / pooling.samples),
         width_(fine.geometry.width / pooling.samples),
-        weight_(1.0f / static_cast<float>(pooling.samples * pooling.samples)) {}
+        num_samples_(static_cast<float>(pooling.samples * pooling.samples)) {}
 
   int64_t samples() const { return samples_; }
   int64_t Owner(int64_t sample) const { return Row(sample) * width_ + Column(sample); }
@@ -251,40 +244,40 @@ class Samples {
     if (HasOwnColor(sample)) return fine_.color + fine_.num_channels * Owner(sample);
     return Background(Row(sample), Column(sample));
   }
-  float Weighted(float alpha) const { return alpha * weight_; }
+  float Weighted(float alpha) const { return alpha / num_samples_; }
 
   void Start(int64_t begin, int64_t end) const {
-    MarkCovered(begin * fine_.geometry.width, end * fine_.geometry.width);
+    CountCovered(begin, end);
     const int64_t channels = fine_.num_channels;
     const size_t num_bytes = sizeof(float) * static_cast<size_t>(channels);
-    VisitOwners(fine_.crossings, begin, end, [&](int64_t row, int64_t column, int64_t covered) {
-      const int64_t owner = row * width_ + column;
-      const float* color = fine_.color + channels * owner;
-      const float* background = Background(row, column);
-      float* out = fine_.out + channels * owner;
-      if (covered == 0 || covered == samples_ * samples_) {
-        std::memcpy(out, covered == 0 ? background : color, num_bytes);
-        return;
+    for (int64_t row = begin / samples_; row < end / samples_; ++row) {
+      const float* background = Background(row, 0);
+      for (int64_t i = row * width_; i < (row + 1) * width_; ++i) {
+        const float* color = fine_.color + channels * i;
+        float* out = fine_.out + channels * i;
+        const float share = CoveredShare(i), rest = 1.0f - share;
+        if (share == 0.0f || rest == 0.0f) {
+          std::memcpy(out, rest == 0.0f ? color : background, num_bytes);
+        } else {
+          for (int64_t c = 0; c < channels; ++c) out[c] = share * color[c] + rest * background[c];
+        }
+        background += pooling_.background_strides[2];
       }
-      const float share = weight_ * static_cast<float>(covered), rest = 1.0f - share;
-      for (int64_t c = 0; c < channels; ++c) out[c] = share * color[c] + rest * background[c];
-    });
+    }
   }
 
   void StartGradient(const AntialiasBackward& args, int64_t begin, int64_t end) const {
     const int64_t channels = fine_.num_channels;
-    const size_t num_bytes = sizeof(float) * static_cast<size_t>(channels);
-    VisitOwners(args.crossings, begin, end, [&](int64_t row, int64_t column, int64_t covered) {
-      const int64_t owner = row * width_ + column;
-      float* grad = args.grad_color + channels * owner;
-      if (covered == 0) {
-        std::memset(grad, 0, num_bytes);
-        return;
+    for (int64_t i = begin / samples_ * width_; i < end / samples_ * width_; ++i) {
+      const float* dy = args.dy + channels * i;
+      float* grad = args.grad_color + channels * i;
+      const float share = CoveredShare(i);
+      if (share == 0.0f) {
+        std::memset(grad, 0, sizeof(float) * static_cast<size_t>(channels));
+      } else {
+        for (int64_t c = 0; c < channels; ++c) grad[c] = share * dy[c];
       }
-      const float share = weight_ * static_cast<float>(covered);
-      const float* dy = args.dy + channels * owner;
-      for (int64_t c = 0; c < channels; ++c) grad[c] = share * dy[c];
-    });
+    }
   }
 
  private:
@@ -292,39 +285,31 @@ class Samples {
   int64_t Row(int64_t sample) const { return sample / fine_.geometry.width / samples_; }
   int64_t Column(int64_t sample) const { return sample % fine_.geometry.width / samples_; }
 
+  float CoveredShare(int64_t owner) const {
+    return static_cast<float>(pooling_.covered[owner]) / num_samples_;
+  }
+
   const float* Background(int64_t row, int64_t column) const {
     const int64_t* strides = pooling_.background_strides;
     return pooling_.background + row / height_ * strides[0] + row % height_ * strides[1] +
            column * strides[2];
   }
 
-  // Begins `crossings` of some samples.
-  void MarkCovered(int64_t begin, int64_t end) const {
-    typedef uint8_t Vec16b __attribute__((vector_size(kGroup)));
-    for (int64_t i = begin; i < end; i += kGroup) {
-      const int64_t count = Min(int64_t{kGroup}, end - i);
-      Vec16b marks = {};
-      if (count < kGroup || !NoneShown(fine_.rast + 4 * i)) {
-        Vec16f unused[3], id;
-        LoadPixelRows(fine_.rast + 4 * i, count, &unused[0], &unused[1], &unused[2], &id);
-        marks = __builtin_convertvector((id > 0.0f) & kCovered, Vec16b);
-      }
-      std::memcpy(fine_.crossings + i, &marks, static_cast<size_t>(count));
-    }
-  }
-
-  // Calls visit(row, column, number of covered samples) for the pixels of some rows of samples.
-  template <class Visit>
-  void VisitOwners(const uint8_t* crossings, int64_t begin, int64_t end, Visit visit) const {
-    for (int64_t row = begin / samples_; row < end / samples_; ++row) {
-      for (int64_t column = 0; column < width_; ++column) {
-        int64_t covered = 0;
-        for (int64_t i = 0; i < samples_; ++i) {
-          const uint8_t* first =
-              crossings + (row * samples_ + i) * fine_.geometry.width + column * samples_;
-          for (int64_t j = 0; j < samples_; ++j) covered += first[j] / kCovered;
+  void CountCovered(int64_t begin, int64_t end) const {
+    const int64_t width = fine_.geometry.width, first = begin / samples_ * width_;
+    std::memset(pooling_.covered + first, 0,
+                sizeof(int32_t) * static_cast<size_t>(end / samples_ * width_ - first));
+    for (int64_t row = begin; row < end; ++row) {
+      const float* rast = fine_.rast + 4 * row * width;
+      int32_t* covered = pooling_.covered + row / samples_ * width_;
+      for (int64_t i = 0; i < width; i += kGroup) {
+        const int64_t count = Min(int64_t{kGroup}, width - i);
+        if (count == kGroup && NoneShown(rast + 4 * i)) continue;
+        int64_t column = i / samples_, sample = i % samples_;
+        for (int64_t x = i; x < i + count; ++x) {
+          covered[column] += rast[4 * x + 3] > 0.0f;
+          if (++sample == samples_) sample = 0, ++column;
         }
-        visit(row, column, covered);
       }
     }
   }
@@ -332,7 +317,7 @@ class Samples {
   const AntialiasForward& fine_;
   const Pooling& pooling_;
   int64_t samples_, height_, width_;
-  float weight_;
+  float num_samples_;
 };
 
 // Image: Pixels or Samples.
@@ -342,6 +327,7 @@ void ForwardRows(const AntialiasForward& args, const Image& image, const Outline
   const int64_t channels = args.num_channels, width = args.geometry.width;
   const int64_t begin_pixel = begin * width, end_pixel = end * width;
   image.Start(begin, end);
+  std::memset(args.crossings + begin_pixel, 0, static_cast<size_t>(end_pixel - begin_pixel));
   // Pairs that reach into the first row from above belong to another task, their effect here to
   // this one.
   const auto is_ours = [&](int64_t pixel) { return pixel >= begin_pixel && pixel < end_pixel; };
@@ -364,7 +350,7 @@ inline void VisitMarks(const uint8_t* crossings, int64_t width, Visit visit) {
     const int64_t count = Min(int64_t{8}, width - begin);
     uint64_t marks = 0;
     std::memcpy(&marks, crossings + begin, static_cast<size_t>(count));
-    if ((marks & kCrossed * 0x0101010101010101u) == 0) continue;
+    if (marks == 0) continue;
     for (int64_t x = begin; x < begin + count; ++x) {
       for (int vertical = 0; vertical < 2; ++vertical) {
         if (crossings[x] >> vertical & 1) visit(x, vertical != 0);

@@ -22,11 +22,12 @@ struct Pooling {
   int64_t samples;                // S: along each side of a pixel
   const float* background;        // [1 or B, 1 or H/S, 1 or W/S, C]
   int64_t background_strides[3];  // from image to image, row to row, pixel to pixel; 0 if shared
+  int32_t* covered;               // [B,H/S,W/S]: samples of a pixel that show a triangle. The
+                                  // forward pass counts them.
 };
 
 struct AntialiasPooledForward {
-  // H and W count samples, in rast and crossings too. color and out are [B,H/S,W/S,C]. Bit 2 of
-  // crossings: the sample shows a triangle.
+  // H and W count samples, in rast and crossings too. color and out are [B,H/S,W/S,C].
   AntialiasForward fine;
   Pooling pooling;
 };

@@ -51,9 +51,10 @@ struct AntialiasPooledArgs {
 ffi::Error AntialiasPooled(Backend::Context context, Floats color, Floats rast, Floats pos,
                            Ints tri, Ints ranges, Ints opposite, Floats background,
                            bool range_mode, int64_t samples, ffi::Result<Floats> out,
-                           ffi::Result<Bytes> crossings) {
+                           ffi::Result<Bytes> crossings, ffi::Result<Ints> covered) {
   return Guarded("antialias_pooled", [&] {
     const Shape result(out->dimensions(), 4), crossings_shape(crossings->dimensions(), 3);
+    const Shape covered_shape(covered->dimensions(), 3);
     const Outer outer(result);
     const AntialiasPooledArgs inputs(
         AntialiasArgs(color, rast, pos, tri, ranges, opposite, range_mode, samples), background);
@@ -67,6 +68,7 @@ ffi::Error AntialiasPooled(Backend::Context context, Floats color, Floats rast, 
       args.fine.out = out_data + i * result.inner;
       args.fine.crossings = crossings->typed_data() + i * crossings_shape.inner;
       args.pooling = inputs.At(outer, i, folded);
+      args.pooling.covered = covered->typed_data() + i * covered_shape.inner;
       if (ffi::Error error = backend.Run("antialias_pooled", args); error.failure()) return error;
     }
     return ffi::Error::Success();
@@ -75,13 +77,14 @@ ffi::Error AntialiasPooled(Backend::Context context, Floats color, Floats rast, 
 
 ffi::Error AntialiasPooledGrad(Backend::Context context, Floats color, Floats rast, Floats pos,
                                Ints tri, Ints ranges, Ints opposite, Floats background,
-                               Bytes crossings, Floats dy, bool range_mode, int64_t samples,
-                               ffi::Result<Floats> grad_color, ffi::Result<Floats> grad_pos) {
+                               Bytes crossings, Ints covered, Floats dy, bool range_mode,
+                               int64_t samples, ffi::Result<Floats> grad_color,
+                               ffi::Result<Floats> grad_pos) {
   const char* op = "antialias_pooled gradient";
   return Guarded(op, [&] {
     const Shape grad(grad_color->dimensions(), 4), dy_shape(dy.dimensions(), 4);
     const Shape grad_pos_shape(grad_pos->dimensions(), range_mode ? 2 : 3);
-    const Shape crossings_shape(crossings.dimensions(), 3);
+    const Shape crossings_shape(crossings.dimensions(), 3), covered_shape(covered.dimensions(), 3);
     const Outer outer(grad);
     const AntialiasPooledArgs inputs(
         AntialiasArgs(color, rast, pos, tri, ranges, opposite, range_mode, samples), background);
@@ -94,8 +97,12 @@ ffi::Error AntialiasPooledGrad(Backend::Context context, Floats color, Floats ra
     if (!outer.Matches(crossings_shape) || !SameImage(crossings_shape, inputs.fine.rast)) {
       return BadShape("crossings", "[B,H,W] with B, H, W those of rast", crossings_shape.dims);
     }
+    if (!outer.Matches(covered_shape) || !SameImage(covered_shape, color_shape)) {
+      return BadShape("covered", "[B,H,W] with B, H, W those of color", covered_shape.dims);
+    }
     const bool folds = inputs.Folds(outer) && dy_shape.outer == outer.size() &&
-                       crossings_shape.outer == outer.size();
+                       crossings_shape.outer == outer.size() &&
+                       covered_shape.outer == outer.size();
     const int64_t folded = folds ? outer.size() : 1;
     float* grad_color_data = Backend::Fresh(grad_color);
     Backend backend(std::move(context));
@@ -108,6 +115,7 @@ ffi::Error AntialiasPooledGrad(Backend::Context context, Floats color, Floats ra
       args.fine.grad_color = grad_color_data + i * grad.inner;
       args.fine.grad_pos = grad_pos->typed_data() + i * grad_pos_shape.inner;
       args.pooling = inputs.At(outer, i, folded);
+      args.pooling.covered = covered.typed_data() + outer.Offset(covered_shape, i);
       if (ffi::Error error = backend.Run(op, args); error.failure()) return error;
     }
     return ffi::Error::Success();
@@ -131,8 +139,9 @@ XLA_FFI_DEFINE_HANDLER_SYMBOL(RasterizerAntialiasPooled, rasterizer::AntialiasPo
                                   .Arg<rasterizer::Floats>()  // background
                                   .Attr<bool>("range_mode")
                                   .Attr<int64_t>("samples")
-                                  .Ret<rasterizer::Floats>()   // out
-                                  .Ret<rasterizer::Bytes>());  // crossings
+                                  .Ret<rasterizer::Floats>()  // out
+                                  .Ret<rasterizer::Bytes>()   // crossings
+                                  .Ret<rasterizer::Ints>());  // covered
 
 XLA_FFI_DEFINE_HANDLER_SYMBOL(RasterizerAntialiasPooledGrad, rasterizer::AntialiasPooledGrad,
                               ffi::Ffi::Bind()
@@ -145,6 +154,7 @@ XLA_FFI_DEFINE_HANDLER_SYMBOL(RasterizerAntialiasPooledGrad, rasterizer::Antiali
                                   .Arg<rasterizer::Ints>()    // topology
                                   .Arg<rasterizer::Floats>()  // background
                                   .Arg<rasterizer::Bytes>()   // crossings
+                                  .Arg<rasterizer::Ints>()    // covered
                                   .Arg<rasterizer::Floats>()  // gradient of out
                                   .Attr<bool>("range_mode")
                                   .Attr<int64_t>("samples")
