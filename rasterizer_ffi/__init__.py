@@ -4,6 +4,7 @@ from rasterizer_ffi.backends import available_backends, set_max_threads, use_bac
 from rasterizer_ffi.ops import (
     antialias,
     antialias_construct_topology_hash,
+    antialias_pooled,
     interpolate,
     rasterize,
     rasterize_layers,
@@ -13,6 +14,7 @@ from rasterizer_ffi.ops import (
 __all__ = [
     "antialias",
     "antialias_construct_topology_hash",
+    "antialias_pooled",
     "available_backends",
     "interpolate",
     "rasterize",

@@ -26,6 +26,11 @@ _SYMBOLS = {
     "texture_grad": "RasterizerTextureGrad",
     "topology": "RasterizerTopology",
 }
+# What only the backend "cpu" has; `ops.py` composes it of the others on every other backend.
+_CPU_SYMBOLS = {
+    "antialias_pooled": "RasterizerAntialiasPooled",
+    "antialias_pooled_grad": "RasterizerAntialiasPooledGrad",
+}
 
 _CPU = load_library("librasterizer_cpu.so")
 Libraries = dict[str, ctypes.CDLL]  # by XLA's platforms: "cpu", "CUDA"
@@ -65,7 +70,8 @@ def _registered_backend(name: str, source: str) -> str:
     """Checks a name, and registers the backend's targets with JAX if nobody has asked before."""
     if _check(name, source) not in _registered:
         for platform, library in _available[name]().items():
-            for op, symbol in _SYMBOLS.items():
+            symbols = _SYMBOLS | _CPU_SYMBOLS if name == "cpu" else _SYMBOLS
+            for op, symbol in symbols.items():
                 _register(name, op, platform, getattr(library, symbol))
         _registered.add(name)
     return name
@@ -94,6 +100,11 @@ def backend_in_use() -> str:
     return _in_use
 
 
+def has_target(op: str) -> bool:
+    """Whether the backend in use computes an operation by itself."""
+    return op in _SYMBOLS or (_in_use == "cpu" and op in _CPU_SYMBOLS)
+
+
 def target_name(op: str) -> str:
     """The FFI target of an operation in the backend in use."""
     return f"rasterizer_{_in_use}_{op}"
@@ -107,7 +118,7 @@ def set_max_threads(num_threads: int | None) -> None:
     _CPU.RasterizerSetMaxThreads(0 if num_threads is None else int(num_threads))
 
 
-for _op in _SYMBOLS:
+for _op in _SYMBOLS | _CPU_SYMBOLS:
     _register("cpu", _op, "CUDA", _CPU.RasterizerRefuse)  # an error that says what to do
 offer_backend("cpu", lambda: {"cpu": _CPU})
 if find_library("librasterizer_cuda.so") is not None:

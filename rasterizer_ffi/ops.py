@@ -17,7 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from rasterizer_ffi.backends import target_name
+from rasterizer_ffi.backends import has_target, target_name
 
 _MAX_TRIANGLES = 2**24  # ids are stored as floats
 
@@ -355,20 +355,28 @@ def antialias(
     """
     op = "antialias"
     color = _array(op, "color", color, jnp.float32, (4,), "[b, h, w, c]")
+    outlines = _check_outlines(op, rast, pos, tri, topology_hash)
+    pixels = outlines[0].shape[:3]
+    _check(color.shape[:3] == pixels, op, "color", f"of {pixels} pixels", color.shape)
+    return _antialias(color, *outlines, float(pos_gradient_boost))
+
+
+def _check_outlines(
+    op: str, rast: Any, pos: Any, tri: Any, topology: Any
+) -> tuple[Array, Array, Array, Array]:
+    """The checked arguments that say where silhouettes are."""
     rast = _check_rast(op, "rast", rast)
     pos = _check_pos(op, pos)
     tri = _check_tri(op, tri)
-    pixels = rast.shape[:3]
-    _check(color.shape[:3] == pixels, op, "color", f"of {pixels} pixels", color.shape)
     if pos.ndim == 3:
-        _check(pos.shape[0] == pixels[0], op, "pos", f"of {pixels[0]} images", pos.shape)
-    if topology_hash is None:
-        topology_hash = antialias_construct_topology_hash(tri)
-    topology = _array(op, "topology_hash", topology_hash, jnp.int32, (2,), "[f, 3]")
+        _check(pos.shape[0] == rast.shape[0], op, "pos", f"of {rast.shape[0]} images", pos.shape)
+    if topology is None:
+        topology = antialias_construct_topology_hash(tri)
+    topology = _array(op, "topology_hash", topology, jnp.int32, (2,), "[f, 3]")
     _check(
         topology.shape == tri.shape, op, "topology_hash", f"of shape {tri.shape}", topology.shape
     )
-    return _antialias(color, rast, pos, tri, topology, float(pos_gradient_boost))
+    return rast, pos, tri, topology
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(5,))
@@ -408,6 +416,115 @@ def _antialias_bwd(boost, residuals, dy):
 
 
 _antialias.defvjp(_antialias_fwd, _antialias_bwd)
+
+
+# ------------------------------------------------------------------------------
+# antialias_pooled
+# ------------------------------------------------------------------------------
+
+
+def antialias_pooled(
+    color: Float[Array, "b h w c"],
+    rast: Float[Array, "b h*s w*s 4"],
+    pos: Float[Array, "b v 4"] | Float[Array, "v 4"],
+    tri: Int[Array, "f 3"],
+    topology_hash: Int[Array, "f 3"] | None = None,
+    *,
+    samples: int,
+    background: Float[Array, "#b #h #w c"] | None = None,
+) -> Float[Array, "b h w c"]:
+    """Images of one colour a pixel, cut by the coverage of its samples, antialiased and averaged.
+
+    Equal, but for rounding, to the mean over the samples of each pixel of
+    `antialias(fine, rast, pos, tri)`, where `fine` [b, h*s, w*s, c] has the colour of the pixel
+    where `rast` shows a triangle, else that of the background. The backend "cpu" makes no image
+    of that size; the others do.
+
+    Args:
+      color: of the pixels.
+      rast, pos, tri: as in the call of `rasterize` that made `rast`, at the resolution of samples.
+      topology_hash: from `antialias_construct_topology_hash(tri)`; built here if None.
+      samples: s, along each side of a pixel, static.
+      background: what shows behind, a constant without gradient; dimensions of size 1 are shared.
+        None is zero.
+
+    Raises:
+      TypeError, ValueError: an argument's dtype or shape; expected and got are named.
+    """
+    op = "antialias_pooled"
+    color = _array(op, "color", color, jnp.float32, (4,), "[b, h, w, c]")
+    outlines = _check_outlines(op, rast, pos, tri, topology_hash)
+    samples = int(samples)
+    _check(samples >= 1, op, "samples", "of at least 1", samples)
+    b, h, w, c = color.shape
+    shape = (b, h * samples, w * samples, 4)
+    _check(outlines[0].shape == shape, op, "rast", f"of shape {shape}", outlines[0].shape)
+    if background is None:
+        background = jnp.zeros((1, 1, 1, c), jnp.float32)
+    background = _array(op, "background", background, jnp.float32, (4,), "[b, h, w, c]")
+    sizes = zip(background.shape, ({1, b}, {1, h}, {1, w}, {c}), strict=True)
+    fits = all(size in allowed for size, allowed in sizes)
+    expected = f"of shape {color.shape}, where all but the last may be 1"
+    _check(fits, op, "background", expected, background.shape)
+    background = jax.lax.stop_gradient(background)
+    if not has_target(op):
+        return _composed_antialias_pooled(color, *outlines, background, samples)
+    return _antialias_pooled(color, *outlines, background, samples)
+
+
+def _composed_antialias_pooled(color, rast, pos, tri, topology, background, samples):
+    b, h, w, c = color.shape
+    covered = rast[..., 3].reshape(b, h, samples, w, samples, 1) > 0
+    fine = jnp.where(covered, color[:, :, None, :, None], background[:, :, None, :, None])
+    fine = fine.reshape(b, h * samples, w * samples, c)
+    return _mean_of_samples(_antialias(fine, rast, pos, tri, topology, 1.0), samples)
+
+
+def _mean_of_samples(fine: Float[Array, "b h*s w*s c"], samples: int) -> Float[Array, "b h w c"]:
+    b, hs, ws, c = fine.shape
+    return fine.reshape(b, hs // samples, samples, ws // samples, samples, c).mean(axis=(2, 4))
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(6,))
+def _antialias_pooled(color, rast, pos, tri, topology, background, samples):
+    return _antialias_pooled_fwd(color, rast, pos, tri, topology, background, samples)[0]
+
+
+def _antialias_pooled_fwd(color, rast, pos, tri, topology, background, samples):
+    types = [
+        *_floats(color.shape),
+        jax.ShapeDtypeStruct(rast.shape[:3], jnp.uint8),
+        jax.ShapeDtypeStruct(color.shape[:3], jnp.int32),
+    ]
+    out, crossings, covered = _call(
+        "antialias_pooled",
+        types,
+        *_antialias_args(color, rast, pos, tri, topology),
+        background,
+        range_mode=pos.ndim == 2,
+        samples=np.int64(samples),
+    )
+    return out, (color, rast, pos, tri, topology, background, crossings, covered)
+
+
+def _antialias_pooled_bwd(samples, residuals, dy):
+    *inputs, background, crossings, covered = residuals
+    color, _, pos, _, _ = inputs
+    grad_color, grad_pos = _call(
+        "antialias_pooled_grad",
+        _floats(color.shape, pos.shape),
+        *_antialias_args(*inputs),
+        background,
+        crossings,
+        covered,
+        dy,
+        range_mode=pos.ndim == 2,
+        samples=np.int64(samples),
+    )
+    return grad_color, None, grad_pos, None, None, None
+
+
+_antialias_pooled.defvjp(_antialias_pooled_fwd, _antialias_pooled_bwd)
 
 
 # ------------------------------------------------------------------------------

@@ -13,10 +13,6 @@ from pony_jax.ops.mesh import face_normals, vertex_normals
 from pony_jax.ops.numerics import safe_normalize
 from pony_jax.ops.shading import shading_normal
 
-# Samples along each side of a pixel up to which an image of all samples and channels is faster,
-# and small (experiments/results/speed.md); see `_shares`.
-_MOST_SAMPLES_DIRECT = 2
-
 BACKGROUNDS = ("black", "white", "checkerboard")
 
 
@@ -136,9 +132,8 @@ def render_silhouette(
     size = image_size * samples
     verts_clip = transform_points(camera.clip_from_world, verts_posed)
     coverage, _ = rasterizer_ffi.rasterize(verts_clip, faces, (size, size), grad_db=False)
-    covered = (coverage[..., 3:] > 0).astype(jnp.float32)
-    fine = rasterizer_ffi.antialias(covered, coverage, verts_clip, faces)
-    return _pool(fine, samples)
+    ones = jnp.ones((len(verts_clip), image_size, image_size, 1))
+    return rasterizer_ffi.antialias_pooled(ones, coverage, verts_clip, faces, samples=samples)
 
 
 def seen_verts(
@@ -156,12 +151,6 @@ def seen_verts(
         return jnp.zeros(num_verts, bool).at[corners].set(True, mode="drop")
 
     return jax.vmap(of_image)(face_id)
-
-
-def _pool(fine: Float[Array, "b hs ws c"], samples: int) -> Float[Array, "b h w c"]:
-    """Mean over the samples of each pixel."""
-    b, hs, ws, c = fine.shape
-    return fine.reshape(b, hs // samples, samples, ws // samples, samples, c).mean(axis=(2, 4))
 
 
 def background_image(kind: str, size: int) -> Float[np.ndarray, "h w 3"]:
@@ -192,7 +181,7 @@ def composite(
     averaged, so the gradient of the silhouette reaches the vertices.
 
     Args:
-      background: what shows behind; None is zero.
+      background: what shows behind, without gradient; None is zero.
     """
     b, hs, ws, _ = visible.coverage.shape
     h, w, c = hs // samples, ws // samples, values.shape[-1]
@@ -201,66 +190,11 @@ def composite(
         .at[visible.surface.pixel]
         .set(values, mode="drop", unique_indices=True, indices_are_sorted=True)
     )
-    image = image.reshape(b, h, w, c)
-    behind = jnp.zeros((1, 1, 1, c)) if background is None else background[None]
-    if samples <= _MOST_SAMPLES_DIRECT:
-        return _smooth(visible, image, behind, samples)
-    shares = _shares(visible, (h, w), samples, of_background=False)
-    image = _mixture(shares, image)
-    if background is not None:
-        shares = _shares(visible, (h, w), samples, of_background=True)
-        image += _mixture(shares, behind)
-    return image
-
-
-def _smooth(
-    visible: Visible,
-    image: Float[Array, "*b h w c"],
-    behind: Float[Array, "*b h w c"],
-    samples: int,
-) -> Float[Array, "b h w c"]:
-    """Images repeated over samples, one where the mesh covers them, antialiased and averaged."""
-    b, hs, ws, _ = visible.coverage.shape
-    h, w = hs // samples, ws // samples
-    covered = visible.coverage[..., 3].reshape(b, h, samples, w, samples, 1) > 0
-    fine = jnp.where(covered, image[:, :, None, :, None], behind[:, :, None, :, None])
-    fine = fine.reshape(b, hs, ws, -1)
-    fine = rasterizer_ffi.antialias(fine, visible.coverage, visible.verts_clip, visible.faces)
-    return _pool(fine, samples)
-
-
-# Steps (y, x) to the pixels whose values antialiasing may mix into a pixel: itself, its neighbours.
-_STEPS = ((0, 0), (0, 1), (0, -1), (1, 0), (-1, 0))
-
-
-def _shares(
-    visible: Visible, shape: tuple[int, int], samples: int, *, of_background: bool
-) -> list[Float[Array, "b h w 1"]]:
-    """What `_smooth` mixes into each pixel from the image, or the background, at each of `_STEPS`.
-
-    With these, an image of all samples and channels is not needed: with 16 samples a pixel and 20
-    channels it and its gradients are most of a step's memory. Five colours, so spread that no two
-    pixels which are mixed have one in common, are smoothed instead: they tell what comes from
-    where.
-    """
-    y, x = np.mgrid[: shape[0], : shape[1]]
-
-    def colors(step: tuple[int, int]) -> Float[np.ndarray, "1 h w 5"]:
-        """Of the pixels that lie a step away."""
-        return np.eye(5, dtype=np.float32)[(2 * (y + step[0]) + x + step[1]) % 5][None]
-
-    here, nothing = jnp.asarray(colors((0, 0))), jnp.zeros((1, 1, 1, 5))
-    image, behind = (nothing, here) if of_background else (here, nothing)
-    mixed = _smooth(visible, image, behind, samples)
-    return [jnp.sum(mixed * colors(step), axis=-1, keepdims=True) for step in _STEPS]
-
-
-def _mixture(
-    shares: list[Float[Array, "b h w 1"]], image: Float[Array, "*b h w c"]
-) -> Float[Array, "b h w c"]:
-    h, w = image.shape[1:3]
-    padded = jnp.pad(image, [(0, 0), (1, 1), (1, 1), (0, 0)])
-    return sum(
-        share * padded[:, 1 + dy : 1 + dy + h, 1 + dx : 1 + dx + w]
-        for share, (dy, dx) in zip(shares, _STEPS, strict=True)
+    return rasterizer_ffi.antialias_pooled(
+        image.reshape(b, h, w, c),
+        visible.coverage,
+        visible.verts_clip,
+        visible.faces,
+        samples=samples,
+        background=None if background is None else background[None],
     )

@@ -1,9 +1,11 @@
 // Analytic antialiasing (Laine et al. 2020, section 3.5): two neighbouring pixels that show different
 // triangles are blended by where the silhouette edge between them crosses the line through their
-// centres. This is what gives coverage, and so the silhouette, a gradient.
+// centres. This is what gives coverage, and so the silhouette, a gradient. The same for pixels that
+// consist of samples, of which only the means are stored.
 
 #include "../shared/silhouette.h"
 #include "accumulate.h"
+#include "kernels.h"
 #include "simd.h"
 
 namespace rasterizer {
@@ -194,12 +196,137 @@ void VisitCrossings(const AntialiasForward& args, const Outlines& outlines, int6
   }
 }
 
-void ForwardRows(const AntialiasForward& args, const Outlines& outlines, int64_t begin,
-                 int64_t end) {
+// How the pixels that are compared correspond to those whose colours are given, mixed and returned.
+// Here they are the same.
+class Pixels {
+ public:
+  explicit Pixels(const AntialiasForward& args) : args_(args) {}
+
+  // Pixels that are compared, along each side of one that is returned.
+  int64_t samples() const { return 1; }
+  // The pixel that a compared one belongs to.
+  int64_t Owner(int64_t pixel) const { return pixel; }
+  // Whether a compared pixel has its owner's colour.
+  bool HasOwnColor(int64_t) const { return true; }
+  const float* Color(int64_t pixel) const { return args_.color + args_.num_channels * pixel; }
+  // What a compared pixel counts for in its owner.
+  float Weighted(float alpha) const { return alpha; }
+
+  // Of some rows: the result without crossings, and the gradient of that.
+  void Start(int64_t begin, int64_t end) const { Copy(args_.color, args_.out, begin, end); }
+  void StartGradient(const AntialiasBackward& args, int64_t begin, int64_t end) const {
+    Copy(args.dy, args.grad_color, begin, end);
+  }
+
+ private:
+  void Copy(const float* from, float* to, int64_t begin, int64_t end) const {
+    const int64_t row = args_.num_channels * args_.geometry.width;
+    std::memcpy(to + row * begin, from + row * begin,
+                sizeof(float) * static_cast<size_t>(row * (end - begin)));
+  }
+
+  const AntialiasForward& args_;
+};
+
+// Samples are compared. Like Pixels for the pixels that they belong to.
+class Samples {
+ public:
+  Samples(const AntialiasForward& fine, const Pooling& pooling)
+      : fine_(fine), pooling_(pooling), samples_(pooling.samples),
+        height_(fine.geometry.height / pooling.samples),
+        width_(fine.geometry.width / pooling.samples),
+        num_samples_(static_cast<float>(pooling.samples * pooling.samples)) {}
+
+  int64_t samples() const { return samples_; }
+  int64_t Owner(int64_t sample) const { return Row(sample) * width_ + Column(sample); }
+  bool HasOwnColor(int64_t sample) const { return fine_.rast[4 * sample + 3] > 0.0f; }
+  const float* Color(int64_t sample) const {
+    if (HasOwnColor(sample)) return fine_.color + fine_.num_channels * Owner(sample);
+    return Background(Row(sample), Column(sample));
+  }
+  float Weighted(float alpha) const { return alpha / num_samples_; }
+
+  void Start(int64_t begin, int64_t end) const {
+    CountCovered(begin, end);
+    const int64_t channels = fine_.num_channels;
+    const size_t num_bytes = sizeof(float) * static_cast<size_t>(channels);
+    for (int64_t row = begin / samples_; row < end / samples_; ++row) {
+      const float* background = Background(row, 0);
+      for (int64_t i = row * width_; i < (row + 1) * width_; ++i) {
+        const float* color = fine_.color + channels * i;
+        float* out = fine_.out + channels * i;
+        const float share = CoveredShare(i), rest = 1.0f - share;
+        if (share == 0.0f || rest == 0.0f) {
+          std::memcpy(out, rest == 0.0f ? color : background, num_bytes);
+        } else {
+          for (int64_t c = 0; c < channels; ++c) out[c] = share * color[c] + rest * background[c];
+        }
+        background += pooling_.background_strides[2];
+      }
+    }
+  }
+
+  void StartGradient(const AntialiasBackward& args, int64_t begin, int64_t end) const {
+    const int64_t channels = fine_.num_channels;
+    for (int64_t i = begin / samples_ * width_; i < end / samples_ * width_; ++i) {
+      const float* dy = args.dy + channels * i;
+      float* grad = args.grad_color + channels * i;
+      const float share = CoveredShare(i);
+      if (share == 0.0f) {
+        std::memset(grad, 0, sizeof(float) * static_cast<size_t>(channels));
+      } else {
+        for (int64_t c = 0; c < channels; ++c) grad[c] = share * dy[c];
+      }
+    }
+  }
+
+ private:
+  // Of the owner of a sample; rows are counted over all images.
+  int64_t Row(int64_t sample) const { return sample / fine_.geometry.width / samples_; }
+  int64_t Column(int64_t sample) const { return sample % fine_.geometry.width / samples_; }
+
+  float CoveredShare(int64_t owner) const {
+    return static_cast<float>(pooling_.covered[owner]) / num_samples_;
+  }
+
+  const float* Background(int64_t row, int64_t column) const {
+    const int64_t* strides = pooling_.background_strides;
+    return pooling_.background + row / height_ * strides[0] + row % height_ * strides[1] +
+           column * strides[2];
+  }
+
+  void CountCovered(int64_t begin, int64_t end) const {
+    const int64_t width = fine_.geometry.width, first = begin / samples_ * width_;
+    std::memset(pooling_.covered + first, 0,
+                sizeof(int32_t) * static_cast<size_t>(end / samples_ * width_ - first));
+    for (int64_t row = begin; row < end; ++row) {
+      const float* rast = fine_.rast + 4 * row * width;
+      int32_t* covered = pooling_.covered + row / samples_ * width_;
+      for (int64_t i = 0; i < width; i += kGroup) {
+        const int64_t count = Min(int64_t{kGroup}, width - i);
+        if (count == kGroup && NoneShown(rast + 4 * i)) continue;
+        int64_t column = i / samples_, sample = i % samples_;
+        for (int64_t x = i; x < i + count; ++x) {
+          covered[column] += rast[4 * x + 3] > 0.0f;
+          if (++sample == samples_) sample = 0, ++column;
+        }
+      }
+    }
+  }
+
+  const AntialiasForward& fine_;
+  const Pooling& pooling_;
+  int64_t samples_, height_, width_;
+  float num_samples_;
+};
+
+// Image: Pixels or Samples.
+template <class Image>
+void ForwardRows(const AntialiasForward& args, const Image& image, const Outlines& outlines,
+                 int64_t begin, int64_t end) {
   const int64_t channels = args.num_channels, width = args.geometry.width;
   const int64_t begin_pixel = begin * width, end_pixel = end * width;
-  std::memcpy(args.out + channels * begin_pixel, args.color + channels * begin_pixel,
-              sizeof(float) * static_cast<size_t>(channels * (end_pixel - begin_pixel)));
+  image.Start(begin, end);
   std::memset(args.crossings + begin_pixel, 0, static_cast<size_t>(end_pixel - begin_pixel));
   // Pairs that reach into the first row from above belong to another task, their effect here to
   // this one.
@@ -209,10 +336,10 @@ void ForwardRows(const AntialiasForward& args, const Outlines& outlines, int64_t
     if (is_ours(pixel0)) args.crossings[pixel0] |= static_cast<uint8_t>(1 << vertical);
     const int64_t target = crossing.alpha > 0.0f ? pixel0 : pixel1;
     if (!is_ours(target)) return;
-    const float* color0 = args.color + channels * pixel0;
-    const float* color1 = args.color + channels * pixel1;
-    float* out = args.out + channels * target;
-    for (int64_t c = 0; c < channels; ++c) out[c] += crossing.alpha * (color1[c] - color0[c]);
+    const float *color0 = image.Color(pixel0), *color1 = image.Color(pixel1);
+    const float alpha = image.Weighted(crossing.alpha);
+    float* out = args.out + channels * image.Owner(target);
+    for (int64_t c = 0; c < channels; ++c) out[c] += alpha * (color1[c] - color0[c]);
   });
 }
 
@@ -232,16 +359,17 @@ inline void VisitMarks(const uint8_t* crossings, int64_t width, Visit visit) {
   }
 }
 
-void BackwardRows(const AntialiasBackward& args, int64_t begin, int64_t end, float* sums) {
+template <class Image>
+void BackwardRows(const AntialiasBackward& args, const Image& image, int64_t begin, int64_t end,
+                  float* sums) {
   const AntialiasForward& forward = args.forward;
   const Geometry& g = forward.geometry;
   const int64_t channels = forward.num_channels;
   const int64_t begin_pixel = begin * g.width, end_pixel = end * g.width;
-  std::memcpy(args.grad_color + channels * begin_pixel, args.dy + channels * begin_pixel,
-              sizeof(float) * static_cast<size_t>(channels * (end_pixel - begin_pixel)));
+  image.StartGradient(args, begin, end);
   const auto add_color = [&](int64_t pixel, float alpha, const float* dy) {
-    if (pixel < begin_pixel || pixel >= end_pixel) return;
-    float* grad = args.grad_color + channels * pixel;
+    if (pixel < begin_pixel || pixel >= end_pixel || !image.HasOwnColor(pixel)) return;
+    float* grad = args.grad_color + channels * image.Owner(pixel);
     for (int64_t c = 0; c < channels; ++c) grad[c] += alpha * dy[c];
   };
   for (int64_t i = begin % g.height == 0 ? begin : begin - 1; i < end; ++i) {
@@ -252,46 +380,66 @@ void BackwardRows(const AntialiasBackward& args, int64_t begin, int64_t end, flo
       const int64_t pixel0 = i * g.width + x, pixel1 = pixel0 + (vertical ? g.width : 1);
       const Crossing crossing =
           silhouette.Find(forward.rast + 4 * pixel0, forward.rast + 4 * pixel1, x, y, vertical);
-      const float* dy = args.dy + channels * (crossing.alpha > 0.0f ? pixel0 : pixel1);
-      add_color(pixel0, -crossing.alpha, dy);
-      add_color(pixel1, crossing.alpha, dy);
+      const float* dy = args.dy + channels * image.Owner(crossing.alpha > 0.0f ? pixel0 : pixel1);
+      const float alpha = image.Weighted(crossing.alpha);
+      add_color(pixel0, -alpha, dy);
+      add_color(pixel1, alpha, dy);
       if (i < begin) return;
-      const float* color0 = forward.color + channels * pixel0;
-      const float* color1 = forward.color + channels * pixel1;
+      const float *color0 = image.Color(pixel0), *color1 = image.Color(pixel1);
       float by_alpha = 0.0f;
       for (int64_t c = 0; c < channels; ++c) by_alpha += dy[c] * (color1[c] - color0[c]);
       if (by_alpha == 0.0f) return;
-      silhouette.AddGradient(crossing, x, y, vertical, by_alpha * args.pos_gradient_boost, sums,
-                             PlainAdd());
+      silhouette.AddGradient(crossing, x, y, vertical,
+                             image.Weighted(by_alpha * args.pos_gradient_boost), sums, PlainAdd());
     });
   }
+}
+
+template <class Image>
+bool Forward(const AntialiasForward& args, const Image& image, const Parallel& parallel) {
+  const Geometry& g = args.geometry;
+  const Outlines outlines(args);
+  if (!outlines.ok()) return false;
+  outlines.Prepare(parallel);
+  const int64_t step = image.samples(), rows = g.num_images * g.height / step;
+  const int64_t tasks = Max(int64_t{1}, Min(rows, rows * step * g.width / 8192));
+  ParallelFor(parallel, rows > 0 ? tasks : 0, [&](int64_t task) {
+    ForwardRows(args, image, outlines, step * PartBegin(rows, tasks, task),
+                step * PartBegin(rows, tasks, task + 1));
+  });
+  return true;
+}
+
+template <class Image>
+bool Backward(const AntialiasBackward& args, const Image& image, const Parallel& parallel) {
+  const Geometry& g = args.forward.geometry;
+  const int64_t step = image.samples(), targets = g.shared_pos ? 1 : g.num_images;
+  const int64_t rows = (g.shared_pos ? g.num_images : 1) * g.height / step;
+  const VertexSums sums(args.grad_pos, targets, 4 * g.num_vertices, rows, step * g.width);
+  if (!sums.ok()) return false;
+  sums.Run(parallel, [&](int64_t target, int64_t begin, int64_t end, float* out) {
+    if (begin >= end) return;
+    BackwardRows(args, image, step * (target * rows + begin), step * (target * rows + end), out);
+  });
+  return true;
 }
 
 }  // namespace
 
 bool ForwardAntialias(const AntialiasForward& args, const Parallel& parallel) {
-  const Geometry& g = args.geometry;
-  const Outlines outlines(args);
-  if (!outlines.ok()) return false;
-  outlines.Prepare(parallel);
-  const int64_t rows = g.num_images * g.height;
-  const int64_t tasks = Max(int64_t{1}, Min(rows, rows * g.width / 8192));
-  ParallelFor(parallel, rows > 0 ? tasks : 0, [&](int64_t task) {
-    ForwardRows(args, outlines, PartBegin(rows, tasks, task), PartBegin(rows, tasks, task + 1));
-  });
-  return true;
+  return Forward(args, Pixels(args), parallel);
 }
 
 bool BackwardAntialias(const AntialiasBackward& args, const Parallel& parallel) {
-  const Geometry& g = args.forward.geometry;
-  const int64_t targets = g.shared_pos ? 1 : g.num_images;
-  const int64_t rows = g.shared_pos ? g.num_images * g.height : g.height;
-  const VertexSums sums(args.grad_pos, targets, 4 * g.num_vertices, rows, g.width);
-  if (!sums.ok()) return false;
-  sums.Run(parallel, [&](int64_t target, int64_t begin, int64_t end, float* out) {
-    if (begin < end) BackwardRows(args, target * rows + begin, target * rows + end, out);
-  });
-  return true;
+  return Backward(args, Pixels(args.forward), parallel);
+}
+
+bool ForwardAntialiasPooled(const AntialiasPooledForward& args, const Parallel& parallel) {
+  return Forward(args.fine, Samples(args.fine, args.pooling), parallel);
+}
+
+bool BackwardAntialiasPooled(const AntialiasPooledBackward& args, const Parallel& parallel) {
+  return Backward(args.fine, Samples(args.fine.forward, args.pooling), parallel);
 }
 
 }  // namespace RASTERIZER_ISA

@@ -5,20 +5,23 @@
 
 namespace rasterizer {
 
-#define RASTERIZER_DECLARE(isa)                                          \
-  namespace isa {                                                        \
-  bool ForwardRasterize(const RasterizeForward&, const Parallel&);       \
-  bool BackwardRasterize(const RasterizeBackward&, const Parallel&);     \
-  bool ForwardInterpolate(const InterpolateForward&, const Parallel&);   \
-  bool BackwardInterpolate(const InterpolateBackward&, const Parallel&); \
-  bool ForwardAntialias(const AntialiasForward&, const Parallel&);       \
-  bool BackwardAntialias(const AntialiasBackward&, const Parallel&);     \
-  bool ForwardTexture(const TextureForward&, const Parallel&);           \
-  bool BackwardTexture(const TextureBackward&, const Parallel&);         \
-  const Kernels kernels = {ForwardRasterize,   BackwardRasterize,        \
-                           ForwardInterpolate, BackwardInterpolate,      \
-                           ForwardAntialias,   BackwardAntialias,        \
-                           ForwardTexture,     BackwardTexture};         \
+#define RASTERIZER_DECLARE(isa)                                                  \
+  namespace isa {                                                                \
+  bool ForwardRasterize(const RasterizeForward&, const Parallel&);               \
+  bool BackwardRasterize(const RasterizeBackward&, const Parallel&);             \
+  bool ForwardInterpolate(const InterpolateForward&, const Parallel&);           \
+  bool BackwardInterpolate(const InterpolateBackward&, const Parallel&);         \
+  bool ForwardAntialias(const AntialiasForward&, const Parallel&);               \
+  bool BackwardAntialias(const AntialiasBackward&, const Parallel&);             \
+  bool ForwardAntialiasPooled(const AntialiasPooledForward&, const Parallel&);   \
+  bool BackwardAntialiasPooled(const AntialiasPooledBackward&, const Parallel&); \
+  bool ForwardTexture(const TextureForward&, const Parallel&);                   \
+  bool BackwardTexture(const TextureBackward&, const Parallel&);                 \
+  const Kernels kernels = {ForwardRasterize,       BackwardRasterize,            \
+                           ForwardInterpolate,     BackwardInterpolate,          \
+                           ForwardAntialias,       BackwardAntialias,            \
+                           ForwardAntialiasPooled, BackwardAntialiasPooled,      \
+                           ForwardTexture,         BackwardTexture};             \
   }
 
 RASTERIZER_DECLARE(baseline)

@@ -54,6 +54,12 @@ class Backend {
   ffi::Error Run(const char* op, const AntialiasBackward& args) {
     return Finish(op, BestKernels().antialias_backward(args, parallel_));
   }
+  ffi::Error Run(const char* op, const AntialiasPooledForward& args) {
+    return Finish(op, BestKernels().antialias_pooled_forward(args, parallel_));
+  }
+  ffi::Error Run(const char* op, const AntialiasPooledBackward& args) {
+    return Finish(op, BestKernels().antialias_pooled_backward(args, parallel_));
+  }
   ffi::Error Run(const char* op, const TextureForward& args) {
     return Finish(op, BestKernels().texture_forward(args, parallel_));
   }
@@ -74,6 +80,7 @@ class Backend {
 }  // namespace rasterizer
 
 #include "../shared/handlers.h"  // of the Backend above
+#include "pooled_handlers.h"
 
 namespace rasterizer {
 namespace {

@@ -1,4 +1,5 @@
-// The compute functions of the CPU backend; their arguments are in shared/arguments.h.
+// The compute functions of the CPU backend; most of their arguments are in
+// shared/arguments.h.
 //
 // Every kernel is compiled once per instruction set (see CMakeLists.txt) and chosen at run time
 // through a table of function pointers. No build contracts a*b+c into a fused operation, so that
@@ -14,6 +15,28 @@
 
 namespace rasterizer {
 
+// Antialiasing of an image whose pixels consist of samples, and the mean over those of each pixel.
+// The samples are not stored: they have the colour of their pixel where they show a triangle, else
+// that of the background. No other backend has this operation.
+struct Pooling {
+  int64_t samples;                // S: along each side of a pixel
+  const float* background;        // [1 or B, 1 or H/S, 1 or W/S, C]
+  int64_t background_strides[3];  // from image to image, row to row, pixel to pixel; 0 if shared
+  int32_t* covered;               // [B,H/S,W/S]: samples of a pixel that show a triangle. The
+                                  // forward pass counts them.
+};
+
+struct AntialiasPooledForward {
+  // H and W count samples, in rast and crossings too. color and out are [B,H/S,W/S,C].
+  AntialiasForward fine;
+  Pooling pooling;
+};
+
+struct AntialiasPooledBackward {
+  AntialiasBackward fine;  // dy and grad_color are [B,H/S,W/S,C]; the background has no gradient
+  Pooling pooling;
+};
+
 // Each function returns false when memory for its scratch could not be had; the outputs are then
 // undefined.
 struct Kernels {
@@ -23,6 +46,8 @@ struct Kernels {
   bool (*interpolate_backward)(const InterpolateBackward&, const Parallel&);
   bool (*antialias_forward)(const AntialiasForward&, const Parallel&);
   bool (*antialias_backward)(const AntialiasBackward&, const Parallel&);
+  bool (*antialias_pooled_forward)(const AntialiasPooledForward&, const Parallel&);
+  bool (*antialias_pooled_backward)(const AntialiasPooledBackward&, const Parallel&);
   bool (*texture_forward)(const TextureForward&, const Parallel&);
   bool (*texture_backward)(const TextureBackward&, const Parallel&);
 };

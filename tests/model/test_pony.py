@@ -8,8 +8,9 @@ import numpy as np
 import optax
 import pytest
 
+import rasterizer_ffi
 from configs import horse
-from pony_jax.model import Capacities, Pony, Stage, build_model, render
+from pony_jax.model import Capacities, Pony, Stage, build_model
 from pony_jax.model.render import (
     background_image,
     composite,
@@ -305,8 +306,9 @@ def test_a_silhouette_is_the_coverage_of_a_composite(model, params):
     np.testing.assert_allclose(silhouette, covered, atol=1e-6)
 
 
+@pytest.mark.parametrize("samples", [1, 2, 3])
 @pytest.mark.parametrize("with_background", [False, True])
-def test_many_samples_are_smoothed_as_few_are(model, params, monkeypatch, with_background):
+def test_a_composite_is_the_mean_of_antialiased_samples(model, params, samples, with_background):
     rest = jax.jit(model._prior_shape, static_argnums=1)(params, STAGE).mesh
     camera = model._camera(jnp.eye(3)[None].repeat(2, 0), jnp.array([[0.1, 0.0, 0.3], [0, 0.2, 0]]))
     verts = jnp.stack([rest.verts, rest.verts * 1.1])
@@ -315,20 +317,33 @@ def test_many_samples_are_smoothed_as_few_are(model, params, monkeypatch, with_b
     behind = jax.random.uniform(jax.random.key(1), (32, 32, 7)) if with_background else None
     wanted = jax.random.uniform(jax.random.key(2), (2, 32, 32, 7))
 
-    def smoothed(verts, values):
-        sizes = {"image_size": 32, "samples": 3, "max_pixels": 2048}
-        visible = find_surface(verts, rest.verts, rest.faces, camera, **sizes)
-        image = composite(visible, values, samples=3, background=behind)
-        return jnp.sum((image - wanted) ** 2), image
+    def slow(visible, values):
+        image = jnp.zeros((2 * 32 * 32, 7)).at[visible.surface.pixel].set(values, mode="drop")
+        back = jnp.zeros((32, 32, 7)) if behind is None else behind
 
-    def with_most_samples_direct(most):
-        monkeypatch.setattr(render, "_MOST_SAMPLES_DIRECT", most)
-        run = jax.jit(jax.value_and_grad(smoothed, (0, 1), has_aux=True))
-        (_, image), grads = run(verts, values)
+        def repeat(pixels):
+            return jnp.repeat(jnp.repeat(pixels, samples, axis=1), samples, axis=2)
+
+        covered = visible.coverage[..., 3:] > 0
+        fine = jnp.where(covered, repeat(image.reshape(2, 32, 32, 7)), repeat(back[None]))
+        fine = rasterizer_ffi.antialias(fine, visible.coverage, visible.verts_clip, visible.faces)
+        return fine.reshape(2, 32, samples, 32, samples, 7).mean(axis=(2, 4))
+
+    def fast(visible, values):
+        return composite(visible, values, samples=samples, background=behind)
+
+    def image_and_grads(mix):
+        def loss(verts, values):
+            sizes = {"image_size": 32, "samples": samples, "max_pixels": 2048}
+            visible = find_surface(verts, rest.verts, rest.faces, camera, **sizes)
+            image = mix(visible, values)
+            return jnp.sum((image - wanted) ** 2), image
+
+        (_, image), grads = jax.jit(jax.value_and_grad(loss, (0, 1), has_aux=True))(verts, values)
         return image, grads
 
-    image, grads = with_most_samples_direct(2)
-    slow_image, slow_grads = with_most_samples_direct(3)
+    image, grads = image_and_grads(fast)
+    slow_image, slow_grads = image_and_grads(slow)
     assert 0.05 < float(jnp.mean(abs(grads[1]).sum(-1) > 0))  # pixels that show the animal
     # A few roundings of numbers near 1.
     np.testing.assert_allclose(image, slow_image, atol=1e-6)

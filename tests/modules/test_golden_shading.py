@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 
 from pony_jax.interop.torch_names import coordinate_mlp, mlp, module_params
-from pony_jax.model.render import _pool
 from pony_jax.modules.fields import FeatureField, TextureField
 from pony_jax.modules.heads import LightHead
 from pony_jax.ops.numerics import safe_normalize
 from pony_jax.ops.shading import directional_shading, shading_normal
+from rasterizer_ffi.ops import _mean_of_samples
 
 POSITIONS = ("gb_pos", "gb_normal", "gb_geometric_normal", "gb_tex_pos", "view_pos", "w2c", "feat")
 
@@ -163,4 +163,6 @@ def test_light_reaches_the_image_vector(golden_case, equals_original):
 def test_samples_of_a_pixel_are_averaged(golden_case, equals_original):
     case = golden_case("model_06_render", "scale")
     samples = case["in/hi"].shape[1] // case["avg_pool"].shape[1]
-    equals_original("mean", _pool(jnp.asarray(case["in/hi"]), samples), case["avg_pool"], 1e-6)
+    equals_original(
+        "mean", _mean_of_samples(jnp.asarray(case["in/hi"]), samples), case["avg_pool"], 1e-6
+    )

@@ -126,6 +126,24 @@ Floats RunAll(Scene& s, const rasterizer::Parallel& parallel) {
                                   grad_color.data(), grad_pos.data()}, parallel),
             "antialias gradient");
     keep(blended), keep(grad_color), keep(grad_pos);
+
+    // Pixels of one sample, and of as many as divide the image. Not every backend has this.
+    for (int64_t samples : {1, 5, 13}) {
+      if (k.antialias_pooled_forward == nullptr || s.height % samples || s.width % samples) continue;
+      Ints covered(pixels / (samples * samples));
+      const int64_t size = static_cast<int64_t>(covered.size()) * s.channels;
+      Floats color(s.noise.begin(), s.noise.begin() + size), pooled(size), grad(size);
+      const Floats background(s.noise.end() - s.channels, s.noise.end());
+      rasterizer::AntialiasForward fine = antialias;
+      fine.color = color.data();
+      fine.out = pooled.data();
+      const rasterizer::Pooling pooling = {samples, background.data(), {0, 0, 0}, covered.data()};
+      Require(k.antialias_pooled_forward({fine, pooling}, parallel), "antialias_pooled");
+      Require(k.antialias_pooled_backward({{fine, crossings.data(), color.data(), 1.0f, grad.data(),
+                                            grad_pos.data()}, pooling}, parallel),
+              "antialias_pooled gradient");
+      keep(pooled), keep(grad), keep(grad_pos);
+    }
   }
 
   for (int filter = 0; filter < 4; ++filter) {

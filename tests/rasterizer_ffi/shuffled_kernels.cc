@@ -74,6 +74,8 @@ const rasterizer::Kernels kernels = {
     SHUFFLED(BackwardInterpolate, InterpolateBackward),
     SHUFFLED(ForwardAntialias, AntialiasForward),
     SHUFFLED(BackwardAntialias, AntialiasBackward),
+    nullptr,  // antialias_pooled: the CUDA backend has none
+    nullptr,
     SHUFFLED(ForwardTexture, TextureForward),
     SHUFFLED(BackwardTexture, TextureBackward),
 };

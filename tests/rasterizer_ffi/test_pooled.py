@@ -1,0 +1,308 @@
+"""Antialiasing of samples that are not stored, against the same with an image of them."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from raster_scenes import random_scene
+
+import rasterizer_ffi
+from rasterizer_ffi import ops
+from rasterizer_ffi.backends import backend_in_use
+
+H, W = 13, 19
+
+
+def written_out(color, rast, pos, tri, samples, background=None):
+    """What `antialias_pooled` says that it equals."""
+
+    def repeat(image):
+        image = jnp.broadcast_to(image, color.shape)
+        return jnp.repeat(jnp.repeat(image, samples, axis=1), samples, axis=2)
+
+    behind = repeat(0.0 if background is None else background)
+    fine = jnp.where(rast[..., 3:] > 0, repeat(color), behind)
+    fine = rasterizer_ffi.antialias(fine, rast, pos, tri)
+    b, h, w, c = color.shape
+    return fine.reshape(b, h, samples, w, samples, c).mean(axis=(2, 4))
+
+
+def scene_of(samples, seed=0, triangles=7, images=2, size=(H, W)):
+    """Few and small triangles: some pixels show none, some in part, some one before another."""
+    resolution = tuple(samples * n for n in size)
+    scene = random_scene(seed, images=images, triangles=triangles, resolution=resolution)
+    pos = scene.pos * np.array([0.6, 0.6, 0.6, 1], np.float32)
+    rast, _ = rasterizer_ffi.rasterize(pos, scene.tri, resolution, grad_db=False)
+    return rast, jnp.asarray(pos), jnp.asarray(scene.tri)
+
+
+def normal(seed, *shape):
+    return jax.random.normal(jax.random.key(seed), shape)
+
+
+def assert_same(got, wanted):
+    """A few roundings of sums over samples, channels and pixels, in another order."""
+    for a, b in zip(got, wanted, strict=True):
+        np.testing.assert_allclose(a, b, rtol=0, atol=3e-6 * float(jnp.abs(b).max(initial=1e-30)))
+
+
+def with_gradients(function, color, pos, dy):
+    out, vjp = jax.vjp(function, color, pos)
+    return out, *vjp(dy)
+
+
+BACKGROUNDS = {
+    "none": None,
+    "shared": (1, 1, 1),
+    "row": (1, 1, W),
+    "image": (1, H, W),
+    "images": (2, H, W),
+}
+
+
+@pytest.mark.parametrize("channels", [1, 3, 20])
+@pytest.mark.parametrize("samples", [1, 2, 3, 4])
+@pytest.mark.parametrize("background", ["none", "images"])
+def test_equals_the_mean_of_antialiased_samples(samples, channels, background):
+    check_equality(samples, channels, BACKGROUNDS[background])
+
+
+@pytest.mark.parametrize("background", BACKGROUNDS)
+def test_backgrounds_may_be_shared(background):
+    check_equality(2, 3, BACKGROUNDS[background])
+
+
+@pytest.mark.usefixtures("backend")
+@pytest.mark.parametrize("background", ["none", "row"])
+def test_every_backend_has_it(background):
+    check_equality(3, 2, BACKGROUNDS[background])
+
+
+def check_equality(samples, channels, shape):
+    rast, pos, tri = scene_of(samples)
+    behind = None if shape is None else normal(1, *shape, channels)
+    color, dy = normal(0, 2, H, W, channels), normal(2, 2, H, W, channels)
+
+    def pooled(color, pos):
+        return rasterizer_ffi.antialias_pooled(
+            color, rast, pos, tri, samples=samples, background=behind
+        )
+
+    def slow(color, pos):
+        return written_out(color, rast, pos, tri, samples, behind)
+
+    got, wanted = (with_gradients(jax.jit(f), color, pos, dy) for f in (pooled, slow))
+    assert_same(got, wanted)
+    share = np.asarray(rast[..., 3] > 0).mean()
+    assert 0.1 < share < 0.9 and np.all([np.any(x) for x in wanted])
+
+
+def test_a_wide_image_of_an_odd_number_of_samples():
+    """More columns than are worked on together, rows that no group of pixels divides."""
+    rast, pos, tri = scene_of(3, images=1, size=(5, 351))
+    color = normal(0, 1, 5, 351, 2)
+
+    def pooled(color, pos):
+        return rasterizer_ffi.antialias_pooled(color, rast, pos, tri, samples=3)
+
+    got = with_gradients(pooled, color, pos, color)
+    wanted = with_gradients(lambda c, p: written_out(c, rast, p, tri, 3), color, pos, color)
+    assert_same(got, wanted)
+
+
+@pytest.mark.parametrize("samples", [1, 7])
+def test_whole_pixels_keep_their_bits(samples):
+    """Where no silhouette is near, whatever rounding a share of 49 samples has."""
+    pos = jnp.array([[[-9, -9, 0, 1], [9, -9, 0, 1], [0, 9, 0, 1]]], jnp.float32)
+    tri = jnp.array([[0, 1, 2]], jnp.int32)
+    rast, _ = rasterizer_ffi.rasterize(pos, tri, (4 * samples, 5 * samples))
+    color = normal(0, 1, 4, 5, 3)
+    out, vjp = jax.vjp(
+        lambda color: rasterizer_ffi.antialias_pooled(color, rast, pos, tri, samples=samples), color
+    )
+    np.testing.assert_array_equal(out, color)
+    np.testing.assert_array_equal(vjp(color)[0], color)
+
+
+@pytest.mark.usefixtures("backend")
+@pytest.mark.parametrize("triangles", [0, 3])
+def test_an_empty_scene_shows_the_background(triangles):
+    tri = jnp.full((triangles, 3), -1, jnp.int32)
+    pos = normal(0, 2, 4, 4)
+    rast, _ = rasterizer_ffi.rasterize(pos, tri, (2 * H, 2 * W))
+    color = jnp.full((2, H, W, 3), jnp.nan)  # of no pixel that is shown
+    behind = normal(1, 1, H, W, 3)
+
+    def pooled(color, pos):
+        return rasterizer_ffi.antialias_pooled(color, rast, pos, tri, samples=2, background=behind)
+
+    out, vjp = jax.vjp(pooled, color, pos)
+    np.testing.assert_allclose(out, jnp.broadcast_to(behind, out.shape), rtol=1e-6)
+    for grad in vjp(jnp.ones_like(out)):
+        np.testing.assert_array_equal(grad, 0.0)
+
+
+def test_the_background_is_a_constant():
+    rast, pos, tri = scene_of(2)
+
+    def total(behind):
+        color = jnp.ones((2, H, W, 3))
+        return jnp.sum(
+            rasterizer_ffi.antialias_pooled(color, rast, pos, tri, samples=2, background=behind)
+        )
+
+    np.testing.assert_array_equal(jax.grad(total)(normal(0, 1, H, W, 3)), 0.0)
+
+
+def test_range_mode():
+    """One set of vertices for all images, of which each draws some triangles."""
+    scene = random_scene(images=1, triangles=12)
+    pos, tri = jnp.asarray(0.6 * scene.pos[0]).at[:, 3].set(1.0), jnp.asarray(scene.tri)
+    ranges = jnp.array([[0, 5], [4, 8]], jnp.int32)
+    rast, _ = rasterizer_ffi.rasterize(pos, tri, (2 * H, 2 * W), ranges)
+    color, dy = normal(0, 2, H, W, 3), normal(1, 2, H, W, 3)
+
+    def pooled(color, pos):
+        return rasterizer_ffi.antialias_pooled(color, rast, pos, tri, samples=2)
+
+    got = with_gradients(pooled, color, pos, dy)
+    assert_same(got, with_gradients(lambda c, p: written_out(c, rast, p, tri, 2), color, pos, dy))
+
+
+def test_threads_do_not_change_a_bit():
+    rast, pos, tri = scene_of(3, triangles=40, size=(90, 110))
+    color, behind = normal(0, 2, 90, 110, 5), normal(1, 1, 90, 110, 5)
+
+    def run():
+        def pooled(color, pos):
+            return rasterizer_ffi.antialias_pooled(
+                color, rast, pos, tri, samples=3, background=behind
+            )
+
+        return [np.asarray(x) for x in with_gradients(pooled, color, pos, jnp.sin(color))]
+
+    try:
+        rasterizer_ffi.set_max_threads(1)
+        alone = run()
+        for threads in (2, 3, 8, None):
+            rasterizer_ffi.set_max_threads(threads)
+            for got, wanted in zip(run(), alone, strict=True):
+                np.testing.assert_array_equal(got.view(np.int32), wanted.view(np.int32))
+    finally:
+        rasterizer_ffi.set_max_threads(None)
+
+
+@pytest.mark.parametrize("background", [None, "mapped", "image", "images"])
+@pytest.mark.parametrize("mapped", ["color", "all"])
+def test_vmap_is_a_loop(mapped, background):
+    """With all arrays mapped and with one; the leading dimensions fold into images or do not."""
+    tri = scene_of(2)[2]
+    rasts, positions = zip(*[scene_of(2, seed)[:2] for seed in range(3)], strict=True)
+    rast, pos = jnp.stack(rasts), jnp.stack(positions)
+    color = normal(0, 3, 2, H, W, 3)
+    shapes = {None: (1, 1, 1, 3), "mapped": (3, 2, H, W, 3), "image": (1, H, W, 3)}
+    behind = normal(1, *shapes.get(background, (2, H, W, 3)))
+    tri = jnp.stack([tri] * 3) if mapped == "all" else tri
+
+    def run(color, rast, pos, tri, behind):
+        def pooled(color, pos):
+            return rasterizer_ffi.antialias_pooled(
+                color, rast, pos, tri, samples=2, background=behind
+            )
+
+        return with_gradients(pooled, color, pos, jnp.sin(color))
+
+    everywhere = mapped == "all"
+    axes = [0, 0, 0, 0 if everywhere else None, 0 if background == "mapped" else None]
+    if not everywhere:
+        axes[1:3] = [None, None]
+        rast, pos = rast[0], pos[0]
+    arrays = (color, rast, pos, tri, behind)
+    got = jax.jit(jax.vmap(run, in_axes=axes))(*arrays)
+    loop = [
+        run(*(x if axis is None else x[i] for x, axis in zip(arrays, axes, strict=True)))
+        for i in range(3)
+    ]
+    assert_same(got, [jnp.stack(x) for x in zip(*loop, strict=True)])
+
+
+@pytest.mark.parametrize("background", [None, "mapped", "images"])
+def test_vmap_that_folds_into_images(background):
+    """All arrays but the triangles mapped: one call of the kernel, as for six images."""
+    tri = scene_of(2)[2]
+    rasts, positions = zip(*[scene_of(2, seed)[:2] for seed in range(3)], strict=True)
+    color = normal(0, 3, 2, H, W, 3)
+    shape = {None: (1, 1, 1, 3), "mapped": (3, 2, H, W, 3), "images": (2, H, W, 3)}[background]
+    behind = normal(1, *shape)
+
+    def pooled(color, rast, pos, behind):
+        return rasterizer_ffi.antialias_pooled(color, rast, pos, tri, samples=2, background=behind)
+
+    axes = (0, 0, 0, 0 if background == "mapped" else None)
+    got = jax.vmap(pooled, in_axes=axes)(color, jnp.stack(rasts), jnp.stack(positions), behind)
+    for i in range(3):
+        one = behind[i] if background == "mapped" else behind
+        np.testing.assert_array_equal(got[i], pooled(color[i], rasts[i], positions[i], one))
+
+
+def test_no_image_of_samples_and_channels_on_a_cpu():
+    rast, pos, tri = scene_of(4)
+    if backend_in_use() != "cpu":
+        pytest.skip("another backend was chosen for all tests")
+
+    def total(color, pos):
+        return jnp.sum(rasterizer_ffi.antialias_pooled(color, rast, pos, tri, samples=4))
+
+    lowered = jax.jit(jax.grad(total, (0, 1))).lower(normal(0, 2, H, W, 20), pos).as_text()
+    assert "rasterizer_cpu_antialias_pooled_grad" in lowered
+    assert f"{4 * H}x{4 * W}x20x" not in lowered
+
+
+RAST = jnp.zeros((2, 2 * H, 2 * W, 4))
+POS, TRI, COLOR = jnp.ones((2, 5, 4)), jnp.zeros((3, 3), jnp.int32), jnp.zeros((2, H, W, 3))
+
+
+@pytest.mark.parametrize(
+    ("arrays", "options", "error", "message"),
+    [
+        ((COLOR, RAST, POS, TRI), {"samples": 3}, ValueError,
+         r"expected rast of shape \(2, 39, 57, 4\), got \(2, 26, 38, 4\)"),
+        ((COLOR, RAST, POS, TRI), {"samples": 0}, ValueError,
+         "expected samples of at least 1, got 0"),
+        ((COLOR[:1], RAST, POS, TRI), {"samples": 2}, ValueError,
+         r"expected rast of shape \(1, 26, 38, 4\)"),
+        ((COLOR.astype(jnp.int32), RAST, POS, TRI), {"samples": 2}, TypeError,
+         "expected color of dtype float32, got int32"),
+        ((COLOR, RAST, POS[:1], TRI), {"samples": 2}, ValueError,
+         r"expected pos of 2 images, got \(1, 5, 4\)"),
+        ((COLOR, RAST, POS, TRI, TRI[:2]), {"samples": 2}, ValueError,
+         r"expected topology_hash of shape \(3, 3\), got \(2, 3\)"),
+        ((COLOR, RAST, POS, TRI), {"samples": 2, "background": COLOR[..., :1]}, ValueError,
+         r"expected background of shape \(2, 13, 19, 3\), where .* may be 1, got \(2, 13, 19, 1\)"),
+    ],
+)  # fmt: skip
+def test_messages_name_expected_and_got(arrays, options, error, message):
+    with pytest.raises(error, match="antialias_pooled: " + message):
+        rasterizer_ffi.antialias_pooled(*arrays, **options)
+
+
+@pytest.mark.parametrize(
+    ("color", "samples", "background", "message"),
+    [
+        (
+            COLOR[:, 1:],
+            2,
+            COLOR[:1],
+            r"color: expected shape .*`samples` times .*got \[2,12,19,3\]",
+        ),
+        (COLOR, 0, COLOR[:1], "samples: expected at least 1, got 0"),
+        (COLOR, 2, COLOR[:, :2], r"background: expected shape .* got \[2,2,19,3\]"),
+    ],
+)
+def test_the_target_checks_shapes_itself(color, samples, background, message):
+    if backend_in_use() != "cpu":
+        pytest.skip("another backend was chosen for all tests")
+    with pytest.raises(jax.errors.JaxRuntimeError, match=message):
+        jax.block_until_ready(
+            ops._antialias_pooled(color, RAST, POS, TRI, TRI, background, samples)
+        )
