@@ -1,17 +1,18 @@
-"""Transforms, skinning and the visible surface in one pass each, with their gradients."""
+"""Transforms, landmarks, skinning and the visible surface in one pass each, with their gradients."""
 
 import functools
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Bool, Float, Int
 
 from pony_jax.native.backend import Kernels
 
 _SYMBOLS = {
     "transform": "GeometryTransform",
     "transform_grad": "GeometryTransformGrad",
+    "landmarks": "GeometryLandmarks",
     "skinning_weights": "GeometrySkinningWeights",
     "skin": "GeometrySkin",
     "skin_grad": "GeometrySkinGrad",
@@ -40,6 +41,25 @@ def _transform_backward(kept: tuple[Array, Array], grad_out: Array) -> tuple[Arr
 
 
 transform_points.defvjp(lambda m, p: (transform_points(m, p), (m, p)), _transform_backward)
+
+
+def landmarks(
+    verts: Float[Array, "b v 3"], valid: Bool[Array, " v"], *, margin: float, above_feet: bool
+) -> tuple[Float[Array, "b 3"], Float[Array, "b 2 3"], Float[Array, "b 4 3"], Bool[Array, "b 4"]]:
+    """Means, tips (foremost, hindmost), feet and whether they were found; not differentiable.
+
+    See `pony_jax.ops.bones.Landmarks`. There must be a vertex, if only one of padding.
+
+    Args:
+      margin: share of the meshes' width, around x = 0, in which no foot is looked for.
+      above_feet: tips are not looked for lower than 0.5 below the mean.
+    """
+    b = len(verts)
+    found = jax.ShapeDtypeStruct((b, 4), jnp.int32)
+    how = {"margin": np.float64(margin), "above_feet": above_feet}
+    results = [(b, 3), (b, 2, 3), (b, 4, 3), found]
+    *places, found = _KERNELS.call("landmarks", results, verts, valid.astype(jnp.int32), **how)
+    return *places, found > 0
 
 
 def skinning_weights(

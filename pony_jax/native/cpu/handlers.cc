@@ -11,17 +11,19 @@
 
 namespace geometry {
 
-#define GEOMETRY_DECLARE(isa)                                                                   \
-  namespace isa {                                                                               \
-  bool ForwardTransform(const TransformForward&, const Parallel&);                              \
-  bool BackwardTransform(const TransformBackward&, const Parallel&);                            \
-  bool ComputeSkinningWeights(const SkinningWeights&, const Parallel&);                         \
-  bool ForwardSkin(const SkinForward&, const Parallel&);                                        \
-  bool BackwardSkin(const SkinBackward&, const Parallel&);                                      \
-  bool ForwardSurface(const SurfaceForward&, const Parallel&);                                  \
-  bool BackwardSurface(const SurfaceBackward&, const Parallel&);                                \
-  const Kernels kernels = {ForwardTransform, BackwardTransform, ComputeSkinningWeights,         \
-                           ForwardSkin,      BackwardSkin,      ForwardSurface, BackwardSurface}; \
+#define GEOMETRY_DECLARE(isa)                                                     \
+  namespace isa {                                                                 \
+  bool ForwardTransform(const TransformForward&, const Parallel&);                \
+  bool BackwardTransform(const TransformBackward&, const Parallel&);              \
+  bool FindLandmarks(const Landmarks&, const Parallel&);                          \
+  bool ComputeSkinningWeights(const SkinningWeights&, const Parallel&);           \
+  bool ForwardSkin(const SkinForward&, const Parallel&);                          \
+  bool BackwardSkin(const SkinBackward&, const Parallel&);                        \
+  bool ForwardSurface(const SurfaceForward&, const Parallel&);                    \
+  bool BackwardSurface(const SurfaceBackward&, const Parallel&);                  \
+  const Kernels kernels = {ForwardTransform,       BackwardTransform, FindLandmarks,\
+                           ComputeSkinningWeights, ForwardSkin,       BackwardSkin,\
+                           ForwardSurface,         BackwardSurface};              \
   }
 
 GEOMETRY_DECLARE(baseline)
@@ -114,6 +116,32 @@ ffi::Error RunTransformGrad(ffi::ThreadPool pool, Floats matrix, Floats points, 
   args.grad_matrix = grad_matrix->typed_data();
   args.grad_point = grad_points->typed_data();
   return Run("gradient of transform", BestKernels().transform_backward, args, pool);
+}
+
+ffi::Error RunLandmarks(ffi::ThreadPool pool, Floats verts, Ints valid, double margin,
+                        bool above_feet, ffi::Result<Floats> mean, ffi::Result<Floats> tips,
+                        ffi::Result<Floats> feet, ffi::Result<Ints> found) {
+  const Dims dims = verts.dimensions();
+  if (dims.size() != 3 || dims[1] < 1 || dims[2] != 3) {
+    return BadShape("verts", "[b,v,3] with a vertex", dims);
+  }
+  ffi::Error error = Check({{"valid", "[v]", valid.dimensions(), {dims[1]}},
+                            {"mean", "[b,3]", mean->dimensions(), {dims[0], 3}},
+                            {"tips", "[b,2,3]", tips->dimensions(), {dims[0], 2, 3}},
+                            {"feet", "[b,4,3]", feet->dimensions(), {dims[0], 4, 3}},
+                            {"found", "[b,4]", found->dimensions(), {dims[0], 4}}});
+  if (error.failure()) return error;
+  const Landmarks args = {dims[0],
+                          dims[1],
+                          margin,
+                          above_feet,
+                          verts.typed_data(),
+                          valid.typed_data(),
+                          mean->typed_data(),
+                          tips->typed_data(),
+                          feet->typed_data(),
+                          found->typed_data()};
+  return Run("landmarks", BestKernels().landmarks, args, pool);
 }
 
 ffi::Error RunSkinningWeights(ffi::ThreadPool pool, Floats verts, Floats bones, double temperature,
@@ -289,6 +317,18 @@ XLA_FFI_DEFINE_HANDLER_SYMBOL(GeometryTransformGrad, geometry::RunTransformGrad,
                                   .Arg<rasterizer::Floats>()    // gradient of the result
                                   .Ret<rasterizer::Floats>()    // gradient of matrix
                                   .Ret<rasterizer::Floats>());  // gradient of points
+
+XLA_FFI_DEFINE_HANDLER_SYMBOL(GeometryLandmarks, geometry::RunLandmarks,
+                              ffi::Ffi::Bind()
+                                  .Ctx<ffi::ThreadPool>()
+                                  .Arg<rasterizer::Floats>()  // verts
+                                  .Arg<rasterizer::Ints>()    // valid
+                                  .Attr<double>("margin")
+                                  .Attr<bool>("above_feet")
+                                  .Ret<rasterizer::Floats>()  // mean
+                                  .Ret<rasterizer::Floats>()  // tips
+                                  .Ret<rasterizer::Floats>()  // feet
+                                  .Ret<rasterizer::Ints>());  // found
 
 XLA_FFI_DEFINE_HANDLER_SYMBOL(GeometrySkinningWeights, geometry::RunSkinningWeights,
                               ffi::Ffi::Bind()

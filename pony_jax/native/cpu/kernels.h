@@ -34,6 +34,19 @@ struct TransformBackward {
   float* grad_point;
 };
 
+// Where the tips of the spine and the feet are.
+struct Landmarks {
+  int64_t images, vertices;  // at least one vertex
+  double margin;        // around x = 0 there are no feet, as a share of the width of all meshes
+  bool above_feet;      // tips are not looked for far below the mean
+  const float* vertex;  // [b, v, 3]
+  const int32_t* valid;  // [v], 0 for padding
+  float* mean;           // [b, 3]
+  float* tip;            // [b, 2, 3], foremost and hindmost
+  float* foot;           // [b, 4, 3], lowest of each quadrant
+  int32_t* found;        // [b, 4], whether the quadrant has vertices
+};
+
 // Shares of bones in vertices.
 struct SkinningWeights {
   int64_t images, vertices, bones;
@@ -114,6 +127,7 @@ struct SurfaceBackward {
 struct Kernels {
   bool (*transform_forward)(const TransformForward&, const Parallel&);
   bool (*transform_backward)(const TransformBackward&, const Parallel&);
+  bool (*landmarks)(const Landmarks&, const Parallel&);
   bool (*skinning_weights)(const SkinningWeights&, const Parallel&);
   bool (*skin_forward)(const SkinForward&, const Parallel&);
   bool (*skin_backward)(const SkinBackward&, const Parallel&);

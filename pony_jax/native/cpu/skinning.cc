@@ -1,6 +1,15 @@
-// Linear blend skinning: weights of bones, and vertices moved by them. See ops/skinning.py.
+// Linear blend skinning: weights of bones, and vertices moved by them (ops/skinning.py).
 
 #include "vectors.h"
+
+#ifdef __AVX512F__
+// GCC 12 takes its own undefined vectors for mistakes.
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wuninitialized"
+#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
+#include <immintrin.h>
+#pragma GCC diagnostic pop
+#endif
 
 namespace geometry {
 namespace RASTERIZER_ISA {
@@ -90,14 +99,23 @@ inline Vec16 LoadMatrix(const float* from) {
 
 constexpr int kGroup = 4;  // vertices that are moved together
 
-// (x, y, z, w) four times.
+// (x, y, z, w) four times. By itself the compiler goes through memory.
 inline Vec16 Repeated(Vec4 v) {
+#ifdef __AVX512F__
+  return (Vec16)_mm512_broadcast_f32x4((__m128)v);
+#else
   return __builtin_shufflevector(v, v, 0, 1, 2, 3, 0, 1, 2, 3, 0, 1, 2, 3, 0, 1, 2, 3);
+#endif
 }
 
 // Each element four times.
 inline Vec16 Spread(Vec4 v) {
+#ifdef __AVX512F__
+  const __m512i fours = _mm512_setr_epi32(0, 0, 0, 0, 1, 1, 1, 1, 2, 2, 2, 2, 3, 3, 3, 3);
+  return (Vec16)_mm512_permutexvar_ps(fours, _mm512_castps128_ps512((__m128)v));
+#else
   return __builtin_shufflevector(v, v, 0, 0, 0, 0, 1, 1, 1, 1, 2, 2, 2, 2, 3, 3, 3, 3);
+#endif
 }
 
 inline Vec4 Quarter(const Vec16& v, int i) {
