@@ -32,8 +32,8 @@ from pony_jax.model.render import (
     render_silhouette,
 )
 from pony_jax.model.stage import NO_CAPACITIES, Capacities, Stage
-from pony_jax.ops import losses
 from pony_jax.native import uses_kernels
+from pony_jax.ops import losses
 from pony_jax.ops.bones import estimate_bones
 from pony_jax.ops.cameras import Camera, camera_from_pose, transform_points
 from pony_jax.ops.kinematics import hold_static_bones, posed_bone_transforms

@@ -1,4 +1,4 @@
-"""Transforms, landmarks, skinning and the visible surface in one pass each, with their gradients."""
+"""Transforms, landmarks, skinning and the visible surface, one pass each, with gradients."""
 
 import functools
 
@@ -88,7 +88,7 @@ def _skin_forward(*args: Array) -> tuple[Array, tuple[Array, ...]]:
 
 
 def _skin_backward(kept: tuple[Array, ...], grad_out: Array) -> tuple[Array, None, Array]:
-    verts, weights, transforms = kept
+    verts, _, transforms = kept
     shapes = [verts.shape, transforms.shape]
     grad_verts, grad_transforms = _KERNELS.call("skin_grad", shapes, *kept, grad_out)
     return grad_verts, None, grad_transforms
