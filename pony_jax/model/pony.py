@@ -32,6 +32,7 @@ from pony_jax.model.render import (
     render_silhouette,
 )
 from pony_jax.model.stage import NO_CAPACITIES, Capacities, Stage
+from pony_jax.native import uses_kernels
 from pony_jax.ops import losses
 from pony_jax.ops.bones import estimate_bones
 from pony_jax.ops.cameras import Camera, camera_from_pose, transform_points
@@ -309,7 +310,9 @@ class Pony:
         if stage.deformation:
             deformation = self._apply(params, "deformation", rest.verts, shape_feature)
             deformation = jnp.where(valid[:, None], deformation, 0.0)
-            verts = compute_once(verts + deformation)
+            verts = verts + deformation
+            if not uses_kernels():  # which store what they use
+                verts = compute_once(verts)
         skeleton = self.instance.skeleton
         bones, attachments = estimate_bones(verts, valid, skeleton, self.leg_attachments)
         if stage.articulation:

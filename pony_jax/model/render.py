@@ -8,6 +8,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
 import rasterizer_ffi
+from pony_jax.native import geometry, uses_kernels
 from pony_jax.ops.cameras import Camera, transform_points
 from pony_jax.ops.mesh import face_normals, vertex_normals
 from pony_jax.ops.numerics import safe_normalize
@@ -21,9 +22,10 @@ class Surface(NamedTuple):
 
     Attributes:
       pixel: position in the flattened batch of images; `b * h * w` for padding.
-      image: index of the image.
-      point_rest: position on the prior shape, where texture and features are looked up.
-      normal_cam: two-sided shading normal, camera frame.
+      image: index of the image; the last for padding.
+      point_rest: position on the prior shape, where texture and features are looked up; 0 for
+        padding.
+      normal_cam: two-sided shading normal, camera frame; 0 for padding.
       pixel_count: number of foreground pixels, whatever the capacity.
     """
 
@@ -61,10 +63,26 @@ def find_surface(
     size = image_size * samples
     verts_clip = transform_points(camera.clip_from_world, verts_posed)
     coverage, _ = rasterizer_ffi.rasterize(verts_clip, faces, (size, size), grad_db=False)
+    find = geometry.visible_surface if uses_kernels() else _visible_surface
+    args = verts_posed, verts_rest, camera.cam_from_world, coverage, faces
+    return Visible(Surface(*find(*args, samples, max_pixels)), coverage, verts_clip, faces)
+
+
+def _visible_surface(
+    verts_posed: Float[Array, "b v 3"],
+    verts_rest: Float[Array, "v 3"],
+    cam_from_world: Float[Array, "b 4 4"],
+    coverage: Float[Array, "b hs ws 4"],
+    faces: Int[Array, "f 3"],
+    samples: int,
+    max_pixels: int,
+) -> tuple[Array, ...]:
+    """The attributes of `Surface`, as XLA computes them."""
     rast = _shown_sample(coverage, samples)
+    image_pixels = rast.shape[1] * rast.shape[2]
 
     # Positions and normals of the camera frame, made at the vertices: a pixel needs no camera.
-    verts_cam = transform_points(camera.cam_from_world, verts_posed)[..., :3]
+    verts_cam = transform_points(cam_from_world, verts_posed)[..., :3]
     verts_rest = jnp.broadcast_to(verts_rest, verts_posed.shape)
     attributes = jnp.concatenate([verts_rest, verts_cam, vertex_normals(verts_cam, faces)], axis=-1)
     attributes, _ = rasterizer_ffi.interpolate(attributes, rast, faces)
@@ -73,7 +91,7 @@ def find_surface(
     prefix = jnp.cumsum(face_id > 0, dtype=jnp.int32)
     pixel = jnp.searchsorted(prefix, jnp.arange(1, max_pixels + 1, dtype=jnp.int32))
     row = jnp.minimum(pixel, len(face_id) - 1)
-    image = row // (image_size * image_size)
+    image = row // image_pixels
     packed = (
         attributes.reshape(-1, 9)
         .at[pixel]
@@ -82,8 +100,8 @@ def find_surface(
     point_rest, point_cam, normal_cam = jnp.split(packed, 3, axis=-1)
     face_normal_cam = face_normals(verts_cam, faces, image, jnp.maximum(face_id[row] - 1, 0))
     normal_cam = safe_normalize(shading_normal(normal_cam, face_normal_cam, -point_cam))
-    surface = Surface(pixel, image, point_rest, normal_cam, prefix[-1])
-    return Visible(surface, coverage, verts_clip, faces)
+    normal_cam = jnp.where((pixel < len(face_id))[:, None], normal_cam, 0.0)
+    return pixel, image, point_rest, normal_cam, prefix[-1]
 
 
 def _shown_sample(coverage: Float[Array, "b hs ws 4"], samples: int) -> Float[Array, "b h w 4"]:

@@ -1,12 +1,14 @@
 """Bones read off a mesh: a spine from tail to head, and straight legs under it."""
 
 import dataclasses
+from typing import NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
 from jaxtyping import Array, Bool, Float, Int
 
+from pony_jax.native import geometry, uses_kernels
 from pony_jax.ops.numerics import order_statistics
 
 _BODY_FROM = ("z_minmax", "z_minmax_y+")
@@ -97,13 +99,11 @@ def estimate_bones(
       leg_attachments: body bone of each leg; None takes the one whose far end is nearest in z to
         the first instance's foot (the legs of a pair share the +x side's choice).
     """
-    verts = lax.stop_gradient(verts)
-    count = jnp.maximum(jnp.sum(valid), 1)
-    mean = jnp.sum(jnp.where(valid[:, None], verts, 0.0), axis=1) / count
-    body, centre = _body_bones(verts, valid, mean, skeleton)
+    marks = _landmarks(lax.stop_gradient(verts), valid, skeleton.body_from == "z_minmax_y+")
+    body, centre = _body_bones(marks, jnp.any(valid), skeleton)
     if not skeleton.num_legs:
         return body, jnp.zeros(0, jnp.int32)
-    feet, found = _feet(verts, valid)
+    feet, found = marks.feet, marks.found
     feet_z = jnp.where(found, feet[..., 2], centre[:, None, 2])
     if leg_attachments is None:
         distance = jnp.abs(feet_z[0, :2, None] - body[0, None, :, 1, 2])
@@ -127,29 +127,62 @@ def _straight_bones(
     return jnp.stack([joints[..., :-1, :], joints[..., 1:, :]], axis=-2)
 
 
+class Landmarks(NamedTuple):
+    """What is looked for among the vertices of a mesh.
+
+    Attributes:
+      mean: of all valid vertices, 0 without.
+      tips: foremost and hindmost vertex.
+      feet: lowest vertex of each quadrant.
+      found: whether the quadrant has one.
+    """
+
+    mean: Float[Array, "b 3"]
+    tips: Float[Array, "b 2 3"]
+    feet: Float[Array, "b 4 3"]
+    found: Bool[Array, "b 4"]
+
+
+def _landmarks(
+    verts: Float[Array, "b v 3"], valid: Bool[Array, " v"], above_feet: bool
+) -> Landmarks:
+    if uses_kernels() and verts.shape[1]:
+        marks = geometry.landmarks(verts, valid, margin=_LEG_MARGIN, above_feet=above_feet)
+        return Landmarks(*marks)
+    count = jnp.maximum(jnp.sum(valid), 1)
+    mean = jnp.sum(jnp.where(valid[:, None], verts, 0.0), axis=1) / count
+    return Landmarks(mean, _tips(verts, valid, mean, above_feet), *_feet(verts, valid))
+
+
 def _body_bones(
+    marks: Landmarks, any_valid: Bool[Array, ""], skeleton: Skeleton
+) -> tuple[Float[Array, "b n 2 3"], Float[Array, "b 3"]]:
+    """Body bones, and the centre that they meet in."""
+    in_plane = jnp.array([0.0, 1.0, 1.0])
+    # Legs pull the mean vertex below the spine, hence the lift.
+    lift = jnp.where(any_valid, 0.5 if skeleton.num_legs else 0.0, 0.0)
+    centre = marks.mean * in_plane + lift * jnp.array([0.0, 1.0, 0.0])
+    half = skeleton.num_body_bones // 2
+    front, rear = (
+        _straight_bones(marks.tips[:, i] * in_plane, centre, half)[..., ::-1, :] for i in range(2)
+    )
+    return jnp.concatenate([front, rear], axis=1), centre
+
+
+def _tips(
     verts: Float[Array, "b v 3"],
     valid: Bool[Array, " v"],
     mean: Float[Array, "b 3"],
-    skeleton: Skeleton,
-) -> tuple[Float[Array, "b n 2 3"], Float[Array, "b 3"]]:
-    """Body bones, and the centre that they meet in."""
+    above_feet: bool,
+) -> Float[Array, "b 2 3"]:
+    """Foremost and hindmost vertex."""
     candidate = jnp.broadcast_to(valid, verts.shape[:2])
-    if skeleton.body_from == "z_minmax_y+":
+    if above_feet:
         candidate = candidate & (verts[..., 1] > mean[:, None, 1] - 0.5)
     z = verts[..., 2]
     head = jnp.argmax(jnp.where(candidate, z, -jnp.inf), axis=1)
     tail = jnp.argmin(jnp.where(candidate, z, jnp.inf), axis=1)
-    in_plane = jnp.array([0.0, 1.0, 1.0])
-    head, tail = (
-        jnp.take_along_axis(verts, i[:, None, None], axis=1)[:, 0] * in_plane for i in (head, tail)
-    )
-    # Legs pull the mean vertex below the spine, hence the lift.
-    lift = jnp.where(jnp.any(valid), 0.5 if skeleton.num_legs else 0.0, 0.0)
-    centre = mean * in_plane + lift * jnp.array([0.0, 1.0, 0.0])
-    half = skeleton.num_body_bones // 2
-    front, rear = (_straight_bones(tip, centre, half)[..., ::-1, :] for tip in (head, tail))
-    return jnp.concatenate([front, rear], axis=1), centre
+    return jnp.take_along_axis(verts, jnp.stack([head, tail], axis=1)[..., None], axis=1)
 
 
 def _feet(

@@ -5,6 +5,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float
 
+from pony_jax.native import geometry, uses_kernels
 from pony_jax.ops.cameras import transform_points
 
 
@@ -20,6 +21,8 @@ def skinning_weights(
       temperature: world units.
     """
     verts, bones = lax.stop_gradient((verts, bones))
+    if uses_kernels():
+        return geometry.skinning_weights(verts, bones, temperature)
     near, along = bones[:, :, 0, :, None], (bones[:, :, 1] - bones[:, :, 0])[..., None]
     square_length = jnp.maximum(jnp.sum(along * along, axis=2), 1e-12)
     # One coordinate at a time and vertices last: a CPU vectorises over them, and no [b, k, v, 3]
@@ -38,7 +41,10 @@ def skin(
     weights: Float[Array, "b v k"],
     world_from_rest: Float[Array, "b k 4 4"],
 ) -> Float[Array, "b v 3"]:
-    """Moves each vertex by the weighted mean of the bones' motions."""
+    """Moves each vertex by the weighted mean of the bones' motions; no gradient to the weights."""
+    weights = lax.stop_gradient(weights)
+    if uses_kernels():
+        return geometry.skin(verts, weights, world_from_rest)
     b, k = world_from_rest.shape[:2]
     blended = weights @ world_from_rest[:, :, :3].reshape(b, k, 12)
     # Written out: XLA's CPU backend is five times slower on a sum over an axis of three.

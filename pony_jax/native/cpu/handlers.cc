@@ -1,0 +1,398 @@
+// The XLA FFI targets: shapes are checked, then the kernels compute on XLA's threads.
+
+#include <algorithm>
+#include <cstdint>
+#include <string>
+
+#include "rasterizer_ffi/cpu/processor.h"
+#include "rasterizer_ffi/cpu/xla_parallel.h"
+#include "rasterizer_ffi/shared/xla_types.h"
+#include "kernels.h"
+
+namespace geometry {
+
+#define GEOMETRY_DECLARE(isa)                                                     \
+  namespace isa {                                                                 \
+  bool ForwardTransform(const TransformForward&, const Parallel&);                \
+  bool BackwardTransform(const TransformBackward&, const Parallel&);              \
+  bool FindLandmarks(const Landmarks&, const Parallel&);                          \
+  bool ComputeSkinningWeights(const SkinningWeights&, const Parallel&);           \
+  bool ForwardSkin(const SkinForward&, const Parallel&);                          \
+  bool BackwardSkin(const SkinBackward&, const Parallel&);                        \
+  bool ForwardSurface(const SurfaceForward&, const Parallel&);                    \
+  bool BackwardSurface(const SurfaceBackward&, const Parallel&);                  \
+  const Kernels kernels = {ForwardTransform,       BackwardTransform, FindLandmarks,\
+                           ComputeSkinningWeights, ForwardSkin,       BackwardSkin,\
+                           ForwardSurface,         BackwardSurface};              \
+  }
+
+GEOMETRY_DECLARE(baseline)
+#ifdef RASTERIZER_X86_64
+GEOMETRY_DECLARE(v3)
+GEOMETRY_DECLARE(v4)
+#endif
+
+namespace {
+
+using rasterizer::BadShape;
+using rasterizer::Dims;
+using rasterizer::Floats;
+using rasterizer::Ints;
+using rasterizer::Isa;
+
+const Kernels& BestKernels() {
+  static const Kernels& kernels = [&]() -> const Kernels& {
+    switch (rasterizer::ChooseIsa("PONY_JAX_ISA")) {
+#ifdef RASTERIZER_X86_64
+      case Isa::kV4: return v4::kernels;
+      case Isa::kV3: return v3::kernels;
+#endif
+      default: return baseline::kernels;
+    }
+  }();
+  return kernels;
+}
+
+std::atomic<int> max_threads{0};  // 0: as many as XLA has
+
+template <class Args>
+ffi::Error Run(const char* op, bool (*kernel)(const Args&, const Parallel&), const Args& args,
+               ffi::ThreadPool pool) {
+  const rasterizer::XlaParallel parallel(pool, max_threads.load());
+  return kernel(args, parallel) ? ffi::Error::Success() : rasterizer::OutOfMemory(op);
+}
+
+// Expected sizes; -1 takes any.
+bool Is(Dims dims, std::initializer_list<int64_t> expected) {
+  return std::equal(dims.begin(), dims.end(), expected.begin(), expected.end(),
+                    [](int64_t got, int64_t wanted) { return wanted < 0 || got == wanted; });
+}
+
+struct Expected {
+  const char* name;
+  const char* text;
+  Dims got;
+  std::initializer_list<int64_t> sizes;
+};
+
+// The first that has not the expected shape makes an error.
+ffi::Error Check(std::initializer_list<Expected> arrays) {
+  for (const Expected& array : arrays) {
+    if (!Is(array.got, array.sizes)) return BadShape(array.name, array.text, array.got);
+  }
+  return ffi::Error::Success();
+}
+
+ffi::Error ReadTransform(const Floats& matrix, const Floats& points, Transform* in) {
+  const Dims dims = points.dimensions();
+  ffi::Error error = Check({{"points", "[b,n,3]", dims, {-1, -1, 3}}});
+  if (error.failure()) return error;
+  *in = {dims[0], dims[1], matrix.typed_data(), points.typed_data()};
+  return Check({{"matrix", "[b,4,4]", matrix.dimensions(), {dims[0], 4, 4}}});
+}
+
+ffi::Error RunTransform(ffi::ThreadPool pool, Floats matrix, Floats points,
+                        ffi::Result<Floats> out) {
+  TransformForward args;
+  ffi::Error error = ReadTransform(matrix, points, &args.in);
+  if (error.failure()) return error;
+  error = Check({{"result", "[b,n,4]", out->dimensions(), {args.in.images, args.in.points, 4}}});
+  if (error.failure()) return error;
+  args.out = out->typed_data();
+  return Run("transform", BestKernels().transform_forward, args, pool);
+}
+
+ffi::Error RunTransformGrad(ffi::ThreadPool pool, Floats matrix, Floats points, Floats grad_out,
+                            ffi::Result<Floats> grad_matrix, ffi::Result<Floats> grad_points) {
+  TransformBackward args;
+  ffi::Error error = ReadTransform(matrix, points, &args.in);
+  if (error.failure()) return error;
+  const int64_t b = args.in.images, n = args.in.points;
+  error = Check({{"gradient of the result", "[b,n,4]", grad_out.dimensions(), {b, n, 4}},
+                 {"gradient of matrix", "[b,4,4]", grad_matrix->dimensions(), {b, 4, 4}},
+                 {"gradient of points", "[b,n,3]", grad_points->dimensions(), {b, n, 3}}});
+  if (error.failure()) return error;
+  args.grad_out = grad_out.typed_data();
+  args.grad_matrix = grad_matrix->typed_data();
+  args.grad_point = grad_points->typed_data();
+  return Run("gradient of transform", BestKernels().transform_backward, args, pool);
+}
+
+ffi::Error RunLandmarks(ffi::ThreadPool pool, Floats verts, Ints valid, double margin,
+                        bool above_feet, ffi::Result<Floats> mean, ffi::Result<Floats> tips,
+                        ffi::Result<Floats> feet, ffi::Result<Ints> found) {
+  const Dims dims = verts.dimensions();
+  if (dims.size() != 3 || dims[1] < 1 || dims[2] != 3) {
+    return BadShape("verts", "[b,v,3] with a vertex", dims);
+  }
+  ffi::Error error = Check({{"valid", "[v]", valid.dimensions(), {dims[1]}},
+                            {"mean", "[b,3]", mean->dimensions(), {dims[0], 3}},
+                            {"tips", "[b,2,3]", tips->dimensions(), {dims[0], 2, 3}},
+                            {"feet", "[b,4,3]", feet->dimensions(), {dims[0], 4, 3}},
+                            {"found", "[b,4]", found->dimensions(), {dims[0], 4}}});
+  if (error.failure()) return error;
+  const Landmarks args = {dims[0],
+                          dims[1],
+                          margin,
+                          above_feet,
+                          verts.typed_data(),
+                          valid.typed_data(),
+                          mean->typed_data(),
+                          tips->typed_data(),
+                          feet->typed_data(),
+                          found->typed_data()};
+  return Run("landmarks", BestKernels().landmarks, args, pool);
+}
+
+ffi::Error RunSkinningWeights(ffi::ThreadPool pool, Floats verts, Floats bones, double temperature,
+                              ffi::Result<Floats> weights) {
+  const Dims dims = verts.dimensions(), of_bones = bones.dimensions();
+  ffi::Error error = Check({{"verts", "[b,v,3]", dims, {-1, -1, 3}}});
+  if (error.failure()) return error;
+  error = Check({{"bones", "[b,k,2,3]", of_bones, {dims[0], -1, 2, 3}}});
+  if (error.failure()) return error;
+  error = Check({{"weights", "[b,v,k]", weights->dimensions(), {dims[0], dims[1], of_bones[1]}}});
+  if (error.failure()) return error;
+  const SkinningWeights args = {dims[0],
+                                dims[1],
+                                of_bones[1],
+                                temperature,
+                                verts.typed_data(),
+                                bones.typed_data(),
+                                weights->typed_data()};
+  return Run("skinning weights", BestKernels().skinning_weights, args, pool);
+}
+
+ffi::Error ReadSkin(const Floats& verts, const Floats& weights, const Floats& transforms,
+                    Skin* in) {
+  const Dims dims = weights.dimensions();
+  ffi::Error error = Check({{"weights", "[b,v,k]", dims, {-1, -1, -1}}});
+  if (error.failure()) return error;
+  *in = {dims[0],           dims[1], dims[2], verts.typed_data(), weights.typed_data(),
+         transforms.typed_data()};
+  return Check({{"verts", "[b,v,3]", verts.dimensions(), {dims[0], dims[1], 3}},
+                {"transforms", "[b,k,4,4]", transforms.dimensions(), {dims[0], dims[2], 4, 4}}});
+}
+
+ffi::Error RunSkin(ffi::ThreadPool pool, Floats verts, Floats weights, Floats transforms,
+                   ffi::Result<Floats> out) {
+  SkinForward args;
+  ffi::Error error = ReadSkin(verts, weights, transforms, &args.in);
+  if (error.failure()) return error;
+  error = Check({{"result", "[b,v,3]", out->dimensions(), {args.in.images, args.in.vertices, 3}}});
+  if (error.failure()) return error;
+  args.out = out->typed_data();
+  return Run("skin", BestKernels().skin_forward, args, pool);
+}
+
+ffi::Error RunSkinGrad(ffi::ThreadPool pool, Floats verts, Floats weights, Floats transforms,
+                       Floats grad_out, ffi::Result<Floats> grad_verts,
+                       ffi::Result<Floats> grad_transforms) {
+  SkinBackward args;
+  ffi::Error error = ReadSkin(verts, weights, transforms, &args.in);
+  if (error.failure()) return error;
+  const int64_t b = args.in.images, v = args.in.vertices, k = args.in.bones;
+  error = Check(
+      {{"gradient of the result", "[b,v,3]", grad_out.dimensions(), {b, v, 3}},
+       {"gradient of verts", "[b,v,3]", grad_verts->dimensions(), {b, v, 3}},
+       {"gradient of transforms", "[b,k,4,4]", grad_transforms->dimensions(), {b, k, 4, 4}}});
+  if (error.failure()) return error;
+  args.grad_out = grad_out.typed_data();
+  args.grad_vertex = grad_verts->typed_data();
+  args.grad_transform = grad_transforms->typed_data();
+  return Run("gradient of skin", BestKernels().skin_backward, args, pool);
+}
+
+ffi::Error ReadSurface(const Floats& verts, const Floats& rest, const Floats& matrix,
+                       const Floats& coverage, const Ints& faces, int64_t samples, int64_t capacity,
+                       Surface* in) {
+  const Dims dims = verts.dimensions(), image = coverage.dimensions();
+  ffi::Error error = Check({{"verts", "[b,v,3]", dims, {-1, -1, 3}}});
+  if (error.failure()) return error;
+  error = Check({{"verts_rest", "[v,3]", rest.dimensions(), {dims[1], 3}},
+                 {"cam_from_world", "[b,4,4]", matrix.dimensions(), {dims[0], 4, 4}},
+                 {"coverage", "[b,hs,ws,4]", image, {dims[0], -1, -1, 4}},
+                 {"faces", "[f,3]", faces.dimensions(), {-1, 3}}});
+  if (error.failure()) return error;
+  if (samples < 1 || image[1] % samples != 0 || image[2] % samples != 0) {
+    return BadShape("coverage", "[b,hs,ws,4] with whole pixels", image);
+  }
+  *in = {dims[0],
+         dims[1],
+         faces.dimensions()[0],
+         image[1],
+         image[2],
+         samples,
+         capacity,
+         verts.typed_data(),
+         rest.typed_data(),
+         matrix.typed_data(),
+         coverage.typed_data(),
+         faces.typed_data()};
+  return ffi::Error::Success();
+}
+
+ffi::Error RunSurface(ffi::ThreadPool pool, Floats verts, Floats rest, Floats matrix,
+                      Floats coverage, Ints faces, int64_t samples, ffi::Result<Ints> pixel,
+                      ffi::Result<Ints> image, ffi::Result<Floats> point,
+                      ffi::Result<Floats> normal, ffi::Result<Ints> count, ffi::Result<Ints> shown,
+                      ffi::Result<Floats> kept) {
+  SurfaceForward args;
+  const int64_t n = pixel->element_count();
+  ffi::Error error =
+      ReadSurface(verts, rest, matrix, coverage, faces, samples, n, &args.in);
+  if (error.failure()) return error;
+  error = Check({{"pixel", "[n]", pixel->dimensions(), {-1}},
+                 {"image", "[n]", image->dimensions(), {n}},
+                 {"point_rest", "[n,3]", point->dimensions(), {n, 3}},
+                 {"normal_cam", "[n,3]", normal->dimensions(), {n, 3}},
+                 {"count", "[]", count->dimensions(), {}},
+                 {"shown samples", "[n]", shown->dimensions(), {n}},
+                 {"kept vertices", "[b,v,8]", kept->dimensions(),
+                  {args.in.images, args.in.vertices, kKept}}});
+  if (error.failure()) return error;
+  args.pixel = pixel->typed_data();
+  args.image = image->typed_data();
+  args.point = point->typed_data();
+  args.normal = normal->typed_data();
+  args.count = count->typed_data();
+  args.shown = shown->typed_data();
+  args.kept = kept->typed_data();
+  return Run("surface", BestKernels().surface_forward, args, pool);
+}
+
+ffi::Error RunSurfaceGrad(ffi::ThreadPool pool, Floats verts, Floats rest, Floats matrix,
+                          Floats coverage, Ints faces, Ints pixel, Ints shown, Floats kept,
+                          Floats grad_point, Floats grad_normal, int64_t samples,
+                          ffi::Result<Floats> grad_verts, ffi::Result<Floats> grad_rest,
+                          ffi::Result<Floats> grad_matrix, ffi::Result<Floats> grad_coverage) {
+  SurfaceBackward args;
+  const int64_t n = pixel.element_count();
+  ffi::Error error =
+      ReadSurface(verts, rest, matrix, coverage, faces, samples, n, &args.in);
+  if (error.failure()) return error;
+  const Surface& in = args.in;
+  error = Check({{"pixel", "[n]", pixel.dimensions(), {-1}},
+                 {"shown samples", "[n]", shown.dimensions(), {n}},
+                 {"kept vertices", "[b,v,8]", kept.dimensions(), {in.images, in.vertices, kKept}},
+                 {"gradient of point_rest", "[n,3]", grad_point.dimensions(), {n, 3}},
+                 {"gradient of normal_cam", "[n,3]", grad_normal.dimensions(), {n, 3}},
+                 {"gradient of verts", "[b,v,3]", grad_verts->dimensions(),
+                  {in.images, in.vertices, 3}},
+                 {"gradient of verts_rest", "[v,3]", grad_rest->dimensions(), {in.vertices, 3}},
+                 {"gradient of cam_from_world", "[b,4,4]", grad_matrix->dimensions(),
+                  {in.images, 4, 4}},
+                 {"gradient of coverage", "[b,hs,ws,4]", grad_coverage->dimensions(),
+                  {in.images, in.height, in.width, 4}}});
+  if (error.failure()) return error;
+  args.pixel = pixel.typed_data();
+  args.shown = shown.typed_data();
+  args.kept = kept.typed_data();
+  args.grad_point = grad_point.typed_data();
+  args.grad_normal = grad_normal.typed_data();
+  args.grad_vertex = grad_verts->typed_data();
+  args.grad_rest = grad_rest->typed_data();
+  args.grad_matrix = grad_matrix->typed_data();
+  args.grad_coverage = grad_coverage->typed_data();
+  return Run("gradient of surface", BestKernels().surface_backward, args, pool);
+}
+
+}  // namespace
+}  // namespace geometry
+
+#pragma GCC visibility push(default)  // what Python looks up by name
+
+XLA_FFI_DEFINE_HANDLER_SYMBOL(GeometryTransform, geometry::RunTransform,
+                              ffi::Ffi::Bind()
+                                  .Ctx<ffi::ThreadPool>()
+                                  .Arg<rasterizer::Floats>()    // matrix
+                                  .Arg<rasterizer::Floats>()    // points
+                                  .Ret<rasterizer::Floats>());  // result
+
+XLA_FFI_DEFINE_HANDLER_SYMBOL(GeometryTransformGrad, geometry::RunTransformGrad,
+                              ffi::Ffi::Bind()
+                                  .Ctx<ffi::ThreadPool>()
+                                  .Arg<rasterizer::Floats>()    // matrix
+                                  .Arg<rasterizer::Floats>()    // points
+                                  .Arg<rasterizer::Floats>()    // gradient of the result
+                                  .Ret<rasterizer::Floats>()    // gradient of matrix
+                                  .Ret<rasterizer::Floats>());  // gradient of points
+
+XLA_FFI_DEFINE_HANDLER_SYMBOL(GeometryLandmarks, geometry::RunLandmarks,
+                              ffi::Ffi::Bind()
+                                  .Ctx<ffi::ThreadPool>()
+                                  .Arg<rasterizer::Floats>()  // verts
+                                  .Arg<rasterizer::Ints>()    // valid
+                                  .Attr<double>("margin")
+                                  .Attr<bool>("above_feet")
+                                  .Ret<rasterizer::Floats>()  // mean
+                                  .Ret<rasterizer::Floats>()  // tips
+                                  .Ret<rasterizer::Floats>()  // feet
+                                  .Ret<rasterizer::Ints>());  // found
+
+XLA_FFI_DEFINE_HANDLER_SYMBOL(GeometrySkinningWeights, geometry::RunSkinningWeights,
+                              ffi::Ffi::Bind()
+                                  .Ctx<ffi::ThreadPool>()
+                                  .Arg<rasterizer::Floats>()  // verts
+                                  .Arg<rasterizer::Floats>()  // bones
+                                  .Attr<double>("temperature")
+                                  .Ret<rasterizer::Floats>());  // weights
+
+XLA_FFI_DEFINE_HANDLER_SYMBOL(GeometrySkin, geometry::RunSkin,
+                              ffi::Ffi::Bind()
+                                  .Ctx<ffi::ThreadPool>()
+                                  .Arg<rasterizer::Floats>()    // verts
+                                  .Arg<rasterizer::Floats>()    // weights
+                                  .Arg<rasterizer::Floats>()    // transforms
+                                  .Ret<rasterizer::Floats>());  // result
+
+XLA_FFI_DEFINE_HANDLER_SYMBOL(GeometrySkinGrad, geometry::RunSkinGrad,
+                              ffi::Ffi::Bind()
+                                  .Ctx<ffi::ThreadPool>()
+                                  .Arg<rasterizer::Floats>()    // verts
+                                  .Arg<rasterizer::Floats>()    // weights
+                                  .Arg<rasterizer::Floats>()    // transforms
+                                  .Arg<rasterizer::Floats>()    // gradient of the result
+                                  .Ret<rasterizer::Floats>()    // gradient of verts
+                                  .Ret<rasterizer::Floats>());  // gradient of transforms
+
+XLA_FFI_DEFINE_HANDLER_SYMBOL(GeometrySurface, geometry::RunSurface,
+                              ffi::Ffi::Bind()
+                                  .Ctx<ffi::ThreadPool>()
+                                  .Arg<rasterizer::Floats>()  // verts
+                                  .Arg<rasterizer::Floats>()  // verts_rest
+                                  .Arg<rasterizer::Floats>()  // cam_from_world
+                                  .Arg<rasterizer::Floats>()  // coverage
+                                  .Arg<rasterizer::Ints>()    // faces
+                                  .Attr<int64_t>("samples")
+                                  .Ret<rasterizer::Ints>()      // pixel
+                                  .Ret<rasterizer::Ints>()      // image
+                                  .Ret<rasterizer::Floats>()    // point_rest
+                                  .Ret<rasterizer::Floats>()    // normal_cam
+                                  .Ret<rasterizer::Ints>()      // count
+                                  .Ret<rasterizer::Ints>()      // shown samples
+                                  .Ret<rasterizer::Floats>());  // kept vertices
+
+XLA_FFI_DEFINE_HANDLER_SYMBOL(GeometrySurfaceGrad, geometry::RunSurfaceGrad,
+                              ffi::Ffi::Bind()
+                                  .Ctx<ffi::ThreadPool>()
+                                  .Arg<rasterizer::Floats>()  // verts
+                                  .Arg<rasterizer::Floats>()  // verts_rest
+                                  .Arg<rasterizer::Floats>()  // cam_from_world
+                                  .Arg<rasterizer::Floats>()  // coverage
+                                  .Arg<rasterizer::Ints>()    // faces
+                                  .Arg<rasterizer::Ints>()    // pixel
+                                  .Arg<rasterizer::Ints>()    // shown samples
+                                  .Arg<rasterizer::Floats>()  // kept vertices
+                                  .Arg<rasterizer::Floats>()  // gradient of point_rest
+                                  .Arg<rasterizer::Floats>()  // gradient of normal_cam
+                                  .Attr<int64_t>("samples")
+                                  .Ret<rasterizer::Floats>()    // gradient of verts
+                                  .Ret<rasterizer::Floats>()    // gradient of verts_rest
+                                  .Ret<rasterizer::Floats>()    // gradient of cam_from_world
+                                  .Ret<rasterizer::Floats>());  // gradient of coverage
+
+// Limits the threads of every op from now on; 0 takes the limit away.
+extern "C" void GeometrySetMaxThreads(int threads) { geometry::max_threads = threads; }
+
+#pragma GCC visibility pop

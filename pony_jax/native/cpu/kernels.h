@@ -1,0 +1,140 @@
+// The compute functions and their arguments.
+//
+// Every kernel is compiled once per instruction set (see CMakeLists.txt) and chosen at run time. All
+// arrays are dense and of float32 unless said. Products may be fused with sums, so the last bits
+// depend on the instruction set, but never on the number of threads.
+
+#ifndef PONY_JAX_NATIVE_CPU_KERNELS_H_
+#define PONY_JAX_NATIVE_CPU_KERNELS_H_
+
+#include <cstdint>
+
+#include "rasterizer_ffi/cpu/parallel.h"
+
+namespace geometry {
+
+using rasterizer::Parallel;
+
+// Homogeneous images of points, a matrix an image.
+struct Transform {
+  int64_t images, points;
+  const float* matrix;  // [b, 4, 4]
+  const float* point;   // [b, n, 3]
+};
+
+struct TransformForward {
+  Transform in;
+  float* out;  // [b, n, 4]
+};
+
+struct TransformBackward {
+  Transform in;
+  const float* grad_out;
+  float* grad_matrix;
+  float* grad_point;
+};
+
+// Where the tips of the spine and the feet are.
+struct Landmarks {
+  int64_t images, vertices;  // at least one vertex
+  double margin;        // around x = 0 there are no feet, as a share of the width of all meshes
+  bool above_feet;      // tips are not looked for far below the mean
+  const float* vertex;  // [b, v, 3]
+  const int32_t* valid;  // [v], 0 for padding
+  float* mean;           // [b, 3]
+  float* tip;            // [b, 2, 3], foremost and hindmost
+  float* foot;           // [b, 4, 3], lowest of each quadrant
+  int32_t* found;        // [b, 4], whether the quadrant has vertices
+};
+
+// Shares of bones in vertices.
+struct SkinningWeights {
+  int64_t images, vertices, bones;
+  double temperature;
+  const float* vertex;  // [b, v, 3]
+  const float* bone;    // [b, k, 2, 3]
+  float* weight;        // [b, v, k]
+};
+
+// Vertices moved by weighted means of transforms, whose last row is not looked at.
+struct Skin {
+  int64_t images, vertices, bones;
+  const float* vertex;     // [b, v, 3]
+  const float* weight;     // [b, v, k]
+  const float* transform;  // [b, k, 4, 4]
+};
+
+struct SkinForward {
+  Skin in;
+  float* out;  // [b, v, 3]
+};
+
+struct SkinBackward {
+  Skin in;
+  const float* grad_out;
+  float* grad_vertex;
+  float* grad_transform;
+};
+
+// The surface that the pixels of rasterised meshes show.
+struct Surface {
+  int64_t images, vertices, faces;
+  int64_t height, width;  // in samples
+  int64_t samples;        // along each side of a pixel; divides both
+  int64_t capacity;       // n, pixels that there is room for
+  const float* vertex;    // [b, v, 3], world
+  const float* rest;      // [v, 3]
+  const float* matrix;    // [b, 4, 4], camera from world
+  const float* coverage;  // [b, height, width, 4]: u, v, depth, face + 1 or 0
+  const int32_t* face;    // [f, 3]
+
+  int64_t Rows() const { return height / samples; }
+  int64_t Columns() const { return width / samples; }
+  int64_t Pixels() const { return Rows() * Columns(); }  // of an image
+};
+
+// Floats kept of a vertex: its position in the camera frame, a 0, the sum of its faces' normals, a 0.
+constexpr int64_t kKept = 8;
+
+struct SurfaceForward {
+  Surface in;
+  int32_t* pixel;  // [n], in all images; padding is of the pixel after the last
+  int32_t* image;  // [n]; padding is of the last
+  float* point;    // [n, 3], rest frame
+  float* normal;   // [n, 3], camera frame
+  int32_t* count;  // pixels that show something, more than `capacity` too
+  int32_t* shown;  // [n], the sample that a pixel shows, in its image
+  float* kept;     // [b, v, kKept]
+};
+
+struct SurfaceBackward {
+  Surface in;
+  // From the forward pass.
+  const int32_t* pixel;
+  const int32_t* shown;
+  const float* kept;
+  const float* grad_point;
+  const float* grad_normal;
+  // Gradients of the arrays of `in`, of their shapes.
+  float* grad_vertex;
+  float* grad_rest;
+  float* grad_matrix;
+  float* grad_coverage;
+};
+
+// Each function returns false when memory for its scratch could not be had; the outputs are then
+// undefined.
+struct Kernels {
+  bool (*transform_forward)(const TransformForward&, const Parallel&);
+  bool (*transform_backward)(const TransformBackward&, const Parallel&);
+  bool (*landmarks)(const Landmarks&, const Parallel&);
+  bool (*skinning_weights)(const SkinningWeights&, const Parallel&);
+  bool (*skin_forward)(const SkinForward&, const Parallel&);
+  bool (*skin_backward)(const SkinBackward&, const Parallel&);
+  bool (*surface_forward)(const SurfaceForward&, const Parallel&);
+  bool (*surface_backward)(const SurfaceBackward&, const Parallel&);
+};
+
+}  // namespace geometry
+
+#endif  // PONY_JAX_NATIVE_CPU_KERNELS_H_

@@ -1,0 +1,273 @@
+// Linear blend skinning: weights of bones, and vertices moved by them (ops/skinning.py).
+
+#include "vectors.h"
+
+#ifdef __AVX512F__
+// GCC 12 takes its own undefined vectors for mistakes.
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wuninitialized"
+#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
+#include <immintrin.h>
+#pragma GCC diagnostic pop
+#endif
+
+namespace geometry {
+namespace RASTERIZER_ISA {
+
+bool ComputeSkinningWeights(const SkinningWeights& args, const Parallel& parallel);
+bool ForwardSkin(const SkinForward& args, const Parallel& parallel);
+bool BackwardSkin(const SkinBackward& args, const Parallel& parallel);
+
+namespace {
+
+// Vertices of a task: few enough that all threads get some, however small the batch.
+constexpr int64_t kTaskVertices = 1024;
+
+#if defined(__AVX512F__)
+constexpr int kLanes = 16;
+#elif defined(__AVX2__)
+constexpr int kLanes = 8;
+#else
+constexpr int kLanes = 4;
+#endif
+
+typedef float Vec __attribute__((vector_size(kLanes * sizeof(float))));
+typedef int32_t IntVec __attribute__((vector_size(kLanes * sizeof(float))));
+
+inline Vec Least(Vec a, Vec b) { return a < b ? a : b; }
+inline Vec Largest(Vec a, Vec b) { return a > b ? a : b; }
+
+inline Vec SquareRoot(Vec v) {
+  float part[kLanes];
+  std::memcpy(part, &v, sizeof v);
+  for (int i = 0; i < kLanes; ++i) part[i] = __builtin_sqrtf(part[i]);
+  std::memcpy(&v, part, sizeof v);
+  return v;
+}
+
+// e^x of x <= 0, to the last bit or two; 0 from 2^-126 down.
+inline Vec Exponential(Vec x) {
+  const Vec clamped = Largest(x, Vec{} - 87.3f);
+  const Vec shifted = clamped * 1.44269504f + 12582912.0f;  // rounds to whole numbers
+  const Vec whole = shifted - 12582912.0f;
+  const Vec rest = clamped - whole * 0.693359375f + whole * 2.12194440e-4f;
+  Vec series = Vec{} + 1.0f / 5040;
+  constexpr float kCoefficients[] = {1.0f / 720, 1.0f / 120, 1.0f / 24, 1.0f / 6, 0.5f, 1.0f, 1.0f};
+  for (float coefficient : kCoefficients) series = series * rest + coefficient;
+  const IntVec exponent = __builtin_convertvector(whole, IntVec) << 23;
+  return x < -87.3f ? Vec{} : (Vec)((IntVec)series + exponent);
+}
+
+// A bone as the distance to it needs it.
+struct Segment {
+  float near[3], along[3], per_square_length;
+};
+
+// Weights of kLanes vertices, [k][kLanes], into `weight`.
+void WeighLanes(const Segment* segments, int64_t bones, float scale, const Vec position[3],
+                Vec* weight) {
+  Vec best = {};
+  for (int64_t j = 0; j < bones; ++j) {
+    const Segment& s = segments[j];
+    Vec offset[3];
+    for (int i = 0; i < 3; ++i) offset[i] = position[i] - s.near[i];
+    const Vec dot = offset[0] * s.along[0] + offset[1] * s.along[1] + offset[2] * s.along[2];
+    const Vec share = Least(Largest(dot * s.per_square_length, Vec{}), Vec{} + 1.0f);
+    Vec square = Vec{} + 1e-6f;
+    for (int i = 0; i < 3; ++i) {
+      const Vec gap = offset[i] - share * s.along[i];
+      square += gap * gap;
+    }
+    weight[j] = SquareRoot(square) * scale;
+    best = j == 0 ? weight[0] : Largest(best, weight[j]);
+  }
+  Vec sum = {};
+  for (int64_t j = 0; j < bones; ++j) {
+    weight[j] = Exponential(weight[j] - best);
+    sum += weight[j];
+  }
+  const Vec share = 1.0f / sum;
+  for (int64_t j = 0; j < bones; ++j) weight[j] *= share;
+}
+
+// One 3 x 4 matrix in rows, and four elements of 0.
+inline Vec16 LoadMatrix(const float* from) {
+  Vec16 matrix = {};
+  std::memcpy(&matrix, from, 12 * sizeof(float));
+  return matrix;
+}
+
+constexpr int kGroup = 4;  // vertices that are moved together
+
+// (x, y, z, w) four times. By itself the compiler goes through memory.
+inline Vec16 Repeated(Vec4 v) {
+#ifdef __AVX512F__
+  return (Vec16)_mm512_broadcast_f32x4((__m128)v);
+#else
+  return __builtin_shufflevector(v, v, 0, 1, 2, 3, 0, 1, 2, 3, 0, 1, 2, 3, 0, 1, 2, 3);
+#endif
+}
+
+// Each element four times.
+inline Vec16 Spread(Vec4 v) {
+#ifdef __AVX512F__
+  const __m512i fours = _mm512_setr_epi32(0, 0, 0, 0, 1, 1, 1, 1, 2, 2, 2, 2, 3, 3, 3, 3);
+  return (Vec16)_mm512_permutexvar_ps(fours, _mm512_castps128_ps512((__m128)v));
+#else
+  return __builtin_shufflevector(v, v, 0, 0, 0, 0, 1, 1, 1, 1, 2, 2, 2, 2, 3, 3, 3, 3);
+#endif
+}
+
+inline Vec4 Quarter(const Vec16& v, int i) {
+  Vec4 quarter;
+  std::memcpy(&quarter, reinterpret_cast<const char*>(&v) + 16 * i, sizeof quarter);
+  return quarter;
+}
+
+void LoadMatrices(const Skin& in, int64_t image, Vec16* matrices) {
+  for (int64_t j = 0; j < in.bones; ++j) {
+    matrices[j] = LoadMatrix(in.transform + 16 * (image * in.bones + j));
+  }
+}
+
+int64_t PartsOf(int64_t vertices) { return (vertices + kTaskVertices - 1) / kTaskVertices; }
+
+// Rows of `size` vectors for each of `tasks` tasks, aligned to a vector.
+template <class Vector>
+class Rows {
+ public:
+  Rows(int64_t tasks, int64_t size)
+      : size_(size), bytes_((tasks * size + 1) * static_cast<int64_t>(sizeof(Vector))) {}
+  bool ok() const { return bytes_.ok(); }
+  Vector* of(int64_t task) const {
+    const uintptr_t at = reinterpret_cast<uintptr_t>(bytes_.get()) + sizeof(Vector) - 1;
+    return reinterpret_cast<Vector*>(at / sizeof(Vector) * sizeof(Vector)) + task * size_;
+  }
+
+ private:
+  int64_t size_;
+  Scratch<char> bytes_;
+};
+
+}  // namespace
+
+bool ComputeSkinningWeights(const SkinningWeights& args, const Parallel& parallel) {
+  const int64_t parts = PartsOf(args.vertices), bones = args.bones;
+  const Scratch<Segment> segments(args.images * bones);
+  const Rows<Vec> scratch(args.images * parts, bones);
+  if (!segments.ok() || !scratch.ok()) return false;
+  for (int64_t j = 0; j < args.images * bones; ++j) {
+    const float* ends = args.bone + 6 * j;
+    Segment& s = segments[j];
+    float square = 0.0f;
+    for (int i = 0; i < 3; ++i) {
+      s.near[i] = ends[i];
+      s.along[i] = ends[3 + i] - ends[i];
+      square += s.along[i] * s.along[i];
+    }
+    s.per_square_length = 1.0f / (square > 1e-12f ? square : 1e-12f);
+  }
+  const float scale = static_cast<float>(-1.0 / args.temperature);
+  ParallelFor(parallel, args.images * parts, [&](int64_t task) {
+    const int64_t image = task / parts, part = task % parts;
+    const int64_t end = PartBegin(args.vertices, parts, part + 1);
+    Vec* weight = scratch.of(task);
+    for (int64_t v = PartBegin(args.vertices, parts, part); v < end; v += kLanes) {
+      const int64_t count = Min(kLanes, end - v);
+      const float* vertex = args.vertex + 3 * (image * args.vertices + v);
+      Vec position[3] = {};
+      for (int64_t i = 0; i < count; ++i) {
+        for (int k = 0; k < 3; ++k) position[k][i] = vertex[3 * i + k];
+      }
+      WeighLanes(segments.get() + image * bones, bones, scale, position, weight);
+      const float* lanes = reinterpret_cast<const float*>(weight);
+      float* out = args.weight + bones * (image * args.vertices + v);
+      for (int64_t i = 0; i < count; ++i, out += bones) {
+        for (int64_t j = 0; j < bones; ++j) out[j] = lanes[kLanes * j + i];
+      }
+    }
+  });
+  return true;
+}
+
+bool ForwardSkin(const SkinForward& args, const Parallel& parallel) {
+  const Skin& in = args.in;
+  const int64_t parts = PartsOf(in.vertices);
+  const Rows<Vec16> matrices(in.images, in.bones);
+  if (!matrices.ok()) return false;
+  for (int64_t image = 0; image < in.images; ++image) LoadMatrices(in, image, matrices.of(image));
+  ParallelFor(parallel, in.images * parts, [&](int64_t task) {
+    const int64_t image = task / parts, part = task % parts;
+    const int64_t end = image * in.vertices + PartBegin(in.vertices, parts, part + 1);
+    const Vec16* matrix = matrices.of(image);
+    for (int64_t v = image * in.vertices + PartBegin(in.vertices, parts, part); v < end;) {
+      // A group of vertices at once; at the end, single ones in the place of all of a group.
+      const bool whole = end - v >= kGroup;
+      const int64_t stride = whole ? in.bones : 0, count = whole ? kGroup : 1;
+      const float* weight = in.weight + in.bones * v;
+      Vec16 mean[kGroup] = {};
+      for (int64_t j = 0; j < in.bones; ++j) {
+        for (int g = 0; g < kGroup; ++g) mean[g] += weight[g * stride + j] * matrix[j];
+      }
+      for (int64_t i = 0; i < count; ++i) {
+        const Vec16 terms = mean[i] * Repeated(Load3(in.vertex + 3 * (v + i), 1.0f));
+        float* out = args.out + 3 * (v + i);
+        for (int r = 0; r < 3; ++r) out[r] = Sum(Quarter(terms, r))[0];
+      }
+      v += count;
+    }
+  });
+  return true;
+}
+
+bool BackwardSkin(const SkinBackward& args, const Parallel& parallel) {
+  const Skin& in = args.in;
+  const int64_t parts = PartsOf(in.vertices), bones = in.bones;
+  const Rows<Vec16> matrices(in.images, bones);
+  const Rows<Vec16> sums(in.images * parts, bones);
+  if (!matrices.ok() || !sums.ok()) return false;
+  for (int64_t image = 0; image < in.images; ++image) LoadMatrices(in, image, matrices.of(image));
+  ParallelFor(parallel, in.images * parts, [&](int64_t task) {
+    const int64_t image = task / parts, part = task % parts;
+    const int64_t end = image * in.vertices + PartBegin(in.vertices, parts, part + 1);
+    const Vec16* matrix = matrices.of(image);
+    Vec16* sum = sums.of(task);
+    for (int64_t j = 0; j < bones; ++j) sum[j] = Vec16{};
+    for (int64_t v = image * in.vertices + PartBegin(in.vertices, parts, part); v < end;) {
+      const bool whole = end - v >= kGroup;
+      const int64_t stride = whole ? bones : 0, count = whole ? kGroup : 1;
+      const float* weight = in.weight + bones * v;
+      Vec16 grad[kGroup] = {}, by_matrix[kGroup] = {}, mean[kGroup] = {};
+      for (int64_t i = 0; i < count; ++i) {
+        grad[i] = Spread(Load3(args.grad_out + 3 * (v + i), 0.0f));
+        by_matrix[i] = grad[i] * Repeated(Load3(in.vertex + 3 * (v + i), 1.0f));
+      }
+      for (int64_t j = 0; j < bones; ++j) {
+        Vec16 add = {};
+        for (int g = 0; g < kGroup; ++g) {
+          const float share = weight[g * stride + j];
+          mean[g] += share * matrix[j];
+          add += share * by_matrix[g];
+        }
+        sum[j] += add;
+      }
+      for (int64_t i = 0; i < count; ++i) {
+        const Vec16 terms = mean[i] * grad[i];
+        Store3(args.grad_vertex + 3 * (v + i),
+               Quarter(terms, 0) + Quarter(terms, 1) + Quarter(terms, 2));
+      }
+      v += count;
+    }
+  });
+  for (int64_t i = 0; i < in.images * bones; ++i) {
+    Vec16 total = {};
+    for (int64_t part = 0; part < parts; ++part) {
+      total += sums.of(i / bones * parts + part)[i % bones];
+    }
+    std::memcpy(args.grad_transform + 16 * i, &total, sizeof total);
+  }
+  return true;
+}
+
+}  // namespace RASTERIZER_ISA
+}  // namespace geometry

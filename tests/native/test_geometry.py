@@ -1,0 +1,204 @@
+"""Native geometry against what XLA computes: values, gradients, edge sizes, threads, bad input."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from pony_jax.model.render import find_surface
+from pony_jax.native import geometry, plain_xla
+from pony_jax.ops.bones import Skeleton, estimate_bones
+from pony_jax.ops.cameras import camera_from_pose, transform_points
+from pony_jax.ops.skinning import skin, skinning_weights
+
+SIZE = 16
+NO_FACES, ONE_FACE = jnp.full((2, 3), -1), jnp.array([[0, 1, 2], [-1, -1, -1]])
+
+
+def normal(seed: int, *shape: int) -> jax.Array:
+    return jax.random.normal(jax.random.key(seed), shape)
+
+
+def matrices(*shape: int) -> jax.Array:
+    return jnp.eye(4) + 0.3 * normal(1, *shape, 4, 4)
+
+
+def with_gradients(function, *args):
+    """Results, and the gradients by all arguments for fixed cotangents."""
+    out, pull = jax.vjp(function, *args)
+    cotangents = jax.tree.map(
+        lambda x: (
+            normal(7, *x.shape) if x.dtype == jnp.float32 else np.zeros(x.shape, jax.dtypes.float0)
+        ),
+        out,
+    )
+    return out, pull(cotangents)
+
+
+def assert_equals_xla(function, *args):
+    got = jax.jit(lambda *args: with_gradients(function, *args))(*args)
+    eager = with_gradients(function, *args)
+    with plain_xla():
+        expected = jax.jit(lambda *args: with_gradients(function, *args))(*args)
+    for a, e, x in zip(*map(jax.tree.leaves, (got, eager, expected)), strict=True):
+        np.testing.assert_array_equal(a, e)
+        # Of the largest: sums of terms that cancel are as uncertain as the terms.
+        scale = max(1.0, float(jnp.max(jnp.abs(x), initial=0.0)))
+        np.testing.assert_allclose(a, x, rtol=1e-5, atol=1e-5 * scale)
+
+
+@pytest.mark.parametrize("b", [1, 3])
+@pytest.mark.parametrize("n", [0, 1, 50])
+def test_transforms_equal_xla(b, n):
+    assert_equals_xla(transform_points, matrices(b), normal(0, b, n, 3))
+
+
+@pytest.mark.parametrize("b, v, k", [(1, 1, 1), (3, 37, 20), (2, 1500, 5), (2, 0, 4)])
+def test_skinning_equals_xla(b, v, k):
+    verts, bones = normal(0, b, v, 3), normal(2, b, k, 2, 3).at[0, 0, 1].set(0.5)
+    bones = bones.at[0, 0, 0].set(0.5)  # no length
+
+    def run(verts, bones, transforms):
+        weights = skinning_weights(verts, bones, 0.05)
+        return weights, skin(verts, weights, transforms)
+
+    assert_equals_xla(run, verts, bones, matrices(b, k))
+    weights = skinning_weights(verts, bones, 0.05)
+    np.testing.assert_allclose(jnp.sum(weights, axis=-1), 1.0, atol=1e-6)
+
+
+def test_weights_of_far_bones_vanish():
+    """Far below the smallest float: 0, not what its bits would overflow to."""
+    bones = jnp.zeros((1, 2, 2, 3)).at[0, 1].set(50.0)
+    np.testing.assert_array_equal(
+        skinning_weights(jnp.zeros((1, 3, 3)), bones, 0.05), [[[1.0, 0.0]] * 3]
+    )
+
+
+def test_weights_are_constants_for_skin():
+    weights = jax.nn.softmax(normal(3, 2, 9, 4))
+
+    def total(weights):
+        return jnp.sum(skin(normal(0, 2, 9, 3), weights, matrices(2, 4)))
+
+    np.testing.assert_array_equal(jax.grad(total)(weights), 0.0)
+    with plain_xla():
+        np.testing.assert_array_equal(jax.grad(total)(weights), 0.0)
+
+
+@pytest.mark.parametrize("b", [1, 3])
+@pytest.mark.parametrize("num_valid", [0, 1, 2, 300])
+@pytest.mark.parametrize("body_from", ["z_minmax", "z_minmax_y+"])
+def test_bones_equal_xla(b, num_valid, body_from):
+    verts = jnp.round(8 * normal(0, b, 310, 3)) / 8  # with ties, and on the planes of symmetry
+    valid = jnp.arange(310) < num_valid
+    skeleton = Skeleton(body_from=body_from)
+    got, attachments = jax.jit(lambda v: estimate_bones(v, valid, skeleton, None))(verts)
+    with plain_xla():
+        bones, expected = jax.jit(lambda v: estimate_bones(v, valid, skeleton, None))(verts)
+    np.testing.assert_array_equal(attachments, expected)
+    np.testing.assert_allclose(got, bones, atol=1e-6)
+    np.testing.assert_array_equal(
+        jax.grad(lambda v: jnp.sum(estimate_bones(v, valid, skeleton, None)[0]))(verts), 0.0
+    )
+
+
+def sphere(rings: int = 5, sectors: int = 7) -> tuple[jax.Array, jax.Array]:
+    """Vertices and faces of a bumpy sphere; two more vertices and faces are padding."""
+    angle, turn = np.meshgrid(
+        np.linspace(0, np.pi, rings), np.linspace(0, 2 * np.pi, sectors), indexing="ij"
+    )
+    points = np.stack([np.sin(angle) * np.cos(turn), np.cos(angle), np.sin(angle) * np.sin(turn)])
+    points = points.reshape(3, -1).T + 0.05 * np.asarray(normal(5, rings * sectors, 3))
+    i, j = np.meshgrid(np.arange(rings - 1), np.arange(sectors - 1), indexing="ij")
+    a = (i * sectors + j).reshape(-1)
+    faces = np.concatenate(
+        [np.stack([a, a + 1, a + sectors], 1), np.stack([a + 1, a + 1 + sectors, a + sectors], 1)]
+    )
+    verts = np.concatenate([points, np.zeros((2, 3))])
+    faces = np.concatenate([faces, np.full((2, 3), -1)])
+    return jnp.asarray(verts, jnp.float32), jnp.asarray(faces, jnp.int32)
+
+
+def surface_of(faces, *, samples: int, max_pixels: int):
+    def run(verts, rest, translation):
+        rotation = jnp.broadcast_to(jnp.eye(3), (len(verts), 3, 3))
+        camera = camera_from_pose(rotation, translation, distance=10.0, fov_y_deg=25.0)
+        how = {"image_size": SIZE, "samples": samples, "max_pixels": max_pixels}
+        surface = find_surface(verts, rest, faces, camera, **how).surface
+        return surface.point_rest, surface.normal_cam, surface[:2], surface.pixel_count
+
+    return run
+
+
+def scene(b: int) -> tuple[jax.Array, ...]:
+    rest, faces = sphere()
+    verts = rest + 0.05 * normal(0, b, *rest.shape)
+    return verts, rest, 0.2 * normal(6, b, 3), faces
+
+
+@pytest.mark.parametrize("b", [1, 3])
+@pytest.mark.parametrize("samples", [1, 2, 3])
+def test_surface_equals_xla(b, samples):
+    *args, faces = scene(b)
+    run = surface_of(faces, samples=samples, max_pixels=b * SIZE**2 - 5)
+    assert int(run(*args)[3]) > 30 * b
+    assert_equals_xla(run, *args)
+
+
+@pytest.mark.parametrize("max_pixels", [0, 1, 60])
+def test_surface_over_its_capacity_equals_xla(max_pixels):
+    *args, faces = scene(3)
+    assert_equals_xla(surface_of(faces, samples=2, max_pixels=max_pixels), *args)
+
+
+@pytest.mark.parametrize("faces", [NO_FACES, ONE_FACE])
+def test_surface_of_hardly_a_mesh_equals_xla(faces):
+    verts, rest, translation, _ = scene(2)
+    verts = verts.at[:, :3].set(jnp.array([[-1.0, -1, 0], [1, -1, 0.3], [0, 1, 0]]))
+    run = surface_of(faces, samples=2, max_pixels=400)
+    assert (int(run(verts, rest, translation)[3]) > 0) == (faces is ONE_FACE)
+    assert_equals_xla(run, verts, rest, translation)
+
+
+def test_threads_change_no_bit():
+    *args, faces = scene(3)
+    verts, bones, transforms = normal(0, 2, 3000, 3), normal(2, 2, 20, 2, 3), matrices(2, 20)
+    camera = matrices(2)
+
+    def run_all():
+        surface = surface_of(faces, samples=2, max_pixels=600)
+        moved = lambda v, t: skin(v, skinning_weights(v, bones, 0.05), t)  # noqa: E731
+        return jax.tree.leaves(
+            (
+                with_gradients(surface, *args),
+                with_gradients(moved, verts, transforms),
+                with_gradients(transform_points, camera, verts),
+                estimate_bones(verts, jnp.ones(3000, bool), Skeleton(), None),
+            )
+        )
+
+    try:
+        geometry.set_max_threads(1)
+        alone = run_all()
+        for threads in (2, 3):
+            geometry.set_max_threads(threads)
+            for a, b in zip(alone, run_all(), strict=True):
+                np.testing.assert_array_equal(a, b)
+    finally:
+        geometry.set_max_threads(None)
+
+
+def test_wrong_shapes_are_refused():
+    verts, mats = jnp.zeros((2, 5, 3)), jnp.zeros((2, 4, 4, 4))
+    with pytest.raises(Exception, match=r"matrix: expected shape \[b,4,4\], got \[3,4,4\]"):
+        geometry.transform_points(jnp.zeros((3, 4, 4)), verts)
+    with pytest.raises(Exception, match=r"bones: expected shape \[b,k,2,3\], got \[1,4,2,3\]"):
+        geometry.skinning_weights(verts, jnp.zeros((1, 4, 2, 3)), 0.1)
+    with pytest.raises(Exception, match=r"transforms: expected shape \[b,k,4,4\], got \[2,4,4,4"):
+        geometry.skin(verts, jnp.zeros((2, 5, 6)), mats)
+    with pytest.raises(Exception, match=r"valid: expected shape \[v\], got \[4\]"):
+        geometry.landmarks(verts, jnp.ones(4, bool), margin=0.2, above_feet=True)
+    coverage, faces = jnp.zeros((2, 5, 4, 4)), jnp.zeros((1, 3), jnp.int32)
+    with pytest.raises(Exception, match=r"with whole pixels, got \[2,5,4,4\]"):
+        geometry.visible_surface(verts, verts[0], jnp.zeros((2, 4, 4)), coverage, faces, 2, 9)
