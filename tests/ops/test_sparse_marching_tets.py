@@ -45,7 +45,7 @@ def horse(points, thin=0.15):
     return jnp.maximum(body, jnp.maximum(*legs))
 
 
-def assert_same_mesh(mesh, expected):
+def assert_same_mesh(mesh, expected, atol=4e-6):
     assert (int(mesh.vert_count), int(mesh.face_count)) == (
         int(expected.vert_count),
         int(expected.face_count),
@@ -53,7 +53,7 @@ def assert_same_mesh(mesh, expected):
     np.testing.assert_array_equal(mesh.faces, expected.faces)
     # Points and weights are the same operations, fused in another order: some float32 roundings
     # of coordinates up to 3.5, more where an edge's ends hardly differ.
-    np.testing.assert_allclose(mesh.verts, expected.verts, atol=4e-6)
+    np.testing.assert_allclose(mesh.verts, expected.verts, atol=atol)
 
 
 @pytest.mark.parametrize("mirror", [True, False])
@@ -126,7 +126,8 @@ def test_a_rough_prior_of_many_pieces_equals_the_dense_one(seed):
     params = jax.tree.map(lambda leaf: 2.0 * leaf, _random_prior(seed)[1])
     ((_, mesh), _), ((_, expected), _) = (f(params) for f in _both_ways())
     assert 1000 < int(expected.face_count) <= SIZES["max_faces"]
-    assert_same_mesh(mesh, expected)
+    # Layers of twice the weights pass on roundings of points up to 64 times as large: 5.6e-6 seen.
+    assert_same_mesh(mesh, expected, atol=1e-5)
 
 
 def test_the_surface_is_followed_where_the_field_is_steeper_than_expected():
