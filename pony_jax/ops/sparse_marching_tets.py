@@ -13,7 +13,6 @@ field must be steeper than `_STEEPEST` there.
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
@@ -233,35 +232,40 @@ def _follow_surface(
     radius = np.sqrt(3) * (2 * _BLOCK - 1) / 4 * folded.side
     wanted = abs(middle) <= _STEEPEST * radius
 
-    def signs(wanted: Bool[Array, " m"]) -> Bool[Array, "2 x y z"]:
-        """Inside or not, exact in the blocks that are wanted, elsewhere as in their middle."""
-        _, block = compact(wanted, max_blocks)
-        inside = jnp.broadcast_to(middle[:, None] > 0, (num_blocks, len(corners)))
+    num_at_once = max(1, max_blocks // 8)  # few go to waste
+
+    def look(state: tuple[Array, Array]) -> tuple[Array, Array]:
+        """Makes the signs exact in some of the blocks that are pending."""
+        inside, pending = state
+        _, block = compact(pending, num_at_once)
         exact = values(block_halves(block)) > 0
-        inside = inside.at[block].set(
-            exact, mode="drop", unique_indices=True, indices_are_sorted=True
-        )
+        unique = {"mode": "drop", "unique_indices": True, "indices_are_sorted": True}
+        return inside.at[block].set(exact, **unique), pending.at[block].set(False, **unique)
+
+    def cells_of(inside: Bool[Array, "m p"]) -> _Cells:
         inside = inside.reshape(*folded.num_blocks, 2, _BLOCK, _BLOCK, _BLOCK)
-        return folded.unfolded(inside.transpose(3, 0, 4, 1, 5, 2, 6).reshape(2, *folded.shape))
+        inside = inside.transpose(3, 0, 4, 1, 5, 2, 6).reshape(2, *folded.shape)
+        return _cells_at_surface(folded.unfolded(inside), max_cells)
 
     def follow(state: tuple[Any, ...]) -> tuple[Any, ...]:
-        wanted, _, _ = state
-        cells = _cells_at_surface(signs(wanted), max_cells)
+        wanted, pending, inside, _ = state
+        inside, _ = lax.while_loop(lambda state: jnp.any(state[1]), look, (inside, pending))
+        cells = cells_of(inside)
         point = folded.unravel(cells.index)[:, None] + LOCAL_POINTS[:, :3]
         block = folded.block_of(folded.fold(jnp.asarray(LOCAL_POINTS[:, 3]), point))
         # Padding has one sign everywhere, and wants nothing.
         block = jnp.where(cells.code[:, None] > 0, block, num_blocks)
         more = wanted.at[block].set(True, mode="drop")
-        fits = jnp.sum(more) <= max_blocks
-        return more, cells, jnp.any(more != wanted) & fits
+        return more, more & ~wanted, inside, cells
 
-    nothing = jax.tree.map(
-        lambda leaf: jnp.zeros(leaf.shape, leaf.dtype),
-        jax.eval_shape(lambda: _cells_at_surface(signs(wanted), max_cells)),
-    )
-    wanted, cells, _ = lax.while_loop(
-        lambda state: state[2], follow, (wanted, nothing, jnp.array(True))
-    )
+    def goes_on(state: tuple[Any, ...]) -> Bool[Array, ""]:
+        wanted, pending, *_ = state
+        return jnp.any(pending) & (jnp.sum(wanted) <= max_blocks)
+
+    # Outside of the blocks that are wanted, a block has the sign of its middle.
+    inside = jnp.broadcast_to(middle[:, None] > 0, (num_blocks, len(corners)))
+    state = follow((wanted, wanted, inside, None))
+    wanted, _, _, cells = lax.while_loop(goes_on, follow, state)
     return cells, jnp.sum(wanted, dtype=jnp.int32)
 
 
