@@ -67,8 +67,8 @@ class Embedding {
     const float *sines = row + 3, *cosines = sines + waves_;
     const float *grad_sines = grad_row + 3, *grad_cosines = grad_sines + waves_;
     for (int64_t i = 0; i < padded_; i += kLanes) {
-      const Vec phase =
-          LoadVec(cosines + i) * LoadVec(grad_sines + i) - LoadVec(sines + i) * LoadVec(grad_cosines + i);
+      const Vec by_sine = LoadVec(cosines + i) * LoadVec(grad_sines + i);
+      const Vec phase = by_sine - LoadVec(sines + i) * LoadVec(grad_cosines + i);
       for (int axis = 0; axis < 3; ++axis) sums[axis] += phase * Frequencies(axis, i);
     }
     for (int axis = 0; axis < 3; ++axis) {

@@ -110,10 +110,6 @@ class Blocks {
     return layer == 1 && m_.images > 0 ? conditioned : Layer(kept, layer, slot);
   }
 
-  const float* OfOut(const float* out, int64_t block, int64_t slot) const {
-    return out + (slot * m_.points + block * kBlock) * m_.outputs;
-  }
-
  private:
   const Mlp& m_;
   const Embedding& embedding_;
@@ -138,13 +134,18 @@ inline void MaskedProduct(const float* grad, int64_t rows, int64_t grad_row, con
 
 // Where the gradients of a part's weights are summed, rows as wide as the layers.
 struct Sums {
+  static int64_t Size(const Mlp& m) {
+    return (m.inputs + 1 + m.middle * m.hidden + m.images) * m.Width() +
+           m.hidden * RoundUp(m.outputs, kLanes);
+  }
+
   Sums(const Mlp& m, float* data)
       : width(m.Width()), last_width(RoundUp(m.outputs, kLanes)), first(data),
         bias(first + m.inputs * width), mid(bias + width), last(mid + m.middle * m.hidden * width),
-        condition(last + m.hidden * last_width), end(condition + m.images * width) {}
+        condition(last + m.hidden * last_width) {}
 
   int64_t width, last_width;
-  float *first, *bias, *mid, *last, *condition, *end;
+  float *first, *bias, *mid, *last, *condition;
 };
 
 inline void CopyRows(const float* from, int64_t from_row, int64_t rows, int64_t columns,
@@ -154,6 +155,108 @@ inline void CopyRows(const float* from, int64_t from_row, int64_t rows, int64_t 
                 static_cast<size_t>(columns) * sizeof(float));
   }
 }
+
+// Goes back through the layers of a block of points; one for each part of the points.
+class BlockGradient {
+ public:
+  static int64_t ScratchSize(const Mlp& m, int64_t stride) {
+    return kBlock * (2 * stride + 4 * m.Width() + RoundUp(m.outputs, kLanes));
+  }
+
+  BlockGradient(const MlpBackward& args, const Blocks& blocks, const Embedding& embedding,
+                const Weights& transposed, float* sums, float* scratch)
+      : args_(args), m_(args.mlp), blocks_(blocks), embedding_(embedding), transposed_(transposed),
+        width_(m_.Width()), sums_(m_, sums), x_(scratch),
+        grad_x_(x_ + kBlock * embedding.stride()),
+        conditioned_(grad_x_ + kBlock * embedding.stride()),
+        total_(conditioned_ + kBlock * width_), grad_(total_ + kBlock * width_),
+        grad_below_(grad_ + kBlock * width_), grad_out_(grad_below_ + kBlock * width_) {}
+
+  void Run(int64_t block) {
+    const float* const kept = args_.kept + block * m_.KeptOfBlock();
+    const int64_t rows = blocks_.rows(block);
+    for (int64_t slot = 0; slot < m_.Slots(); ++slot) {
+      ThroughSlot(block, slot, kept);
+      if (m_.images > 0) AddToCondition(block, slot);
+      if (m_.Slots() == 1) continue;
+      for (int64_t i = 0; i < rows * width_; ++i) {
+        total_[i] = (slot > 0 ? total_[i] : 0.0f) + grad_[i];
+      }
+    }
+    ThroughFirst(block, kept, m_.Slots() > 1 ? total_ : grad_);
+  }
+
+ private:
+  // From the result to the layer that the condition is added to, whose gradient is then grad_.
+  void ThroughSlot(int64_t block, int64_t slot, const float* kept) {
+    const int64_t rows = blocks_.rows(block), last_width = sums_.last_width;
+    if (m_.images > 0) {
+      blocks_.AddCondition(block, slot, blocks_.Layer(kept, 1, 0), conditioned_);
+    }
+    std::memset(grad_out_, 0, static_cast<size_t>(rows * last_width) * sizeof(float));
+    const float* const from = args_.grad_out + (slot * m_.points + block * kBlock) * m_.outputs;
+    for (int64_t row = 0; row < blocks_.count(block); ++row) {
+      std::memcpy(grad_out_ + row * last_width, from + row * m_.outputs,
+                  static_cast<size_t>(m_.outputs) * sizeof(float));
+    }
+    const float* below = blocks_.Input(kept, m_.middle, slot, conditioned_);
+    AddTransposed(below, width_, m_.hidden, grad_out_, last_width, last_width, rows, sums_.last);
+    MaskedProduct(grad_out_, rows, last_width, transposed_.last(), below, grad_);
+    for (int64_t layer = m_.middle; layer >= 2; --layer) {
+      below = blocks_.Input(kept, layer - 1, slot, conditioned_);
+      AddTransposed(below, width_, m_.hidden, grad_, width_, width_, rows,
+                    sums_.mid + (layer - 1) * m_.hidden * width_);
+      MaskedProduct(grad_, rows, width_, transposed_.mid(layer - 1), below, grad_below_);
+      float* const other = grad_;
+      grad_ = grad_below_;
+      grad_below_ = other;
+    }
+  }
+
+  void AddToCondition(int64_t block, int64_t slot) const {
+    for (int64_t row = 0; row < blocks_.count(block); ++row) {
+      const int64_t image = blocks_.Image(block, row, slot);
+      if (image < 0) continue;
+      float* const sum = sums_.condition + image * width_;
+      for (int64_t j = 0; j < width_; ++j) sum[j] += grad_[row * width_ + j];
+    }
+  }
+
+  // Through the layers that all slots share, to the points.
+  void ThroughFirst(int64_t block, const float* kept, const float* grad) {
+    const int64_t rows = blocks_.rows(block), stride = embedding_.stride();
+    if (m_.middle > 0) {
+      const float* const first = blocks_.Layer(kept, 0, 0);
+      AddTransposed(first, width_, m_.hidden, grad, width_, width_, rows, sums_.mid);
+      MaskedProduct(grad, rows, width_, transposed_.mid(0), first, grad_below_);
+      grad = grad_below_;
+    }
+    for (int64_t row = 0; row < rows; ++row) {
+      for (int64_t j = 0; j < width_; ++j) sums_.bias[j] += grad[row * width_ + j];
+    }
+    blocks_.Embed(block, x_);
+    AddTransposed(x_, stride, m_.inputs, grad, width_, width_, rows, sums_.first);
+    Multiply(grad, width_, rows, transposed_.first(), [&](int64_t row, int64_t column, Vec g) {
+      StoreVec(grad_x_ + row * stride + column, g);
+    });
+    for (int64_t row = 0; row < blocks_.count(block); ++row) {
+      embedding_.Gradient(x_ + row * stride, grad_x_ + row * stride,
+                          args_.grad_point + 3 * (block * kBlock + row));
+    }
+  }
+
+  const MlpBackward& args_;
+  const Mlp& m_;
+  const Blocks& blocks_;
+  const Embedding& embedding_;
+  const Weights& transposed_;
+  int64_t width_;
+  Sums sums_;
+  // Rows of a block: embedded points, the layer with its condition, and gradients.
+  float *x_, *grad_x_, *conditioned_;
+  float* total_;  // of all slots, before the condition
+  float *grad_, *grad_below_, *grad_out_;
+};
 
 }  // namespace
 
@@ -182,9 +285,11 @@ bool ForwardMlp(const MlpForward& args, const Parallel& parallel) {
       const int64_t rows = blocks.rows(block);
       blocks.Embed(block, x);
       float* const first = blocks.Layer(kept, 0, 0);
-      Multiply(x, embedding.stride(), rows, weights.first(), [&](int64_t row, int64_t column, Vec sums) {
-        StoreVec(first + row * width + column, Rectified(sums + LoadVec(bias.get() + column)));
-      });
+      Multiply(x, embedding.stride(), rows, weights.first(),
+               [&](int64_t row, int64_t column, Vec sums) {
+                 const Vec biased = sums + LoadVec(bias.get() + column);
+                 StoreVec(first + row * width + column, Rectified(biased));
+               });
       if (m.images > 0) {
         float* const second = blocks.Layer(kept, 1, 0);
         Multiply(first, width, rows, weights.mid(0), [&](int64_t row, int64_t column, Vec sums) {
@@ -219,93 +324,30 @@ bool BackwardMlp(const MlpBackward& args, const Parallel& parallel) {
   const Embedding embedding(m.frequencies, m.scale);
   if (!embedding.ok()) return false;
   const Weights transposed(m, true, embedding.stride());
-  if (!transposed.ok()) return false;
   const Blocks blocks(m, embedding);
-  const int64_t parts = CountParts(m.Blocks()), width = m.Width(), stride = embedding.stride();
-  const Sums layout(m, nullptr);
-  const int64_t sums_size = Sums(m, nullptr).end - Sums(m, nullptr).first;
-  const int64_t scratch_size = kBlock * (2 * stride + 4 * width + layout.last_width);
+  const int64_t parts = CountParts(m.Blocks()), sums_size = Sums::Size(m);
+  const int64_t scratch_size = BlockGradient::ScratchSize(m, embedding.stride());
   const Scratch<float> all_sums(parts * sums_size), scratch(parts * scratch_size);
-  if (!all_sums.ok() || !scratch.ok()) return false;
+  if (!transposed.ok() || !all_sums.ok() || !scratch.ok()) return false;
 
   ParallelFor(parallel, parts, [&](int64_t part) {
-    const Sums sums(m, all_sums.get() + part * sums_size);
-    std::memset(sums.first, 0, static_cast<size_t>(sums_size) * sizeof(float));
-    float* const x = scratch.get() + part * scratch_size;
-    float* const grad_x = x + kBlock * stride;
-    float* const conditioned = grad_x + kBlock * stride;
-    float* const total = conditioned + kBlock * width;  // of all slots, before the condition
-    float* grad = total + kBlock * width;
-    float* grad_below = grad + kBlock * width;
-    float* const grad_out = grad_below + kBlock * width;
+    float* const own_sums = all_sums.get() + part * sums_size;
+    std::memset(own_sums, 0, static_cast<size_t>(sums_size) * sizeof(float));
+    BlockGradient gradient(args, blocks, embedding, transposed, own_sums,
+                           scratch.get() + part * scratch_size);
     const int64_t end = PartBegin(m.Blocks(), parts, part + 1);
     for (int64_t block = PartBegin(m.Blocks(), parts, part); block < end; ++block) {
-      const float* const kept = args.kept + block * m.KeptOfBlock();
-      const int64_t rows = blocks.rows(block), count = blocks.count(block);
-      for (int64_t slot = 0; slot < m.Slots(); ++slot) {
-        if (m.images > 0) {
-          blocks.AddCondition(block, slot, blocks.Layer(kept, 1, 0), conditioned);
-        }
-        const float* const of_out = blocks.OfOut(args.grad_out, block, slot);
-        std::memset(grad_out, 0,
-                    static_cast<size_t>(rows * layout.last_width) * sizeof(float));
-        for (int64_t row = 0; row < count; ++row) {
-          std::memcpy(grad_out + row * layout.last_width, of_out + row * m.outputs,
-                      static_cast<size_t>(m.outputs) * sizeof(float));
-        }
-        const float* below = blocks.Input(kept, m.middle, slot, conditioned);
-        AddTransposed(below, width, m.hidden, grad_out, layout.last_width, layout.last_width, rows,
-                      sums.last);
-        MaskedProduct(grad_out, rows, layout.last_width, transposed.last(), below, grad);
-        for (int64_t layer = m.middle; layer >= 2; --layer) {
-          below = blocks.Input(kept, layer - 1, slot, conditioned);
-          AddTransposed(below, width, m.hidden, grad, width, width, rows,
-                        sums.mid + (layer - 1) * m.hidden * width);
-          MaskedProduct(grad, rows, width, transposed.mid(layer - 1), below, grad_below);
-          float* const other = grad;
-          grad = grad_below;
-          grad_below = other;
-        }
-        if (m.images == 0) continue;
-        for (int64_t row = 0; row < count; ++row) {
-          const int64_t image = blocks.Image(block, row, slot);
-          if (image < 0) continue;
-          for (int64_t j = 0; j < width; ++j) {
-            sums.condition[image * width + j] += grad[row * width + j];
-          }
-        }
-        if (m.Slots() == 1) continue;
-        for (int64_t i = 0; i < rows * width; ++i) total[i] = (slot > 0 ? total[i] : 0) + grad[i];
-      }
-      const float* of_first = m.Slots() > 1 ? total : grad;
-      if (m.middle > 0) {
-        const float* const first = blocks.Layer(kept, 0, 0);
-        AddTransposed(first, width, m.hidden, of_first, width, width, rows, sums.mid);
-        MaskedProduct(of_first, rows, width, transposed.mid(0), first, grad_below);
-        of_first = grad_below;
-      }
-      for (int64_t row = 0; row < rows; ++row) {
-        for (int64_t j = 0; j < width; ++j) sums.bias[j] += of_first[row * width + j];
-      }
-      blocks.Embed(block, x);
-      AddTransposed(x, stride, m.inputs, of_first, width, width, rows, sums.first);
-      Multiply(of_first, width, rows, transposed.first(), [&](int64_t row, int64_t column, Vec g) {
-        StoreVec(grad_x + row * stride + column, g);
-      });
-      for (int64_t row = 0; row < count; ++row) {
-        embedding.Gradient(x + row * stride, grad_x + row * stride,
-                           args.grad_point + 3 * (block * kBlock + row));
-      }
+      gradient.Run(block);
     }
   });
 
   AddParts(all_sums.get(), parts, sums_size, parallel);
   const Sums sums(m, all_sums.get());
-  CopyRows(sums.first, width, m.inputs, m.hidden, args.grad_first);
-  CopyRows(sums.bias, width, 1, m.hidden, args.grad_bias);
-  CopyRows(sums.mid, width, m.middle * m.hidden, m.hidden, args.grad_mid);
-  CopyRows(sums.last, layout.last_width, m.hidden, m.outputs, args.grad_last);
-  CopyRows(sums.condition, width, m.images, m.hidden, args.grad_condition);
+  CopyRows(sums.first, sums.width, m.inputs, m.hidden, args.grad_first);
+  CopyRows(sums.bias, sums.width, 1, m.hidden, args.grad_bias);
+  CopyRows(sums.mid, sums.width, m.middle * m.hidden, m.hidden, args.grad_mid);
+  CopyRows(sums.last, sums.last_width, m.hidden, m.outputs, args.grad_last);
+  CopyRows(sums.condition, sums.width, m.images, m.hidden, args.grad_condition);
   return true;
 }
 
