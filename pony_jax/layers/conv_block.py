@@ -30,7 +30,7 @@ def conv_block(x: Float[Array, "b h w c"], weights: ConvBlockWeights) -> Float[A
     `norm` brings each pixel's channels to mean 0 and variance 1, then scales and shifts them; the
     gelu is the one by tanh.
     """
-    if uses_kernels() and x.shape[3] % _CHANNEL_MULTIPLE == 0:
+    if uses_kernels(x, *weights) and x.shape[3] % _CHANNEL_MULTIPLE == 0:
         return _conv_block(x, weights)
     centred = x - jnp.mean(x, axis=-1, keepdims=True)
     variance = jnp.mean(centred * centred, axis=-1, keepdims=True)

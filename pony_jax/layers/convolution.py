@@ -34,7 +34,7 @@ def convolution(
         )
     if not padding and x.shape[1:] == kernel.shape[:3]:  # of one pixel: rows of a product
         return (x.reshape(len(x), -1) @ kernel.reshape(-1, kernel.shape[3]))[:, None, None]
-    convolve = _convolution if uses_kernels() else _by_xla
+    convolve = _convolution if uses_kernels(x, kernel) else _by_xla
     return convolve(x, kernel, stride, padding)
 
 

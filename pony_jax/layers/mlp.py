@@ -58,7 +58,7 @@ def mlp(
     """
     if condition is not None and len(weights.middle) == 0:
         raise ValueError("weights: expected a middle layer to add the condition to, got none")
-    if not uses_kernels() or twice_differentiable:
+    if not uses_kernels(points, *weights) or twice_differentiable:
         return _by_xla(points, weights, condition, image, num_frequencies, scale)
     if condition is None:
         condition = jnp.zeros((0, weights.last.shape[0]))

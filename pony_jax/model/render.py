@@ -63,9 +63,9 @@ def find_surface(
     size = image_size * samples
     verts_clip = transform_points(camera.clip_from_world, verts_posed)
     coverage, _ = rasterizer_ffi.rasterize(verts_clip, faces, (size, size), grad_db=False)
-    find = geometry.visible_surface if uses_kernels() else _visible_surface
-    args = verts_posed, verts_rest, camera.cam_from_world, coverage, faces
-    return Visible(Surface(*find(*args, samples, max_pixels)), coverage, verts_clip, faces)
+    args = verts_posed, verts_rest, camera.cam_from_world, coverage
+    find = geometry.visible_surface if uses_kernels(*args) else _visible_surface
+    return Visible(Surface(*find(*args, faces, samples, max_pixels)), coverage, verts_clip, faces)
 
 
 def _visible_surface(

@@ -13,9 +13,10 @@ from rasterizer_ffi.library import load_library
 _plain = False
 
 
-def uses_kernels() -> bool:
-    """Whether what is traced now is computed by our kernels."""
-    return not _plain and jax.default_backend() == "cpu"
+def uses_kernels(*arrays: Array) -> bool:
+    """Whether what is traced now, from these arrays, is computed by our kernels: all in float32."""
+    is_single = all(array.dtype == jnp.float32 for array in arrays)
+    return not _plain and jax.default_backend() == "cpu" and is_single
 
 
 @contextlib.contextmanager

@@ -146,7 +146,7 @@ class Landmarks(NamedTuple):
 def _landmarks(
     verts: Float[Array, "b v 3"], valid: Bool[Array, " v"], above_feet: bool
 ) -> Landmarks:
-    if uses_kernels() and verts.shape[1]:
+    if uses_kernels(verts) and verts.shape[1]:
         marks = geometry.landmarks(verts, valid, margin=_LEG_MARGIN, above_feet=above_feet)
         return Landmarks(*marks)
     count = jnp.maximum(jnp.sum(valid), 1)

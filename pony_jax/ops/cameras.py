@@ -81,7 +81,7 @@ def transform_points(
     matrix: Float[Array, "*b 4 4"], points: Float[Array, "*b n 3"]
 ) -> Float[Array, "*b n 4"]:
     """Homogeneous images `matrix @ (x, y, z, 1)` of points."""
-    if points.ndim == 3 and uses_kernels():
+    if points.ndim == 3 and uses_kernels(matrix, points):
         return geometry.transform_points(matrix, points)
     # Written out: XLA's CPU backend takes four times as long for a product with an axis of three.
     x, y, z = jnp.moveaxis(points, -1, 0)

@@ -21,7 +21,7 @@ def skinning_weights(
       temperature: world units.
     """
     verts, bones = lax.stop_gradient((verts, bones))
-    if uses_kernels():
+    if uses_kernels(verts, bones):
         return geometry.skinning_weights(verts, bones, temperature)
     near, along = bones[:, :, 0, :, None], (bones[:, :, 1] - bones[:, :, 0])[..., None]
     square_length = jnp.maximum(jnp.sum(along * along, axis=2), 1e-12)
@@ -43,7 +43,7 @@ def skin(
 ) -> Float[Array, "b v 3"]:
     """Moves each vertex by the weighted mean of the bones' motions; no gradient to the weights."""
     weights = lax.stop_gradient(weights)
-    if uses_kernels():
+    if uses_kernels(verts, weights, world_from_rest):
         return geometry.skin(verts, weights, world_from_rest)
     b, k = world_from_rest.shape[:2]
     blended = weights @ world_from_rest[:, :, :3].reshape(b, k, 12)
