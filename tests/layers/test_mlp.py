@@ -122,17 +122,13 @@ def test_second_derivatives_on_demand():
 
 
 def test_doubles_are_left_to_xla():
-    w = weights(2, 16, 1, 3)
+    single = noise(5, 9, 3), weights(2, 16, 1, 3)
     with jax.enable_x64(True):
-        double = jax.tree.map(
-            lambda x: jnp.asarray(np.asarray(x), jnp.float64), (noise(5, 9, 3), w)
-        )
-        values = mlp(*double, num_frequencies=2, scale=0.8)
-        assert values.dtype == jnp.float64
+        double = jax.tree.map(lambda x: jnp.asarray(np.asarray(x), jnp.float64), single)
+        values = np.asarray(mlp(*double, num_frequencies=2, scale=0.8))
+    assert values.dtype == np.float64
     # Some ten float32 roundings of values of about 1.
-    np.testing.assert_allclose(
-        values, mlp(noise(5, 9, 3), w, num_frequencies=2, scale=0.8), atol=1e-5
-    )
+    np.testing.assert_allclose(values, mlp(*single, num_frequencies=2, scale=0.8), atol=1e-5)
 
 
 def test_a_condition_needs_a_layer():
