@@ -16,6 +16,8 @@ _SYMBOLS = {
     "convolution": "LayersConvolution",
     "convolution_grad_x": "LayersConvolutionGradX",
     "convolution_grad_kernel": "LayersConvolutionGradKernel",
+    "norm_dense": "LayersNormDense",
+    "norm_dense_grad": "LayersNormDenseGrad",
 }
 
 _KERNELS = Kernels("liblayers_cpu.so", __package__, _SYMBOLS, "LayersSetMaxThreads")

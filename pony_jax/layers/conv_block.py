@@ -3,16 +3,13 @@
 from typing import NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
-from jax import lax, nn
+from jax import nn
 from jaxtyping import Array, Float
 
 from pony_jax.layers.backend import call, uses_kernels
 from pony_jax.layers.convolution import convolution
-
-_EPSILON = 1e-5
-_CHANNEL_MULTIPLE = 16  # as in cpu/kernels.h
+from pony_jax.layers.norm_dense import CHANNEL_MULTIPLE, EPSILON, normalised
 
 
 class ConvBlockWeights(NamedTuple):
@@ -30,13 +27,10 @@ def conv_block(x: Float[Array, "b h w c"], weights: ConvBlockWeights) -> Float[A
     `norm` brings each pixel's channels to mean 0 and variance 1, then scales and shifts them; the
     gelu is the one by tanh.
     """
-    if uses_kernels(x, *weights) and x.shape[3] % _CHANNEL_MULTIPLE == 0:
+    if uses_kernels(x, *weights) and x.shape[3] % CHANNEL_MULTIPLE == 0:
         return _conv_block(x, weights)
-    centred = x - jnp.mean(x, axis=-1, keepdims=True)
-    variance = jnp.mean(centred * centred, axis=-1, keepdims=True)
-    unit = centred * lax.rsqrt(variance + _EPSILON)
-    padding = len(weights.kernel) // 2
-    u = convolution(unit * weights.scale + weights.shift, weights.kernel, stride=1, padding=padding)
+    unit = normalised(x, weights.scale, weights.shift)
+    u = convolution(unit, weights.kernel, stride=1, padding=len(weights.kernel) // 2)
     return x + nn.gelu(u + weights.bias)
 
 
@@ -46,7 +40,7 @@ def _conv_block(x: Array, weights: ConvBlockWeights) -> Array:
 
 
 def _run(x: Array, weights: ConvBlockWeights, kept: tuple[int, ...]) -> list[Array]:
-    return call("conv_block", [x.shape, kept], x, *weights, epsilon=np.float32(_EPSILON))
+    return call("conv_block", [x.shape, kept], x, *weights, epsilon=np.float32(EPSILON))
 
 
 def _forward(x: Array, weights: ConvBlockWeights) -> tuple[Array, tuple]:
@@ -58,7 +52,7 @@ def _backward(residuals: tuple, grad_out: Array) -> tuple[Array, ConvBlockWeight
     x, weights, kept = residuals
     shapes = [array.shape for array in (x, *weights)]
     grad_x, *grads = call(
-        "conv_block_grad", shapes, x, *weights, kept, grad_out, epsilon=np.float32(_EPSILON)
+        "conv_block_grad", shapes, x, *weights, kept, grad_out, epsilon=np.float32(EPSILON)
     )
     return grad_x, ConvBlockWeights(*grads)
 

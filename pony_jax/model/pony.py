@@ -429,7 +429,7 @@ class Pony:
         image = composite(
             visible, values, samples=self.samples, background=self._background(values)
         )
-        rendered = Rendered(image[..., :3], image[..., 3:4], image[..., 4:])
+        rendered = Rendered(*jnp.split(image, [3, 4], axis=-1))
 
         pick = jnp.arange(len(chosen)), chosen
         loss, metrics = total_loss(

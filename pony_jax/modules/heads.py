@@ -1,11 +1,13 @@
 """Heads on the frozen backbone's tokens: image vectors, viewpoints, light, silhouettes."""
 
 import flax.linen as nn
+import jax
 import jax.numpy as jnp
 from flax.linen.linear import default_kernel_init
+from jax import lax
 from jaxtyping import Array, Float
 
-from pony_jax.layers import ConvBlockWeights, conv_block
+from pony_jax.layers import ConvBlockWeights, NormDenseWeights, conv_block, norm_dense
 from pony_jax.modules.linear import MLP, Conv, Weights, torch_kernel_init
 from pony_jax.ops.numerics import safe_normalize
 
@@ -88,29 +90,53 @@ class SilhouetteHead(nn.Module):
             )
         pixels = image - 0.5
         x = jnp.concatenate([tokens, _space_to_depth(pixels, side)], axis=-1)
-        x = nn.Dropout(0.2, deterministic=dropout_key is None)(x, rng=dropout_key)
+        if dropout_key is not None:
+            x = _drop_a_fifth(x, dropout_key)
         x = nn.gelu(nn.Dense(self.hidden, name="token_in")(x))
         for i in (1, 2):
             x = _ConvBlock(name=f"token_{i}")(x)
         fine, cells = self.hidden // 2, side // 2
-        x = nn.Dense(cells * cells * fine, name="spread")(nn.LayerNorm(epsilon=1e-5)(x))
+        x = _norm_dense(x, cells * cells * fine, "LayerNorm_0", "spread")
         x = _depth_to_space(x, cells)
         x = nn.gelu(x + Conv(fine, 3, padding=1, name="cell_in")(_space_to_depth(pixels, 2)))
         for i in (1, 2):
             x = _ConvBlock(name=f"cell_{i}")(x)
-        x = nn.Dense(4, name="output")(nn.LayerNorm(epsilon=1e-5)(x))
-        return _depth_to_space(x, 2)
+        return _depth_to_space(_norm_dense(x, 4, "LayerNorm_1", "output"), 2)
 
 
 class _ConvBlock(nn.Module):
     @nn.compact
     def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b h w c"]:
         c = x.shape[-1]
-        ones, zeros = nn.initializers.ones, nn.initializers.zeros
-        norm = ("scale", ones, (c,)), ("bias", zeros, (c,))
-        conv = ("kernel", default_kernel_init, (3, 3, c, c)), ("bias", zeros, (c,))
-        weights = *Weights(norm, name="LayerNorm_0")(), *Weights(conv, name="Conv_0")()
+        weights = _norm_and_layer(c, (3, 3, c, c), "LayerNorm_0", "Conv_0")
         return conv_block(x, ConvBlockWeights(*weights))
+
+
+def _norm_dense(x: Array, features: int, norm: str, dense: str) -> Array:
+    """Parameters as `flax.linen.LayerNorm` and `flax.linen.Dense` of these names have them."""
+    shape = (x.shape[-1], features)
+    return norm_dense(x, NormDenseWeights(*_norm_and_layer(shape[0], shape, norm, dense)))
+
+
+def _norm_and_layer(
+    channels: int, kernel: tuple[int, ...], norm: str, layer: str
+) -> tuple[Array, ...]:
+    """Scale and shift of a normalisation, then kernel and bias of a layer."""
+    ones, zeros = nn.initializers.ones, nn.initializers.zeros
+    of_norm = ("scale", ones, (channels,)), ("bias", zeros, (channels,))
+    of_layer = ("kernel", default_kernel_init, kernel), ("bias", zeros, kernel[-1:])
+    return *Weights(of_norm, name=norm)(), *Weights(of_layer, name=layer)()
+
+
+def _drop_a_fifth(x: Array, key: Array) -> Array:
+    """Values at random become 0, the others grow so that the mean stays.
+
+    A random byte decides about each: four to a word, since drawing words is what takes time.
+    """
+    words = jax.random.bits(key, (-(-x.size // 4),), jnp.uint32)
+    random = lax.bitcast_convert_type(words, jnp.uint8).reshape(-1)[: x.size].reshape(x.shape)
+    dropped = 51  # of 256 bytes
+    return jnp.where(random < dropped, 0.0, x * (256 / (256 - dropped)))
 
 
 def _space_to_depth(x: Float[Array, "b hs ws c"], side: int) -> Float[Array, "b h w d"]:

@@ -1,6 +1,7 @@
 // Residual blocks of a convolution between a normalisation and a gelu, an image at a time.
 
 #include "convolution.h"
+#include "normalise.h"
 
 namespace layers {
 namespace RASTERIZER_ISA {
@@ -25,72 +26,30 @@ constexpr float kTwoRoot = 1.5957691216057308f, kCube = 0.044715f;
 
 inline Vec Sigmoid(Vec x) { return 1 / (1 + Exp(-x)); }
 
-inline Vec Gelu(Vec u) { return u * Sigmoid(kTwoRoot * (u + kCube * u * u * u)); }
-
-inline Vec GeluSlope(Vec u) {
-  const Vec s = Sigmoid(kTwoRoot * (u + kCube * u * u * u));
-  return s + u * s * (1 - s) * (kTwoRoot * (1 + 3 * kCube * u * u));
-}
-
-inline float Sum(Vec v) {
-  float sum = 0;
-  for (int i = 0; i < kLanes; ++i) sum += v[i];
-  return sum;
-}
-
-struct Moments {
-  float mean, inverse_deviation;
+struct Activation {
+  Vec value, slope;
 };
 
-inline Moments MomentsOf(const float* pixel, int64_t channels, float epsilon) {
-  Vec sums = {};
-  for (int64_t j = 0; j < channels; j += kLanes) sums += LoadVec(pixel + j);
-  const float mean = Sum(sums) / static_cast<float>(channels);
-  Vec squares = {};
-  for (int64_t j = 0; j < channels; j += kLanes) {
-    const Vec centred = LoadVec(pixel + j) - mean;
-    squares += centred * centred;
-  }
-  const float variance = Sum(squares) / static_cast<float>(channels);
-  return {mean, 1 / __builtin_sqrtf(variance + epsilon)};
+inline Activation Gelu(Vec u) {
+  const Vec s = Sigmoid(kTwoRoot * (u + kCube * u * u * u));
+  return {u * s, s + u * s * (1 - s) * (kTwoRoot * (1 + 3 * kCube * u * u))};
 }
 
-// The normalised image, padded.
-inline void Normalise(const ConvBlock& block, const float* image, float* out) {
+inline Norm NormOf(const ConvBlock& block) {
+  return {block.shape.inputs, block.epsilon, block.scale, block.shift};
+}
+
+// The normalised image, padded; notes the moments of its pixels unless null.
+inline void Normalise(const ConvBlock& block, const float* image, float* out, Moments* moments) {
   const Convolution& c = block.shape;
+  const Norm norm = NormOf(block);
   const Padded padded = PaddedX(c);
   padded.Clear(out);
   for (int64_t i = 0; i < c.height * c.width; ++i) {
     const float* pixel = image + i * c.inputs;
-    const Moments m = MomentsOf(pixel, c.inputs, block.epsilon);
-    float* const to = out + padded.Pixel(i / c.width, i % c.width);
-    for (int64_t j = 0; j < c.inputs; j += kLanes) {
-      const Vec unit = (LoadVec(pixel + j) - m.mean) * m.inverse_deviation;
-      StoreVec(to + j, unit * LoadVec(block.scale + j) + LoadVec(block.shift + j));
-    }
-  }
-}
-
-// The gradient of a pixel from that of its normalised channels, added to what is in `grad`.
-inline void AddNormGradient(const ConvBlock& block, const float* pixel, const float* grad_unit,
-                            float* grad, float* grad_scale, float* grad_shift) {
-  const int64_t channels = block.shape.inputs;
-  const Moments m = MomentsOf(pixel, channels, block.epsilon);
-  Vec sums = {}, products = {};
-  for (int64_t j = 0; j < channels; j += kLanes) {
-    const Vec unit = (LoadVec(pixel + j) - m.mean) * m.inverse_deviation;
-    const Vec incoming = LoadVec(grad_unit + j), scaled = incoming * LoadVec(block.scale + j);
-    StoreVec(grad_scale + j, LoadVec(grad_scale + j) + incoming * unit);
-    StoreVec(grad_shift + j, LoadVec(grad_shift + j) + incoming);
-    sums += scaled;
-    products += scaled * unit;
-  }
-  const float mean = Sum(sums) / static_cast<float>(channels);
-  const float slope = Sum(products) / static_cast<float>(channels);
-  for (int64_t j = 0; j < channels; j += kLanes) {
-    const Vec unit = (LoadVec(pixel + j) - m.mean) * m.inverse_deviation;
-    const Vec scaled = LoadVec(grad_unit + j) * LoadVec(block.scale + j);
-    StoreVec(grad + j, LoadVec(grad + j) + (scaled - mean - unit * slope) * m.inverse_deviation);
+    const Moments m = norm.MomentsOf(pixel);
+    if (moments != nullptr) moments[i] = m;
+    norm.Apply(pixel, m, out + padded.Pixel(i / c.width, i % c.width));
   }
 }
 
@@ -106,12 +65,12 @@ bool ForwardConvBlock(const ConvBlockForward& args, const Parallel& parallel) {
   ParallelFor(parallel, c.images, [&](int64_t image) {
     float* const unit = images.get() + image * padded_size;
     const float* const x = block.x + image * size;
-    Normalise(block, x, unit);
+    Normalise(block, x, unit, nullptr);
     Convolve(c, unit, kernel, [&](int64_t row, int64_t column, int64_t channel, Vec sums) {
       const int64_t at = (row * c.width + column) * c.inputs + channel;
-      const Vec u = sums + LoadVec(block.bias + channel);
-      if (args.kept != nullptr) StoreVec(args.kept + image * size + at, u);
-      StoreVec(args.out + image * size + at, LoadVec(x + at) + Gelu(u));
+      const Activation gelu = Gelu(sums + LoadVec(block.bias + channel));
+      if (args.kept != nullptr) StoreVec(args.kept + image * size + at, gelu.slope);
+      StoreVec(args.out + image * size + at, LoadVec(x + at) + gelu.value);
     });
   });
   return true;
@@ -126,7 +85,9 @@ bool BackwardConvBlock(const ConvBlockBackward& args, const Parallel& parallel) 
   const int64_t scratch_size = padded_x.Size() + padded_grad.Size() + size;
   const Scratch<float> packed(TransposedKernelSize(c)), all_sums(parts * sums_size);
   const Scratch<float> scratch(parts * scratch_size);
-  if (!packed.ok() || !all_sums.ok() || !scratch.ok()) return false;
+  const Scratch<Moments> all_moments(parts * c.height * c.width);
+  if (!packed.ok() || !all_sums.ok() || !scratch.ok() || !all_moments.ok()) return false;
+  const Norm norm = NormOf(block);
   const TransposedKernel kernel(c, block.kernel, packed.get());
   ParallelFor(parallel, parts, [&](int64_t part) {
     float* const sums = all_sums.get() + part * sums_size;
@@ -136,6 +97,7 @@ bool BackwardConvBlock(const ConvBlockBackward& args, const Parallel& parallel) 
     float* const unit = scratch.get() + part * scratch_size;
     float* const grad_u = unit + padded_x.Size();
     float* const grad_unit = grad_u + padded_grad.Size();
+    Moments* const moments = all_moments.get() + part * c.height * c.width;
     std::memset(sums, 0, static_cast<size_t>(sums_size) * sizeof(float));
     padded_grad.Clear(grad_u);
     const int64_t end = PartBegin(c.images, parts, part + 1);
@@ -147,20 +109,20 @@ bool BackwardConvBlock(const ConvBlockBackward& args, const Parallel& parallel) 
         float* const to = grad_u + padded_grad.Pixel(i / c.width, i % c.width);
         for (int64_t j = 0; j < channels; j += kLanes) {
           const int64_t at = i * channels + j;
-          const Vec u = LoadVec(args.kept + image * size + at);
-          const Vec grad = LoadVec(grad_out + at) * GeluSlope(u);
+          const Vec grad = LoadVec(grad_out + at) * LoadVec(args.kept + image * size + at);
           StoreVec(to + j, grad);
           StoreVec(grad_bias + j, LoadVec(grad_bias + j) + grad);
         }
       }
-      Normalise(block, x, unit);
+      Normalise(block, x, unit, moments);
       AddKernelGradient(c, unit, grad_u + padded_grad.Pixel(0, 0), padded_grad.Step(), sums);
       kernel.Apply(grad_u, [&](int64_t row, int64_t column, int64_t channel, Vec grad) {
         StoreVec(grad_unit + (row * c.width + column) * channels + channel, grad);
       });
       std::memcpy(grad_x, grad_out, static_cast<size_t>(size) * sizeof(float));
-      for (int64_t at = 0; at < size; at += channels) {
-        AddNormGradient(block, x + at, grad_unit + at, grad_x + at, grad_scale, grad_shift);
+      for (int64_t i = 0; i < c.height * c.width; ++i) {
+        const int64_t at = i * channels;
+        norm.AddGradient(x + at, moments[i], grad_unit + at, grad_x + at, grad_scale, grad_shift);
       }
     }
   });

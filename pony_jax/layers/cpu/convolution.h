@@ -189,10 +189,7 @@ inline void AddKernelGradient(const Convolution& c, const float* x, const float*
 
 // Sums of kernels' gradients as the array of the kernel.
 inline void CopyKernel(const Convolution& c, const float* sums, float* kernel) {
-  for (int64_t i = 0; i < c.kernel_height * c.kernel_width * c.inputs; ++i) {
-    std::memcpy(kernel + i * c.outputs, sums + i * OutputLanes(c),
-                static_cast<size_t>(c.outputs) * sizeof(float));
-  }
+  CopyRows(sums, OutputLanes(c), c.kernel_height * c.kernel_width * c.inputs, c.outputs, kernel);
 }
 
 }  // namespace

@@ -122,7 +122,7 @@ struct ConvBlock {
 struct ConvBlockForward {
   ConvBlock block;
   float* out;   // [b, h, w, c]
-  float* kept;  // of the same shape, before gelu; or null
+  float* kept;  // slopes of gelu, of the same shape; or null
 };
 
 struct ConvBlockBackward {
@@ -130,6 +130,34 @@ struct ConvBlockBackward {
   const float* kept;
   const float* grad_out;
   // Gradients of the arrays of `block`, of their shapes.
+  float* grad_x;
+  float* grad_scale;
+  float* grad_shift;
+  float* grad_kernel;
+  float* grad_bias;
+};
+
+// A dense layer on normalised rows: each is brought to mean 0 and variance 1, then scaled and
+// shifted. Inputs are a multiple of kWidthMultiple.
+struct NormDense {
+  int64_t rows, inputs, outputs;
+  float epsilon;        // added to variances
+  const float* x;       // [n, c]
+  const float* scale;   // [c]
+  const float* shift;   // [c]
+  const float* kernel;  // [c, o]
+  const float* bias;    // [o]
+};
+
+struct NormDenseForward {
+  NormDense layer;
+  float* out;  // [n, o]
+};
+
+struct NormDenseBackward {
+  NormDense layer;
+  const float* grad_out;
+  // Gradients of the arrays of `layer`, of their shapes.
   float* grad_x;
   float* grad_scale;
   float* grad_shift;
@@ -147,6 +175,8 @@ struct Kernels {
   bool (*convolution_grad_kernel)(const ConvolutionGradKernel&, const Parallel&);
   bool (*conv_block_forward)(const ConvBlockForward&, const Parallel&);
   bool (*conv_block_backward)(const ConvBlockBackward&, const Parallel&);
+  bool (*norm_dense_forward)(const NormDenseForward&, const Parallel&);
+  bool (*norm_dense_backward)(const NormDenseBackward&, const Parallel&);
 };
 
 }  // namespace layers

@@ -148,14 +148,6 @@ struct Sums {
   float *first, *bias, *mid, *last, *condition;
 };
 
-inline void CopyRows(const float* from, int64_t from_row, int64_t rows, int64_t columns,
-                     float* to) {
-  for (int64_t i = 0; i < rows; ++i) {
-    std::memcpy(to + i * columns, from + i * from_row,
-                static_cast<size_t>(columns) * sizeof(float));
-  }
-}
-
 // Goes back through the layers of a block of points; one for each part of the points.
 class BlockGradient {
  public:

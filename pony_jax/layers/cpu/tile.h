@@ -19,6 +19,8 @@ bool ConvolutionGradientOfX(const ConvolutionGradX& args, const Parallel& parall
 bool ConvolutionGradientOfKernel(const ConvolutionGradKernel& args, const Parallel& parallel);
 bool ForwardConvBlock(const ConvBlockForward& args, const Parallel& parallel);
 bool BackwardConvBlock(const ConvBlockBackward& args, const Parallel& parallel);
+bool ForwardNormDense(const NormDenseForward& args, const Parallel& parallel);
+bool BackwardNormDense(const NormDenseBackward& args, const Parallel& parallel);
 
 namespace {
 
@@ -198,6 +200,15 @@ inline void AddTransposed(const float* a, int64_t a_step, int64_t a_width, const
       });
     }
   });
+}
+
+// The first `columns` of rows that lie `from_row` apart.
+inline void CopyRows(const float* from, int64_t from_row, int64_t rows, int64_t columns,
+                     float* to) {
+  for (int64_t i = 0; i < rows; ++i) {
+    std::memcpy(to + i * columns, from + i * from_row,
+                static_cast<size_t>(columns) * sizeof(float));
+  }
 }
 
 // Into how many parts, each with sums of its own, `size` pieces of work are cut: by the shape alone,

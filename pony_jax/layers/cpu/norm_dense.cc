@@ -1,0 +1,130 @@
+// Dense layers on normalised rows, a block of rows at a time.
+
+#include "normalise.h"
+
+namespace layers {
+namespace RASTERIZER_ISA {
+namespace {
+
+inline Norm NormOf(const NormDense& layer) {
+  return {layer.inputs, layer.epsilon, layer.scale, layer.shift};
+}
+
+inline int64_t OutputLanes(const NormDense& layer) { return RoundUp(layer.outputs, kLanes); }
+
+// A block of rows; those that are worked on are whole tiles.
+struct Rows {
+  Rows(const NormDense& layer, int64_t block)
+      : first(block * kBlock),
+        count(layer.rows - first < kBlock ? layer.rows - first : kBlock),
+        worked_on(RoundUp(count, kRows)) {}
+
+  int64_t first, count, worked_on;
+};
+
+inline int64_t CountBlocks(const NormDense& layer) { return (layer.rows + kBlock - 1) / kBlock; }
+
+// The normalised rows, and zeros beyond them.
+inline void Normalise(const NormDense& layer, const Rows& rows, float* out, Moments* moments) {
+  const Norm norm = NormOf(layer);
+  for (int64_t i = 0; i < rows.count; ++i) {
+    const float* const row = layer.x + (rows.first + i) * layer.inputs;
+    moments[i] = norm.MomentsOf(row);
+    norm.Apply(row, moments[i], out + i * layer.inputs);
+  }
+  std::memset(out + rows.count * layer.inputs, 0,
+              static_cast<size_t>((rows.worked_on - rows.count) * layer.inputs) * sizeof(float));
+}
+
+}  // namespace
+
+bool ForwardNormDense(const NormDenseForward& args, const Parallel& parallel) {
+  const NormDense& layer = args.layer;
+  const int64_t outputs = OutputLanes(layer), blocks = CountBlocks(layer);
+  const int64_t parts = CountParts(blocks);
+  const Scratch<float> packed(layer.inputs * outputs), bias(outputs);
+  const Scratch<float> scratch(parts * kBlock * layer.inputs);
+  const Scratch<Moments> all_moments(parts * kBlock);
+  if (!packed.ok() || !bias.ok() || !scratch.ok() || !all_moments.ok()) return false;
+  const Panels kernel = {layer.inputs, outputs, packed.get()};
+  kernel.Pack(0, layer.inputs, layer.outputs, layer.kernel, layer.outputs, 1);
+  for (int64_t j = 0; j < outputs; ++j) bias[j] = j < layer.outputs ? layer.bias[j] : 0.0f;
+  ParallelFor(parallel, parts, [&](int64_t part) {
+    float* const unit = scratch.get() + part * kBlock * layer.inputs;
+    const int64_t end = PartBegin(blocks, parts, part + 1);
+    for (int64_t block = PartBegin(blocks, parts, part); block < end; ++block) {
+      const Rows rows(layer, block);
+      Normalise(layer, rows, unit, all_moments.get() + part * kBlock);
+      float* const out = args.out + rows.first * layer.outputs;
+      Multiply(unit, layer.inputs, rows.worked_on, kernel,
+               [&](int64_t row, int64_t column, Vec sums) {
+                 if (row >= rows.count) return;
+                 StoreSome(out + row * layer.outputs + column,
+                           sums + LoadVec(bias.get() + column), layer.outputs - column);
+               });
+    }
+  });
+  return true;
+}
+
+bool BackwardNormDense(const NormDenseBackward& args, const Parallel& parallel) {
+  const NormDense& layer = args.layer;
+  const int64_t inputs = layer.inputs, outputs = OutputLanes(layer), blocks = CountBlocks(layer);
+  const int64_t parts = CountParts(blocks), sums_size = (inputs + 1) * outputs + 2 * inputs;
+  const int64_t scratch_size = kBlock * (2 * inputs + outputs);
+  const Scratch<float> packed(layer.outputs * inputs), all_sums(parts * sums_size);
+  const Scratch<float> scratch(parts * scratch_size);
+  const Scratch<Moments> all_moments(parts * kBlock);
+  if (!packed.ok() || !all_sums.ok() || !scratch.ok() || !all_moments.ok()) return false;
+  const Panels transposed = {layer.outputs, inputs, packed.get()};
+  transposed.Pack(0, layer.outputs, inputs, layer.kernel, 1, layer.outputs);
+  const Norm norm = NormOf(layer);
+  ParallelFor(parallel, parts, [&](int64_t part) {
+    float* const grad_kernel = all_sums.get() + part * sums_size;
+    float* const grad_bias = grad_kernel + inputs * outputs;
+    float* const grad_scale = grad_bias + outputs;
+    float* const grad_shift = grad_scale + inputs;
+    float* const unit = scratch.get() + part * scratch_size;
+    float* const grad_unit = unit + kBlock * inputs;
+    float* const grad_out = grad_unit + kBlock * inputs;  // rows as wide as sums
+    Moments* const moments = all_moments.get() + part * kBlock;
+    std::memset(grad_kernel, 0, static_cast<size_t>(sums_size) * sizeof(float));
+    std::memset(grad_out, 0, static_cast<size_t>(kBlock * outputs) * sizeof(float));
+    const int64_t end = PartBegin(blocks, parts, part + 1);
+    for (int64_t block = PartBegin(blocks, parts, part); block < end; ++block) {
+      const Rows rows(layer, block);
+      for (int64_t i = 0; i < rows.worked_on; ++i) {
+        float* const to = grad_out + i * outputs;
+        const size_t bytes = static_cast<size_t>(layer.outputs) * sizeof(float);
+        if (i < rows.count) {
+          std::memcpy(to, args.grad_out + (rows.first + i) * layer.outputs, bytes);
+        } else {
+          std::memset(to, 0, bytes);
+        }
+        for (int64_t j = 0; j < outputs; ++j) grad_bias[j] += to[j];
+      }
+      Normalise(layer, rows, unit, moments);
+      AddTransposed(unit, inputs, inputs, grad_out, outputs, outputs, rows.worked_on, grad_kernel);
+      Multiply(grad_out, outputs, rows.worked_on, transposed,
+               [&](int64_t row, int64_t column, Vec sums) {
+                 StoreVec(grad_unit + row * inputs + column, sums);
+               });
+      for (int64_t i = 0; i < rows.count; ++i) {
+        const int64_t at = (rows.first + i) * inputs;
+        std::memset(args.grad_x + at, 0, static_cast<size_t>(inputs) * sizeof(float));
+        norm.AddGradient(layer.x + at, moments[i], grad_unit + i * inputs, args.grad_x + at,
+                         grad_scale, grad_shift);
+      }
+    }
+  });
+  AddParts(all_sums.get(), parts, sums_size, parallel);
+  const float* const sums = all_sums.get();
+  CopyRows(sums, outputs, inputs, layer.outputs, args.grad_kernel);
+  CopyRows(sums + inputs * outputs, outputs, 1, layer.outputs, args.grad_bias);
+  CopyRows(sums + (inputs + 1) * outputs, inputs, 1, inputs, args.grad_scale);
+  CopyRows(sums + (inputs + 1) * outputs + inputs, inputs, 1, inputs, args.grad_shift);
+  return true;
+}
+
+}  // namespace RASTERIZER_ISA
+}  // namespace layers

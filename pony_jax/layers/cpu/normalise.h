@@ -1,0 +1,79 @@
+// Normalisation of rows: to mean 0 and variance 1, then scaled and shifted.
+
+#ifndef PONY_JAX_LAYERS_CPU_NORMALISE_H_
+#define PONY_JAX_LAYERS_CPU_NORMALISE_H_
+
+#include "tile.h"
+
+namespace layers {
+namespace RASTERIZER_ISA {
+namespace {
+
+// By halves: one after the other, each addition would wait for the one before.
+inline float Sum(Vec v) {
+  float sums[kLanes];
+  StoreVec(sums, v);
+  for (int half = kLanes / 2; half > 0; half /= 2) {
+    for (int i = 0; i < half; ++i) sums[i] += sums[i + half];
+  }
+  return sums[0];
+}
+
+struct Moments {
+  float mean, inverse_deviation;
+};
+
+// Of rows of `channels`, a multiple of kLanes.
+struct Norm {
+  int64_t channels;
+  float epsilon;        // added to variances
+  const float* scale;   // [channels]
+  const float* shift;   // [channels]
+
+  Moments MomentsOf(const float* row) const {
+    Vec sums = {};
+    for (int64_t j = 0; j < channels; j += kLanes) sums += LoadVec(row + j);
+    const float mean = Sum(sums) / static_cast<float>(channels);
+    Vec squares = {};
+    for (int64_t j = 0; j < channels; j += kLanes) {
+      const Vec centred = LoadVec(row + j) - mean;
+      squares += centred * centred;
+    }
+    const float variance = Sum(squares) / static_cast<float>(channels);
+    return {mean, 1 / __builtin_sqrtf(variance + epsilon)};
+  }
+
+  void Apply(const float* row, Moments m, float* out) const {
+    for (int64_t j = 0; j < channels; j += kLanes) {
+      const Vec unit = (LoadVec(row + j) - m.mean) * m.inverse_deviation;
+      StoreVec(out + j, unit * LoadVec(scale + j) + LoadVec(shift + j));
+    }
+  }
+
+  // The gradient of a row from that of its normalised values, `grad_out`. All are added to.
+  void AddGradient(const float* row, Moments m, const float* grad_out, float* grad,
+                   float* grad_scale, float* grad_shift) const {
+    Vec sums = {}, products = {};
+    for (int64_t j = 0; j < channels; j += kLanes) {
+      const Vec unit = (LoadVec(row + j) - m.mean) * m.inverse_deviation;
+      const Vec incoming = LoadVec(grad_out + j), scaled = incoming * LoadVec(scale + j);
+      StoreVec(grad_scale + j, LoadVec(grad_scale + j) + incoming * unit);
+      StoreVec(grad_shift + j, LoadVec(grad_shift + j) + incoming);
+      sums += scaled;
+      products += scaled * unit;
+    }
+    const float mean = Sum(sums) / static_cast<float>(channels);
+    const float slope = Sum(products) / static_cast<float>(channels);
+    for (int64_t j = 0; j < channels; j += kLanes) {
+      const Vec unit = (LoadVec(row + j) - m.mean) * m.inverse_deviation;
+      const Vec scaled = LoadVec(grad_out + j) * LoadVec(scale + j);
+      StoreVec(grad + j, LoadVec(grad + j) + (scaled - mean - unit * slope) * m.inverse_deviation);
+    }
+  }
+};
+
+}  // namespace
+}  // namespace RASTERIZER_ISA
+}  // namespace layers
+
+#endif  // PONY_JAX_LAYERS_CPU_NORMALISE_H_
