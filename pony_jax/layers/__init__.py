@@ -1,5 +1,6 @@
-"""What costs most in the networks: all layers at points, and convolutions, made for a CPU."""
+"""What costs most in the networks, made for a CPU: layers at points and of images, the update."""
 
+from pony_jax.layers.adam import adam_update
 from pony_jax.layers.backend import plain_xla
 from pony_jax.layers.conv_block import ConvBlockWeights, conv_block
 from pony_jax.layers.convolution import convolution
@@ -10,6 +11,7 @@ __all__ = [
     "ConvBlockWeights",
     "MLPWeights",
     "NormDenseWeights",
+    "adam_update",
     "conv_block",
     "convolution",
     "mlp",

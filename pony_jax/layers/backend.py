@@ -16,6 +16,7 @@ _SYMBOLS = {
     "convolution": "LayersConvolution",
     "convolution_grad_x": "LayersConvolutionGradX",
     "convolution_grad_kernel": "LayersConvolutionGradKernel",
+    "adam": "LayersAdam",
     "norm_dense": "LayersNormDense",
     "norm_dense_grad": "LayersNormDenseGrad",
 }

@@ -56,14 +56,21 @@ class Kernels:
         op: str,
         results: Sequence[tuple[int, ...] | jax.ShapeDtypeStruct],
         *args: Array,
+        in_place: Mapping[int, int] | None = None,
         **attributes: Any,
     ) -> list[Array]:
-        """Calls a kernel; a result given by its shape alone is float32."""
+        """Calls a kernel; a result given by its shape alone is float32.
+
+        Args:
+          in_place: number of an argument -> that of the result that takes its place.
+        """
         shapes = [
             jax.ShapeDtypeStruct(result, jnp.float32) if isinstance(result, tuple) else result
             for result in results
         ]
-        call = jax.ffi.ffi_call(f"pony_jax_{op}", shapes, vmap_method="sequential")
+        call = jax.ffi.ffi_call(
+            f"pony_jax_{op}", shapes, vmap_method="sequential", input_output_aliases=in_place
+        )
         return call(*args, **attributes)
 
     def set_max_threads(self, num_threads: int | None) -> None:

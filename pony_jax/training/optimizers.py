@@ -13,8 +13,9 @@ import jax
 import jax.numpy as jnp
 import optax
 from flax.traverse_util import flatten_dict, unflatten_dict
-from jaxtyping import Array, Int
+from jaxtyping import Array, Bool, Float, Int
 
+from pony_jax.layers import adam_update
 from pony_jax.model import Stage
 
 Params = dict[str, Any]
@@ -103,25 +104,34 @@ def update_params(
     groups: dict[str, Group],
     stage: Stage,
     step: Int[Array, ""] | int,
+    applied: Bool[Array, ""] | bool = True,
 ) -> tuple[Params, dict[str, optax.OptState]]:
-    """One step of Adam for the groups that are active in `stage`; `step` is the run's."""
+    """One step of Adam for the groups that are active in `stage`, or what was if not `applied`.
+
+    Args:
+      step: the run's.
+    """
     flat = dict(flatten_dict(params, sep="/"))
     moments = dict(moments)
     grads_of = split_by_group(grads, groups)
     for name, group in groups.items():
         if group.is_active(stage):
-            clipped = _clip(grads_of[name], group.max_gradient_norm)
-            updates, moments[name] = optax.scale_by_adam().update(clipped, moments[name])
-            rate = group.learning_rate(step)
-            flat |= {path: flat[path] - rate * update for path, update in updates.items()}
+            grads = grads_of[name]
+            values, moments[name] = adam_update(
+                {path: flat[path] for path in grads},
+                grads,
+                moments[name],
+                rate=group.learning_rate(step),
+                grad_scale=_clipping(grads, group.max_gradient_norm),
+                applied=applied,
+            )
+            flat |= values
     return unflatten_dict(flat, sep="/"), moments
 
 
-def _clip(grads: FlatParams, max_norm: float) -> FlatParams:
-    if not max_norm:
-        return grads
-    share = max_norm / jnp.maximum(optax.tree.norm(grads), max_norm)
-    return {path: share * grad for path, grad in grads.items()}
+def _clipping(grads: FlatParams, max_norm: float) -> Float[Array, ""] | float:
+    """What is left of gradients after they are scaled down to a norm."""
+    return max_norm / jnp.maximum(optax.tree.norm(grads), max_norm) if max_norm else 1.0
 
 
 def split_by_group(tree: Params, groups: dict[str, Group]) -> dict[str, FlatParams]:

@@ -83,10 +83,11 @@ def train_step(
     norms = gradient_norms(grads)
     counts = Capacities(*aux["counts"])
     outcome = _outcome(state, step, jnp.stack([loss, *norms.values()]), counts, stage)
-    params, moments = update_params(state.params, grads, state.moments, groups, stage, step)
-    updated = TrainState(params, moments, state.step + 1)
     applied = outcome <= Outcome.APPLIED_EMPTY
-    state = jax.tree.map(lambda new, old: jnp.where(applied, new, old), updated, state)
+    params, moments = update_params(
+        state.params, grads, state.moments, groups, stage, step, applied
+    )
+    state = TrainState(params, moments, state.step + applied)
     return state, Report(outcome, loss, aux["metrics"] | norms, counts)
 
 

@@ -72,9 +72,7 @@ class Embedding {
       for (int axis = 0; axis < 3; ++axis) sums[axis] += phase * Frequencies(axis, i);
     }
     for (int axis = 0; axis < 3; ++axis) {
-      float sum = grad_row[axis];
-      for (int lane = 0; lane < kLanes; ++lane) sum += sums[axis][lane];
-      grad_point[axis] = sum;
+      grad_point[axis] = grad_row[axis] + Sum(sums[axis]);
     }
   }
 

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstdint>
 #include <string>
+#include <vector>
 
 #include "rasterizer_ffi/cpu/processor.h"
 #include "rasterizer_ffi/cpu/xla_parallel.h"
@@ -22,11 +23,13 @@ namespace layers {
   bool BackwardConvBlock(const ConvBlockBackward&, const Parallel&);                \
   bool ForwardNormDense(const NormDenseForward&, const Parallel&);                  \
   bool BackwardNormDense(const NormDenseBackward&, const Parallel&);                \
+  bool UpdateByAdam(const Adam&, const Parallel&);                                  \
   const Kernels kernels = {ForwardMlp,         BackwardMlp,                         \
                            ForwardConvolution, ConvolutionGradientOfX,              \
                            ConvolutionGradientOfKernel,                             \
                            ForwardConvBlock,   BackwardConvBlock,                   \
-                           ForwardNormDense,   BackwardNormDense};                  \
+                           ForwardNormDense,   BackwardNormDense,                   \
+                           UpdateByAdam};                                           \
   }
 
 LAYERS_DECLARE(baseline)
@@ -336,6 +339,38 @@ ffi::Error RunNormDenseGrad(ffi::ThreadPool pool, Floats x, Floats scale, Floats
   return Run("gradient of norm_dense", BestKernels().norm_dense_backward, args, pool);
 }
 
+// `arrays` are the values of all parameters, then their means, squares and gradients; the results are
+// the first three, in place.
+ffi::Error RunAdam(ffi::ThreadPool pool, Floats scalars, ffi::RemainingArgs arrays,
+                   float mean_decay, float square_decay, float epsilon, ffi::RemainingRets results) {
+  if (!Is(scalars.dimensions(), {5})) return BadShape("scalars", "[5]", scalars.dimensions());
+  const float* const scalar = scalars.typed_data();
+  const int64_t num_arrays = static_cast<int64_t>(arrays.size()) / 4;
+  if (arrays.size() % 4 != 0 || results.size() != arrays.size() / 4 * 3) {
+    return ffi::Error::InvalidArgument("expected four arrays a parameter, and three results");
+  }
+  std::vector<AdamArray> adams(num_arrays);
+  for (int64_t i = 0; i < num_arrays; ++i) {
+    const auto array = [&](int64_t kind) { return *arrays.get<Floats>(kind * num_arrays + i); };
+    const auto grad = array(3);
+    for (int64_t kind = 0; kind < 3; ++kind) {
+      auto result = *results.get<Floats>(kind * num_arrays + i);
+      if (array(kind).typed_data() != result->typed_data() ||
+          !std::equal(grad.dimensions().begin(), grad.dimensions().end(),
+                      result->dimensions().begin(), result->dimensions().end())) {
+        return BadShape("parameter or moment", "of its gradient, updated in place",
+                        result->dimensions());
+      }
+    }
+    adams[i] = {static_cast<int64_t>(grad.element_count()), array(0).typed_data(),
+                array(1).typed_data(), array(2).typed_data(), grad.typed_data()};
+  }
+  if (scalar[4] == 0.0f) return ffi::Error::Success();  // not to be applied
+  const Adam args = {num_arrays,   adams.data(), scalar[0], scalar[1], mean_decay,
+                     square_decay, scalar[2],   scalar[3], epsilon};
+  return Run("adam", BestKernels().adam, args, pool);
+}
+
 }  // namespace
 }  // namespace layers
 
@@ -459,6 +494,16 @@ XLA_FFI_DEFINE_HANDLER_SYMBOL(LayersNormDenseGrad, layers::RunNormDenseGrad,
                                   .Ret<rasterizer::Floats>()    // gradient of shift
                                   .Ret<rasterizer::Floats>()    // gradient of kernel
                                   .Ret<rasterizer::Floats>());  // gradient of bias
+
+XLA_FFI_DEFINE_HANDLER_SYMBOL(LayersAdam, layers::RunAdam,
+                              ffi::Ffi::Bind()
+                                  .Ctx<ffi::ThreadPool>()
+                                  .Arg<rasterizer::Floats>()  // scalars
+                                  .RemainingArgs()            // values, means, squares, gradients
+                                  .Attr<float>("mean_decay")
+                                  .Attr<float>("square_decay")
+                                  .Attr<float>("epsilon")
+                                  .RemainingRets());  // values, means, squares
 
 // Limits the threads of every op from now on; 0 takes the limit away.
 extern "C" void LayersSetMaxThreads(int threads) { layers::max_threads = threads; }

@@ -165,6 +165,25 @@ struct NormDenseBackward {
   float* grad_bias;
 };
 
+// Parameters of any shape with their moments, which an update changes, and their gradient.
+struct AdamArray {
+  int64_t size;
+  float* value;
+  float* mean;    // of the gradient
+  float* square;  // mean of its square
+  const float* grad;
+};
+
+struct Adam {
+  int64_t num_arrays;
+  const AdamArray* arrays;
+  float rate;
+  float grad_scale;  // gradients count as multiplied by it
+  float mean_decay, square_decay;
+  float mean_correction, square_correction;  // what a moment is divided by, as it began at 0
+  float epsilon;
+};
+
 // Each function returns false when memory for its scratch could not be had; the outputs are then
 // undefined.
 struct Kernels {
@@ -177,6 +196,7 @@ struct Kernels {
   bool (*conv_block_backward)(const ConvBlockBackward&, const Parallel&);
   bool (*norm_dense_forward)(const NormDenseForward&, const Parallel&);
   bool (*norm_dense_backward)(const NormDenseBackward&, const Parallel&);
+  bool (*adam)(const Adam&, const Parallel&);
 };
 
 }  // namespace layers

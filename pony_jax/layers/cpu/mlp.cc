@@ -12,13 +12,13 @@ namespace {
 // The layers, packed for products with rows; transposed, with rows of gradients.
 class Weights {
  public:
-  Weights(const Mlp& m, bool transposed, int64_t embedding_stride)
+  Weights(const Mlp& m, bool transposed)
       : hidden_(m.hidden), width_(m.Width()),
-        data_((transposed ? m.hidden * embedding_stride : m.inputs * width_) +
+        data_((transposed ? m.hidden * RoundUp(m.inputs, kLanes) : m.inputs * width_) +
               m.middle * m.hidden * width_ +
               (transposed ? m.outputs * width_ : m.hidden * RoundUp(m.outputs, kLanes))) {
     if (!ok()) return;
-    first_ = transposed ? Panels{m.hidden, embedding_stride, data_.get()}
+    first_ = transposed ? Panels{m.hidden, RoundUp(m.inputs, kLanes), data_.get()}
                         : Panels{m.inputs, width_, data_.get()};
     Pack(first_, m.first, m.inputs, m.hidden, transposed);
     for (int64_t i = 0; i < m.middle; ++i) {
@@ -56,7 +56,17 @@ class Weights {
 class Blocks {
  public:
   Blocks(const Mlp& m, const Embedding& embedding)
-      : m_(m), embedding_(embedding), width_(m.Width()) {}
+      : m_(m), embedding_(embedding), width_(m.Width()),
+        conditions_((m.images + 1) * width_) {
+    if (!ok()) return;
+    for (int64_t i = 0; i < (m.images + 1) * width_; ++i) {
+      const int64_t image = i / width_, j = i % width_;
+      conditions_[i] =
+          image < m.images && j < m.hidden ? m.condition[image * m.hidden + j] : 0.0f;
+    }
+  }
+
+  bool ok() const { return embedding_.ok() && conditions_.ok(); }
 
   int64_t count(int64_t block) const {
     const int64_t left = m_.points - block * kBlock;
@@ -80,11 +90,6 @@ class Blocks {
     return kept + place * kBlock * width_;
   }
 
-  // Row of the condition of a point, or null.
-  const float* Condition(int64_t block, int64_t row, int64_t slot) const {
-    const int64_t image = Image(block, row, slot);
-    return image < 0 ? nullptr : m_.condition + image * m_.hidden;
-  }
   int64_t Image(int64_t block, int64_t row, int64_t slot) const {
     if (row >= count(block)) return -1;
     if (!m_.image_a_point) return slot;
@@ -95,11 +100,10 @@ class Blocks {
   // The second layer with its condition, rectified.
   void AddCondition(int64_t block, int64_t slot, const float* second, float* out) const {
     for (int64_t row = 0; row < rows(block); ++row) {
-      const float* condition = Condition(block, row, slot);
-      for (int64_t j = 0; j < width_; ++j) {
-        const float sum = second[row * width_ + j] +
-                          (condition != nullptr && j < m_.hidden ? condition[j] : 0.0f);
-        out[row * width_ + j] = sum < 0.0f ? 0.0f : sum;
+      const int64_t image = Image(block, row, slot);
+      const float* const condition = conditions_.get() + (image < 0 ? m_.images : image) * width_;
+      for (int64_t j = row * width_, k = 0; k < width_; j += kLanes, k += kLanes) {
+        StoreVec(out + j, Rectified(LoadVec(second + j) + LoadVec(condition + k)));
       }
     }
   }
@@ -114,6 +118,7 @@ class Blocks {
   const Mlp& m_;
   const Embedding& embedding_;
   int64_t width_;
+  Scratch<float> conditions_;  // rows as wide as the layers; the last, of no image, is 0
 };
 
 inline void RectifiedProduct(const float* a, int64_t a_row, int64_t rows, const Panels& weights,
@@ -132,19 +137,18 @@ inline void MaskedProduct(const float* grad, int64_t rows, int64_t grad_row, con
   });
 }
 
-// Where the gradients of a part's weights are summed, rows as wide as the layers.
+// Where the gradients of a part's weights are summed, rows as wide as the layers. That of the last
+// layer is transposed: it has few outputs.
 struct Sums {
   static int64_t Size(const Mlp& m) {
-    return (m.inputs + 1 + m.middle * m.hidden + m.images) * m.Width() +
-           m.hidden * RoundUp(m.outputs, kLanes);
+    return (m.inputs + 1 + m.middle * m.hidden + m.outputs + m.images) * m.Width();
   }
 
   Sums(const Mlp& m, float* data)
-      : width(m.Width()), last_width(RoundUp(m.outputs, kLanes)), first(data),
-        bias(first + m.inputs * width), mid(bias + width), last(mid + m.middle * m.hidden * width),
-        condition(last + m.hidden * last_width) {}
+      : width(m.Width()), first(data), bias(first + m.inputs * width), mid(bias + width),
+        last(mid + m.middle * m.hidden * width), condition(last + m.outputs * width) {}
 
-  int64_t width, last_width;
+  int64_t width;
   float *first, *bias, *mid, *last, *condition;
 };
 
@@ -152,7 +156,7 @@ struct Sums {
 class BlockGradient {
  public:
   static int64_t ScratchSize(const Mlp& m, int64_t stride) {
-    return kBlock * (2 * stride + 4 * m.Width() + RoundUp(m.outputs, kLanes));
+    return kBlock * (2 * stride + 4 * m.Width() + m.outputs);
   }
 
   BlockGradient(const MlpBackward& args, const Blocks& blocks, const Embedding& embedding,
@@ -162,7 +166,10 @@ class BlockGradient {
         grad_x_(x_ + kBlock * embedding.stride()),
         conditioned_(grad_x_ + kBlock * embedding.stride()),
         total_(conditioned_ + kBlock * width_), grad_(total_ + kBlock * width_),
-        grad_below_(grad_ + kBlock * width_), grad_out_(grad_below_ + kBlock * width_) {}
+        grad_below_(grad_ + kBlock * width_), grad_out_(grad_below_ + kBlock * width_) {
+    // No product writes what the embedding reads beyond its width, times 0.
+    std::memset(grad_x_, 0, static_cast<size_t>(kBlock * embedding.stride()) * sizeof(float));
+  }
 
   void Run(int64_t block) {
     const float* const kept = args_.kept + block * m_.KeptOfBlock();
@@ -181,19 +188,18 @@ class BlockGradient {
  private:
   // From the result to the layer that the condition is added to, whose gradient is then grad_.
   void ThroughSlot(int64_t block, int64_t slot, const float* kept) {
-    const int64_t rows = blocks_.rows(block), last_width = sums_.last_width;
+    const int64_t rows = blocks_.rows(block), outputs = m_.outputs;
     if (m_.images > 0) {
       blocks_.AddCondition(block, slot, blocks_.Layer(kept, 1, 0), conditioned_);
     }
-    std::memset(grad_out_, 0, static_cast<size_t>(rows * last_width) * sizeof(float));
-    const float* const from = args_.grad_out + (slot * m_.points + block * kBlock) * m_.outputs;
-    for (int64_t row = 0; row < blocks_.count(block); ++row) {
-      std::memcpy(grad_out_ + row * last_width, from + row * m_.outputs,
-                  static_cast<size_t>(m_.outputs) * sizeof(float));
-    }
+    const int64_t count = blocks_.count(block);
+    std::memcpy(grad_out_, args_.grad_out + (slot * m_.points + block * kBlock) * outputs,
+                static_cast<size_t>(count * outputs) * sizeof(float));
+    std::memset(grad_out_ + count * outputs, 0,
+                static_cast<size_t>((rows - count) * outputs) * sizeof(float));
     const float* below = blocks_.Input(kept, m_.middle, slot, conditioned_);
-    AddTransposed(below, width_, m_.hidden, grad_out_, last_width, last_width, rows, sums_.last);
-    MaskedProduct(grad_out_, rows, last_width, transposed_.last(), below, grad_);
+    AddTransposed(grad_out_, outputs, outputs, below, width_, width_, rows, sums_.last);
+    MaskedProduct(grad_out_, rows, outputs, transposed_.last(), below, grad_);
     for (int64_t layer = m_.middle; layer >= 2; --layer) {
       below = blocks_.Input(kept, layer - 1, slot, conditioned_);
       AddTransposed(below, width_, m_.hidden, grad_, width_, width_, rows,
@@ -255,12 +261,12 @@ class BlockGradient {
 bool ForwardMlp(const MlpForward& args, const Parallel& parallel) {
   const Mlp& m = args.mlp;
   const Embedding embedding(m.frequencies, m.scale);
-  if (!embedding.ok()) return false;
-  const Weights weights(m, false, embedding.stride());
-  Scratch<float> bias(m.Width());
-  if (!weights.ok() || !bias.ok()) return false;
+  const Weights weights(m, false);
+  const Scratch<float> bias(m.Width());
+  if (!embedding.ok() || !weights.ok() || !bias.ok()) return false;
   for (int64_t j = 0; j < m.Width(); ++j) bias[j] = j < m.hidden ? m.bias[j] : 0.0f;
   const Blocks blocks(m, embedding);
+  if (!blocks.ok()) return false;
   const int64_t parts = CountParts(m.Blocks()), width = m.Width();
   const int64_t kept_size = args.kept != nullptr ? 0 : m.KeptOfBlock();
   const int64_t scratch_size = kept_size + kBlock * (embedding.stride() + width);
@@ -314,13 +320,12 @@ bool ForwardMlp(const MlpForward& args, const Parallel& parallel) {
 bool BackwardMlp(const MlpBackward& args, const Parallel& parallel) {
   const Mlp& m = args.mlp;
   const Embedding embedding(m.frequencies, m.scale);
-  if (!embedding.ok()) return false;
-  const Weights transposed(m, true, embedding.stride());
+  const Weights transposed(m, true);
   const Blocks blocks(m, embedding);
   const int64_t parts = CountParts(m.Blocks()), sums_size = Sums::Size(m);
   const int64_t scratch_size = BlockGradient::ScratchSize(m, embedding.stride());
   const Scratch<float> all_sums(parts * sums_size), scratch(parts * scratch_size);
-  if (!transposed.ok() || !all_sums.ok() || !scratch.ok()) return false;
+  if (!transposed.ok() || !blocks.ok() || !all_sums.ok() || !scratch.ok()) return false;
 
   ParallelFor(parallel, parts, [&](int64_t part) {
     float* const own_sums = all_sums.get() + part * sums_size;
@@ -338,7 +343,11 @@ bool BackwardMlp(const MlpBackward& args, const Parallel& parallel) {
   CopyRows(sums.first, sums.width, m.inputs, m.hidden, args.grad_first);
   CopyRows(sums.bias, sums.width, 1, m.hidden, args.grad_bias);
   CopyRows(sums.mid, sums.width, m.middle * m.hidden, m.hidden, args.grad_mid);
-  CopyRows(sums.last, sums.last_width, m.hidden, m.outputs, args.grad_last);
+  for (int64_t i = 0; i < m.hidden; ++i) {
+    for (int64_t j = 0; j < m.outputs; ++j) {
+      args.grad_last[i * m.outputs + j] = sums.last[j * sums.width + i];
+    }
+  }
   CopyRows(sums.condition, sums.width, m.images, m.hidden, args.grad_condition);
   return true;
 }

@@ -9,16 +9,6 @@ namespace layers {
 namespace RASTERIZER_ISA {
 namespace {
 
-// By halves: one after the other, each addition would wait for the one before.
-inline float Sum(Vec v) {
-  float sums[kLanes];
-  StoreVec(sums, v);
-  for (int half = kLanes / 2; half > 0; half /= 2) {
-    for (int i = 0; i < half; ++i) sums[i] += sums[i + half];
-  }
-  return sums[0];
-}
-
 struct Moments {
   float mean, inverse_deviation;
 };

@@ -21,6 +21,7 @@ bool ForwardConvBlock(const ConvBlockForward& args, const Parallel& parallel);
 bool BackwardConvBlock(const ConvBlockBackward& args, const Parallel& parallel);
 bool ForwardNormDense(const NormDenseForward& args, const Parallel& parallel);
 bool BackwardNormDense(const NormDenseBackward& args, const Parallel& parallel);
+bool UpdateByAdam(const Adam& args, const Parallel& parallel);
 
 namespace {
 
@@ -53,6 +54,16 @@ inline void StoreVec(float* to, Vec v) { std::memcpy(to, &v, sizeof v); }
 
 // NaN stays NaN.
 inline Vec Rectified(Vec v) { return v < 0.0f ? Vec{} : v; }
+
+// By halves: one after the other, each addition would wait for the one before.
+inline float Sum(Vec v) {
+  float sums[kLanes];
+  StoreVec(sums, v);
+  for (int half = kLanes / 2; half > 0; half /= 2) {
+    for (int i = 0; i < half; ++i) sums[i] += sums[i + half];
+  }
+  return sums[0];
+}
 
 // Stores the first `count` elements.
 inline void StoreSome(float* to, Vec v, int64_t count) {
