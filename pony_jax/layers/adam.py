@@ -58,9 +58,7 @@ def adam_update(
         epsilon=np.float32(_EPSILON),
     )
     n = len(params)
-    values, mean, square = (
-        dict(zip(params, new[i : i + n], strict=True)) for i in (0, n, 2 * n)
-    )
+    values, mean, square = (dict(zip(params, new[i : i + n], strict=True)) for i in (0, n, 2 * n))
     count = jnp.where(applied, count, moments.count)
     return values, optax.ScaleByAdamState(count=count, mu=mean, nu=square)
 

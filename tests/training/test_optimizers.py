@@ -43,7 +43,12 @@ def test_matches_a_plain_adam_over_several_steps() -> None:
         updates, plain = adam.update(grads["prior"], plain)
         expected = optax.apply_updates(expected, updates)
         params, moments = update_params(params, grads, moments, _GROUPS, stage, 0)
-        jax.tree.map(np.testing.assert_array_equal, params["prior"], expected)
+        # Our kernel fuses products with sums.
+        jax.tree.map(
+            lambda got, wanted: np.testing.assert_allclose(got, wanted, rtol=1e-6),
+            params["prior"],
+            expected,
+        )
 
 
 def test_a_group_whose_stage_is_off_keeps_values_moments_and_count() -> None:
