@@ -6,6 +6,7 @@ from pony_jax.layers.conv_block import ConvBlockWeights, conv_block
 from pony_jax.layers.convolution import convolution
 from pony_jax.layers.mlp import MLPWeights, mlp
 from pony_jax.layers.norm_dense import NormDenseWeights, norm_dense
+from pony_jax.layers.spatial_gradient import spatial_gradient
 
 __all__ = [
     "ConvBlockWeights",
@@ -17,4 +18,5 @@ __all__ = [
     "mlp",
     "norm_dense",
     "plain_xla",
+    "spatial_gradient",
 ]

@@ -11,6 +11,8 @@ __all__ = ["call", "plain_xla", "set_max_threads", "uses_kernels"]
 _SYMBOLS = {
     "mlp": "LayersMlp",
     "mlp_grad": "LayersMlpGrad",
+    "spatial_gradient": "LayersSpatialGradient",
+    "spatial_gradient_grad": "LayersSpatialGradientGrad",
     "conv_block": "LayersConvBlock",
     "conv_block_grad": "LayersConvBlockGrad",
     "convolution": "LayersConvolution",

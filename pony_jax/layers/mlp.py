@@ -40,7 +40,6 @@ def mlp(
     *,
     num_frequencies: int,
     scale: float,
-    twice_differentiable: bool = False,
 ) -> Float[Array, "*b n o"]:
     """Harmonic embedding, then the layers with rectifiers between them.
 
@@ -51,14 +50,13 @@ def mlp(
         A point of no image has no condition.
       num_frequencies: octaves of the embedding; 0 feeds the bare point.
       scale: angular frequency of the first octave, radians per unit of the points.
-      twice_differentiable: leaves it to XLA, which also has gradients of gradients.
 
     Raises:
       ValueError: for a condition without a layer that it could be added to.
     """
     if condition is not None and len(weights.middle) == 0:
         raise ValueError("weights: expected a middle layer to add the condition to, got none")
-    if not uses_kernels(points, *weights) or twice_differentiable:
+    if not uses_kernels(points, *weights):
         return _by_xla(points, weights, condition, image, num_frequencies, scale)
     if condition is None:
         condition = jnp.zeros((0, weights.last.shape[0]))

@@ -1,7 +1,6 @@
 """The prior: one shape and one feature field for the whole category."""
 
 import flax.linen as nn
-import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
@@ -101,5 +100,5 @@ class Prior(nn.Module):
         )
 
     def sdf_gradients(self, points: Float[Array, "n 3"]) -> Float[Array, "n 3"]:
-        """Gradient of the signed distance at some points; differentiable once more."""
-        return jax.grad(lambda p: jnp.sum(self.sdf(p, twice_differentiable=True)))(points)
+        """Gradient of the signed distance; see `SDFField.gradient`."""
+        return self.sdf.gradient(points)

@@ -8,8 +8,9 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float, Int
 
-from pony_jax.layers import MLPWeights, mlp
+from pony_jax.layers import MLPWeights, mlp, spatial_gradient
 from pony_jax.layers.mlp import num_kept
+from pony_jax.layers.spatial_gradient import num_kept_of_gradient
 from pony_jax.modules.linear import MLP, Linear, torch_kernel_init
 
 # Values of hidden layers that are kept for a gradient: 128 MiB of them. All layers of all points
@@ -42,22 +43,56 @@ class CoordinateMLP(nn.Module):
     frequency_scale: float
     mirror: bool
 
-    @nn.compact
     def __call__(
         self,
         points: Float[Array, "n 3"],
         condition: Float[Array, "b c"] | None = None,
         image: Int[Array, " n"] | None = None,
-        *,
-        twice_differentiable: bool = False,
     ) -> Float[Array, "*b n o"]:
         """Values at `points`.
 
         With a `condition` alone every point is seen by every image: `[b, n, o]`. With `image` too,
         point i belongs to image `image[i]`, and the values are `[n, o]`, as without both.
         """
-        if self.mirror:
-            points = jnp.concatenate([jnp.abs(points[..., :1]), points[..., 1:]], axis=-1)
+        weights, condition = self._weights(condition)
+        points = self._mirrored(points)
+
+        def values(points: Array, image: Array | None) -> Array:
+            return mlp(
+                points,
+                weights,
+                condition,
+                image,
+                num_frequencies=self.num_frequencies,
+                scale=self.frequency_scale,
+            )
+
+        seen_by = len(condition) if condition is not None and image is None else 1
+        kept = num_kept(len(points), seen_by, len(weights.middle), self.hidden)
+        return _in_pieces(values, points, image, kept)
+
+    def gradient(self, points: Float[Array, "n 3"]) -> Float[Array, "n 3"]:
+        """Gradient at constant points of a network with one output and no condition.
+
+        Differentiable (once) in the parameters; see `spatial_gradient`.
+        """
+        weights, _ = self._weights(None)
+
+        def gradients(points: Array, image: None) -> Array:
+            return spatial_gradient(
+                points,
+                weights,
+                num_frequencies=self.num_frequencies,
+                scale=self.frequency_scale,
+            )
+
+        kept = num_kept_of_gradient(len(points), len(weights.middle), self.hidden)
+        mirrored, back = jax.vjp(self._mirrored, points)
+        return back(_in_pieces(gradients, mirrored, None, kept))[0]
+
+    @nn.compact
+    def _weights(self, condition: Array | None) -> tuple[MLPWeights, Array | None]:
+        """Those of all layers, and what is added for each image."""
         first, bias = Linear(self.hidden, name="input").weights(3 + 6 * self.num_frequencies)
         middle = []
         if condition is not None:
@@ -71,32 +106,26 @@ class CoordinateMLP(nn.Module):
         middle = (
             jnp.stack(middle + others) if middle + others else jnp.zeros((0, *first.shape[1:] * 2))
         )
-        weights = MLPWeights(first, bias, middle, last)
+        return MLPWeights(first, bias, middle, last), condition
 
-        def values(points: Array, image: Array | None) -> Array:
-            return mlp(
-                points,
-                weights,
-                condition,
-                image,
-                num_frequencies=self.num_frequencies,
-                scale=self.frequency_scale,
-                twice_differentiable=twice_differentiable,
-            )
-
-        seen_by = len(condition) if condition is not None and image is None else 1
-        kept = num_kept(len(points), seen_by, len(middle), self.hidden)
-        num_pieces = min(-(-kept // _MOST_KEPT_VALUES), len(points))
-        if num_pieces <= 1:
-            return values(points, image)
-        return _in_pieces(values, points, image, num_pieces)
+    def _mirrored(self, points: Array) -> Array:
+        if not self.mirror:
+            return points
+        return jnp.concatenate([jnp.abs(points[..., :1]), points[..., 1:]], axis=-1)
 
 
 def _in_pieces(
-    values: Callable[..., Array], points: Array, image: Array | None, num_pieces: int
+    values: Callable[..., Array], points: Array, image: Array | None, num_kept: int
 ) -> Array:
-    """The values at some of the points at a time; the gradient computes each piece again."""
+    """The values at as many points at a time as may be kept; the gradient computes them again.
+
+    Args:
+      num_kept: values that a gradient at all points at once would keep.
+    """
     num_points = len(points)
+    num_pieces = min(-(-num_kept // _MOST_KEPT_VALUES), num_points)
+    if num_pieces <= 1:
+        return values(points, image)
     size = -(-num_points // num_pieces)
 
     def cut(rows: Array) -> Array:

@@ -1,6 +1,7 @@
 """The fields of the prior and of the instance: functions of a point of the rest shape."""
 
 import flax.linen as nn
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
@@ -47,19 +48,25 @@ class SDFField(nn.Module):
     grid_scale: float
     mirror: bool
 
-    @nn.compact
-    def __call__(
-        self, points: Float[Array, "n 3"], *, twice_differentiable: bool = False
-    ) -> Float[Array, " n"]:
-        network = _network(self, features=1)
-        values = network(points, twice_differentiable=twice_differentiable)[..., 0]
+    def setup(self) -> None:
+        self.network = _network(self, features=1)
+
+    def __call__(self, points: Float[Array, "n 3"]) -> Float[Array, " n"]:
+        return self.network(points)[..., 0] + self._starting_shape(points)
+
+    def gradient(self, points: Float[Array, "n 3"]) -> Float[Array, "n 3"]:
+        """Gradient of the values at constant points; differentiable (once) in the parameters."""
+        of_start = jax.grad(lambda points: jnp.sum(self._starting_shape(points)))(points)
+        return self.network.gradient(points) + of_start
+
+    def _starting_shape(self, points: Array) -> Array:
         if self.start == "constant":
-            return values + self.constant
+            return jnp.full(points.shape[:-1], self.constant)
         sphere = self.start == "sphere"
         squeezed = points if sphere else points / jnp.array(self.ellipsoid)
         # The tiny constant keeps the gradient finite (zero) at the origin.
         radius = jnp.sqrt(jnp.sum(squeezed**2, axis=-1) + 1e-12)
-        return values + (0.25 if sphere else 0.15) * self.grid_scale - radius
+        return (0.25 if sphere else 0.15) * self.grid_scale - radius
 
 
 class FeatureField(nn.Module):

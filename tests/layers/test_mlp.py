@@ -6,19 +6,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from layer_checks import check_against_xla, noise, values_and_gradients
+from layer_checks import check_against_xla, noise, values_and_gradients, weights
 
-from pony_jax.layers import MLPWeights, backend, mlp
-
-
-def weights(num_frequencies: int, hidden: int, middle: int, outputs: int) -> MLPWeights:
-    inputs = 3 + 6 * num_frequencies
-    return MLPWeights(
-        noise(0, inputs, hidden) * inputs**-0.5,
-        noise(1, hidden),
-        noise(2, middle, hidden, hidden) * hidden**-0.5,
-        noise(3, hidden, outputs) * hidden**-0.5,
-    )
+from pony_jax.layers import backend, mlp
 
 
 # A block is 96 points: fewer, exactly one, one and a bit, many.
@@ -105,20 +95,6 @@ def test_points_that_are_not_finite_spoil_only_themselves():
     values = mlp(points, weights(4, 64, 2, 3), num_frequencies=4, scale=0.8)
     spoiled = np.isnan(np.asarray(values)).any(axis=1)
     assert spoiled[7] and spoiled.sum() == 1
-
-
-def test_second_derivatives_on_demand():
-    w = weights(2, 16, 1, 1)
-
-    def slopes(points, **how):
-        return jax.grad(
-            lambda points: jnp.sum(mlp(points, w, num_frequencies=2, scale=0.8, **how))
-        )(points)
-
-    points = noise(5, 20, 3)
-    twice = jax.jacobian(lambda points: slopes(points, twice_differentiable=True))(points)
-    assert np.isfinite(twice).all() and np.abs(twice).max() > 0
-    np.testing.assert_allclose(slopes(points), slopes(points, twice_differentiable=True), atol=1e-5)
 
 
 def test_doubles_are_left_to_xla():

@@ -63,3 +63,22 @@ def test_pieces_need_less_memory(monkeypatch):
     whole = buffers()
     monkeypatch.setattr(coordinate_mlp, "_MOST_KEPT_VALUES", 1 << 18)  # thirteen pieces
     assert buffers() < whole / 3  # inputs and outputs of all points stay
+
+
+@pytest.mark.parametrize("most", [1, 300, 2 * 16 * NUM_POINTS - 1])
+def test_pieces_have_the_spatial_gradients_of_the_whole(monkeypatch, most):
+    network = NETWORK.clone(features=1)
+    points, *_ = inputs(False, False)
+    params = network.init(jax.random.key(2), points)
+
+    def loss(params):
+        gradients = network.apply(params, points, method="gradient")
+        return jnp.sum(jnp.sin(gradients)), gradients
+
+    run = jax.grad(loss, has_aux=True)
+    whole = run(params)
+    monkeypatch.setattr(coordinate_mlp, "_MOST_KEPT_VALUES", most)
+    for expected, got in zip(jax.tree.leaves(whole), jax.tree.leaves(run(params)), strict=True):
+        # Sums over points in another order, as above.
+        scale = np.abs(expected).max()
+        np.testing.assert_allclose(got, expected, rtol=1e-5, atol=1e-6 * scale)

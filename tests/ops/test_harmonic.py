@@ -42,7 +42,7 @@ def test_embedding_at_quadrant_borders(x):
 
 
 def test_derivatives_to_second_order():
-    # The Eikonal loss differentiates the embedding twice.
+    # The plain mathematics of the Eikonal loss differentiate the embedding twice.
     x = jax.random.normal(jax.random.key(1), (4, 3))
     check_grads(lambda x: harmonic_embedding(x, 3, 0.8), (x,), order=2, atol=3e-2, rtol=3e-2)
     first = jax.grad(lambda x: jnp.sum(harmonic_embedding(x, 5, 0.8)[:, :15]))(x)

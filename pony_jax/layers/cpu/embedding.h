@@ -61,6 +61,26 @@ class Embedding {
     }
   }
 
+  // The change of a point's row when the point moves by `direction`.
+  void Tangent(const float* row, const float* direction, float* tangent) const {
+    for (int axis = 0; axis < 3; ++axis) tangent[axis] = direction[axis];
+    const float *sines = row + 3, *cosines = sines + waves_;
+    float* const of_sines = tangent + 3;
+    float* const of_cosines = of_sines + waves_;
+    // From the last to the first, as in Embed.
+    for (int64_t i = padded_ - kLanes; i >= 0; i -= kLanes) {
+      const Vec phase = Phase(direction, i);
+      StoreVec(of_sines + i, LoadVec(cosines + i) * phase);
+      StoreVec(of_cosines + i, -LoadVec(sines + i) * phase);
+    }
+  }
+
+  // Before the first use of rows of gradients: products do not write them beyond the embedding's
+  // width, and `Gradient` reads there what it multiplies by 0.
+  void ClearGradients(int64_t rows, float* grad_rows) const {
+    std::memset(grad_rows, 0, static_cast<size_t>(rows * stride()) * sizeof(float));
+  }
+
   // The gradient of a point, from its row and that row's gradient.
   void Gradient(const float* row, const float* grad_row, float* grad_point) const {
     Vec sums[3] = {};

@@ -16,6 +16,8 @@ namespace layers {
   namespace isa {                                                                   \
   bool ForwardMlp(const MlpForward&, const Parallel&);                              \
   bool BackwardMlp(const MlpBackward&, const Parallel&);                            \
+  bool ForwardSpatialGradient(const SpatialGradientForward&, const Parallel&);      \
+  bool BackwardSpatialGradient(const SpatialGradientBackward&, const Parallel&);    \
   bool ForwardConvolution(const ConvolutionForward&, const Parallel&);              \
   bool ConvolutionGradientOfX(const ConvolutionGradX&, const Parallel&);            \
   bool ConvolutionGradientOfKernel(const ConvolutionGradKernel&, const Parallel&);  \
@@ -25,6 +27,8 @@ namespace layers {
   bool BackwardNormDense(const NormDenseBackward&, const Parallel&);                \
   bool UpdateByAdam(const Adam&, const Parallel&);                                  \
   const Kernels kernels = {ForwardMlp,         BackwardMlp,                         \
+                           ForwardSpatialGradient,                                  \
+                           BackwardSpatialGradient,                                 \
                            ForwardConvolution, ConvolutionGradientOfX,              \
                            ConvolutionGradientOfKernel,                             \
                            ForwardConvBlock,   BackwardConvBlock,                   \
@@ -72,12 +76,11 @@ bool Is(Dims dims, std::initializer_list<int64_t> expected) {
   return std::equal(dims.begin(), dims.end(), expected.begin(), expected.end());
 }
 
-// The arguments that both directions share, or what is wrong with them.
+// The points and layers of a network without a condition, or what is wrong with them.
 ffi::Error ReadMlp(const Floats& point, const Floats& first, const Floats& bias, const Floats& mid,
-                   const Floats& last, const Floats& condition, const Ints& image,
-                   int64_t num_frequencies, double scale, Mlp* mlp) {
+                   const Floats& last, int64_t num_frequencies, double scale, Mlp* mlp) {
   const Dims points = point.dimensions(), inputs = first.dimensions(), layers = mid.dimensions();
-  const Dims outputs = last.dimensions(), conditions = condition.dimensions();
+  const Dims outputs = last.dimensions();
   if (points.size() != 2 || points[1] != 3) return BadShape("points", "[n,3]", points);
   if (inputs.size() != 2 || inputs[0] != 3 + 6 * num_frequencies) {
     return BadShape("first", "[3 + 6 num_frequencies,d]", inputs);
@@ -88,20 +91,13 @@ ffi::Error ReadMlp(const Floats& point, const Floats& first, const Floats& bias,
     return BadShape("middle", "[l,d,d]", layers);
   }
   if (outputs.size() != 2 || outputs[0] != hidden) return BadShape("last", "[d,o]", outputs);
-  if (conditions.size() != 2 || conditions[1] != hidden || (conditions[0] > 0 && layers[0] < 1)) {
-    return BadShape("condition", "[b,d], and a layer in the middle", conditions);
-  }
-  const int64_t num_image = image.dimensions().size() == 1 ? image.dimensions()[0] : -1;
-  if (num_image != 0 && (num_image != points[0] || conditions[0] == 0)) {
-    return BadShape("image", "[n] with a condition, or [0]", image.dimensions());
-  }
   *mlp = {points[0],
           inputs[0],
           hidden,
           layers[0],
           outputs[1],
-          conditions[0],
-          num_image > 0,
+          0,
+          false,
           num_frequencies,
           scale,
           point.typed_data(),
@@ -109,8 +105,25 @@ ffi::Error ReadMlp(const Floats& point, const Floats& first, const Floats& bias,
           bias.typed_data(),
           mid.typed_data(),
           last.typed_data(),
-          condition.typed_data(),
-          image.typed_data()};
+          nullptr,
+          nullptr};
+  return ffi::Error::Success();
+}
+
+ffi::Error ReadCondition(const Floats& condition, const Ints& image, Mlp* mlp) {
+  const Dims conditions = condition.dimensions();
+  if (conditions.size() != 2 || conditions[1] != mlp->hidden ||
+      (conditions[0] > 0 && mlp->middle < 1)) {
+    return BadShape("condition", "[b,d], and a layer in the middle", conditions);
+  }
+  const int64_t num_image = image.dimensions().size() == 1 ? image.dimensions()[0] : -1;
+  if (num_image != 0 && (num_image != mlp->points || conditions[0] == 0)) {
+    return BadShape("image", "[n] with a condition, or [0]", image.dimensions());
+  }
+  mlp->images = conditions[0];
+  mlp->image_a_point = num_image > 0;
+  mlp->condition = condition.typed_data();
+  mlp->image = image.typed_data();
   return ffi::Error::Success();
 }
 
@@ -123,8 +136,8 @@ ffi::Error RunMlp(ffi::ThreadPool pool, Floats point, Floats first, Floats bias,
                   Floats last, Floats condition, Ints image, int64_t num_frequencies, double scale,
                   ffi::Result<Floats> out, ffi::Result<Floats> kept) {
   MlpForward args;
-  ffi::Error error = ReadMlp(point, first, bias, mid, last, condition, image, num_frequencies,
-                             scale, &args.mlp);
+  ffi::Error error = ReadMlp(point, first, bias, mid, last, num_frequencies, scale, &args.mlp);
+  if (error.success()) error = ReadCondition(condition, image, &args.mlp);
   if (error.failure()) return error;
   if (!IsOfOut(out->dimensions(), args.mlp)) {
     return BadShape("result", "[n,o], or [b,n,o]", out->dimensions());
@@ -145,8 +158,8 @@ ffi::Error RunMlpGrad(ffi::ThreadPool pool, Floats point, Floats first, Floats b
                       ffi::Result<Floats> grad_mid, ffi::Result<Floats> grad_last,
                       ffi::Result<Floats> grad_condition) {
   MlpBackward args;
-  ffi::Error error = ReadMlp(point, first, bias, mid, last, condition, image, num_frequencies,
-                             scale, &args.mlp);
+  ffi::Error error = ReadMlp(point, first, bias, mid, last, num_frequencies, scale, &args.mlp);
+  if (error.success()) error = ReadCondition(condition, image, &args.mlp);
   if (error.failure()) return error;
   if (!IsOfOut(grad_out.dimensions(), args.mlp)) {
     return BadShape("gradient of the result", "[n,o], or [b,n,o]", grad_out.dimensions());
@@ -164,6 +177,54 @@ ffi::Error RunMlpGrad(ffi::ThreadPool pool, Floats point, Floats first, Floats b
   args.grad_last = grad_last->typed_data();
   args.grad_condition = grad_condition->typed_data();
   return Run("gradient of mlp", BestKernels().mlp_backward, args, pool);
+}
+
+// Those of a network with one output and no condition.
+ffi::Error ReadSpatialGradient(const Floats& point, const Floats& first, const Floats& bias,
+                               const Floats& mid, const Floats& last, int64_t num_frequencies,
+                               double scale, Dims out, Mlp* mlp) {
+  ffi::Error error = ReadMlp(point, first, bias, mid, last, num_frequencies, scale, mlp);
+  if (error.failure()) return error;
+  if (mlp->outputs != 1) return BadShape("last", "[d,1]", last.dimensions());
+  if (!Is(out, {mlp->points, 3})) return BadShape("result or its gradient", "[n,3]", out);
+  return ffi::Error::Success();
+}
+
+ffi::Error RunSpatialGradient(ffi::ThreadPool pool, Floats point, Floats first, Floats bias,
+                              Floats mid, Floats last, int64_t num_frequencies, double scale,
+                              ffi::Result<Floats> out, ffi::Result<Floats> kept) {
+  SpatialGradientForward args;
+  ffi::Error error = ReadSpatialGradient(point, first, bias, mid, last, num_frequencies, scale,
+                                         out->dimensions(), &args.mlp);
+  if (error.failure()) return error;
+  const int64_t kept_size = kept->element_count();
+  if (kept_size != 0 && kept_size != args.mlp.Blocks() * args.mlp.KeptOfSpatialGradient()) {
+    return BadShape("kept layers", "of all blocks, or none", kept->dimensions());
+  }
+  args.out = out->typed_data();
+  args.kept = kept_size > 0 ? kept->typed_data() : nullptr;
+  return Run("spatial_gradient", BestKernels().spatial_gradient_forward, args, pool);
+}
+
+ffi::Error RunSpatialGradientGrad(ffi::ThreadPool pool, Floats point, Floats first, Floats bias,
+                                  Floats mid, Floats last, Floats kept, Floats grad_out,
+                                  int64_t num_frequencies, double scale,
+                                  ffi::Result<Floats> grad_first, ffi::Result<Floats> grad_mid,
+                                  ffi::Result<Floats> grad_last) {
+  SpatialGradientBackward args;
+  ffi::Error error = ReadSpatialGradient(point, first, bias, mid, last, num_frequencies, scale,
+                                         grad_out.dimensions(), &args.mlp);
+  if (error.failure()) return error;
+  if (static_cast<int64_t>(kept.element_count()) !=
+      args.mlp.Blocks() * args.mlp.KeptOfSpatialGradient()) {
+    return BadShape("kept layers", "of all blocks", kept.dimensions());
+  }
+  args.kept = kept.typed_data();
+  args.grad_out = grad_out.typed_data();
+  args.grad_first = grad_first->typed_data();
+  args.grad_mid = grad_mid->typed_data();
+  args.grad_last = grad_last->typed_data();
+  return Run("gradient of spatial_gradient", BestKernels().spatial_gradient_backward, args, pool);
 }
 
 ffi::Error ReadConvolution(Dims x, Dims kernel, Dims out, int64_t stride, int64_t padding,
@@ -411,6 +472,35 @@ XLA_FFI_DEFINE_HANDLER_SYMBOL(LayersMlpGrad, layers::RunMlpGrad,
                                   .Ret<rasterizer::Floats>()    // gradient of middle
                                   .Ret<rasterizer::Floats>()    // gradient of last
                                   .Ret<rasterizer::Floats>());  // gradient of condition
+
+XLA_FFI_DEFINE_HANDLER_SYMBOL(LayersSpatialGradient, layers::RunSpatialGradient,
+                              ffi::Ffi::Bind()
+                                  .Ctx<ffi::ThreadPool>()
+                                  .Arg<rasterizer::Floats>()  // points
+                                  .Arg<rasterizer::Floats>()  // first
+                                  .Arg<rasterizer::Floats>()  // bias
+                                  .Arg<rasterizer::Floats>()  // middle
+                                  .Arg<rasterizer::Floats>()  // last
+                                  .Attr<int64_t>("num_frequencies")
+                                  .Attr<double>("scale")
+                                  .Ret<rasterizer::Floats>()    // result
+                                  .Ret<rasterizer::Floats>());  // kept layers
+
+XLA_FFI_DEFINE_HANDLER_SYMBOL(LayersSpatialGradientGrad, layers::RunSpatialGradientGrad,
+                              ffi::Ffi::Bind()
+                                  .Ctx<ffi::ThreadPool>()
+                                  .Arg<rasterizer::Floats>()  // points
+                                  .Arg<rasterizer::Floats>()  // first
+                                  .Arg<rasterizer::Floats>()  // bias
+                                  .Arg<rasterizer::Floats>()  // middle
+                                  .Arg<rasterizer::Floats>()  // last
+                                  .Arg<rasterizer::Floats>()  // kept layers
+                                  .Arg<rasterizer::Floats>()  // gradient of the result
+                                  .Attr<int64_t>("num_frequencies")
+                                  .Attr<double>("scale")
+                                  .Ret<rasterizer::Floats>()    // gradient of first
+                                  .Ret<rasterizer::Floats>()    // gradient of middle
+                                  .Ret<rasterizer::Floats>());  // gradient of last
 
 XLA_FFI_DEFINE_HANDLER_SYMBOL(LayersConvolution, layers::RunConvolution,
                               ffi::Ffi::Bind()

@@ -54,6 +54,9 @@ struct Mlp {
     const int64_t later = middle > 1 ? (middle - 1) * Slots() : 0;
     return (1 + (middle > 0) + later) * kBlock * Width();
   }
+  // The same of its spatial gradient: all layers, and the gradients of the output with respect to
+  // each of them before its rectifier.
+  int64_t KeptOfSpatialGradient() const { return 2 * KeptOfBlock(); }
 };
 
 struct MlpForward {
@@ -73,6 +76,23 @@ struct MlpBackward {
   float* grad_mid;
   float* grad_last;
   float* grad_condition;
+};
+
+// The gradient of a network, with one output and no condition, with respect to its points.
+struct SpatialGradientForward {
+  Mlp mlp;
+  float* out;   // [n, 3]
+  float* kept;  // mlp.Blocks() * mlp.KeptOfSpatialGradient(), or null
+};
+
+struct SpatialGradientBackward {
+  Mlp mlp;
+  const float* kept;
+  const float* grad_out;
+  // Gradients of the arrays of `mlp`, of their shapes. That of the bias is 0; points have none.
+  float* grad_first;
+  float* grad_mid;
+  float* grad_last;
 };
 
 // A convolution of images [b, h, w, c] without bias.
@@ -189,6 +209,8 @@ struct Adam {
 struct Kernels {
   bool (*mlp_forward)(const MlpForward&, const Parallel&);
   bool (*mlp_backward)(const MlpBackward&, const Parallel&);
+  bool (*spatial_gradient_forward)(const SpatialGradientForward&, const Parallel&);
+  bool (*spatial_gradient_backward)(const SpatialGradientBackward&, const Parallel&);
   bool (*convolution_forward)(const ConvolutionForward&, const Parallel&);
   bool (*convolution_grad_x)(const ConvolutionGradX&, const Parallel&);
   bool (*convolution_grad_kernel)(const ConvolutionGradKernel&, const Parallel&);

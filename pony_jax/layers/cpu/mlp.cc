@@ -1,141 +1,12 @@
 // Networks on points. All layers of a block of points are computed in one go, so that nothing but
 // what the gradient needs leaves the cache.
 
-#include "embedding.h"
-#include "tile.h"
+#include "mlp.h"
 
 namespace layers {
 namespace RASTERIZER_ISA {
 
 namespace {
-
-// The layers, packed for products with rows; transposed, with rows of gradients.
-class Weights {
- public:
-  Weights(const Mlp& m, bool transposed)
-      : hidden_(m.hidden), width_(m.Width()),
-        data_((transposed ? m.hidden * RoundUp(m.inputs, kLanes) : m.inputs * width_) +
-              m.middle * m.hidden * width_ +
-              (transposed ? m.outputs * width_ : m.hidden * RoundUp(m.outputs, kLanes))) {
-    if (!ok()) return;
-    first_ = transposed ? Panels{m.hidden, RoundUp(m.inputs, kLanes), data_.get()}
-                        : Panels{m.inputs, width_, data_.get()};
-    Pack(first_, m.first, m.inputs, m.hidden, transposed);
-    for (int64_t i = 0; i < m.middle; ++i) {
-      Pack(mid(i), m.mid + i * m.hidden * m.hidden, m.hidden, m.hidden, transposed);
-    }
-    float* const end = mid(m.middle).data;
-    last_ = transposed ? Panels{m.outputs, width_, end}
-                       : Panels{m.hidden, RoundUp(m.outputs, kLanes), end};
-    Pack(last_, m.last, m.hidden, m.outputs, transposed);
-  }
-
-  bool ok() const { return data_.ok(); }
-  const Panels& first() const { return first_; }
-  const Panels& last() const { return last_; }
-  Panels mid(int64_t layer) const {
-    return {hidden_, width_, data_.get() + first_.size() + layer * hidden_ * width_};
-  }
-
- private:
-  static void Pack(const Panels& panels, const float* weights, int64_t inputs, int64_t outputs,
-                   bool transposed) {
-    if (transposed) {
-      panels.Pack(0, outputs, inputs, weights, 1, outputs);
-    } else {
-      panels.Pack(0, inputs, outputs, weights, outputs, 1);
-    }
-  }
-
-  int64_t hidden_, width_;
-  Scratch<float> data_;
-  Panels first_, last_;
-};
-
-// What the passes of both directions do with a block of points.
-class Blocks {
- public:
-  Blocks(const Mlp& m, const Embedding& embedding)
-      : m_(m), embedding_(embedding), width_(m.Width()),
-        conditions_((m.images + 1) * width_) {
-    if (!ok()) return;
-    for (int64_t i = 0; i < (m.images + 1) * width_; ++i) {
-      const int64_t image = i / width_, j = i % width_;
-      conditions_[i] =
-          image < m.images && j < m.hidden ? m.condition[image * m.hidden + j] : 0.0f;
-    }
-  }
-
-  bool ok() const { return embedding_.ok() && conditions_.ok(); }
-
-  int64_t count(int64_t block) const {
-    const int64_t left = m_.points - block * kBlock;
-    return left < kBlock ? left : kBlock;
-  }
-  // Rows that are worked on: whole tiles. Those beyond the points are of points at the origin.
-  int64_t rows(int64_t block) const { return RoundUp(count(block), kRows); }
-
-  void Embed(int64_t block, float* x) const {
-    static constexpr float kOrigin[3] = {};
-    const float* point = m_.point + 3 * block * kBlock;
-    for (int64_t i = 0; i < rows(block); ++i) {
-      embedding_.Embed(i < count(block) ? point + 3 * i : kOrigin, x + i * embedding_.stride());
-    }
-  }
-
-  // A kept layer, counted from the first: [rows, width]. Slots share the first two.
-  template <class Float>
-  Float* Layer(Float* kept, int64_t layer, int64_t slot) const {
-    const int64_t place = layer < 2 ? layer : 2 + (layer - 2) * m_.Slots() + slot;
-    return kept + place * kBlock * width_;
-  }
-
-  int64_t Image(int64_t block, int64_t row, int64_t slot) const {
-    if (row >= count(block)) return -1;
-    if (!m_.image_a_point) return slot;
-    const int64_t image = m_.image[block * kBlock + row];
-    return image >= 0 && image < m_.images ? image : -1;
-  }
-
-  // The second layer with its condition, rectified.
-  void AddCondition(int64_t block, int64_t slot, const float* second, float* out) const {
-    for (int64_t row = 0; row < rows(block); ++row) {
-      const int64_t image = Image(block, row, slot);
-      const float* const condition = conditions_.get() + (image < 0 ? m_.images : image) * width_;
-      for (int64_t j = row * width_, k = 0; k < width_; j += kLanes, k += kLanes) {
-        StoreVec(out + j, Rectified(LoadVec(second + j) + LoadVec(condition + k)));
-      }
-    }
-  }
-
-  // The rectified layer that a slot's layer `layer` + 1 reads; `conditioned` is that of the slot.
-  const float* Input(const float* kept, int64_t layer, int64_t slot,
-                     const float* conditioned) const {
-    return layer == 1 && m_.images > 0 ? conditioned : Layer(kept, layer, slot);
-  }
-
- private:
-  const Mlp& m_;
-  const Embedding& embedding_;
-  int64_t width_;
-  Scratch<float> conditions_;  // rows as wide as the layers; the last, of no image, is 0
-};
-
-inline void RectifiedProduct(const float* a, int64_t a_row, int64_t rows, const Panels& weights,
-                             float* out) {
-  Multiply(a, a_row, rows, weights, [&](int64_t row, int64_t column, Vec sums) {
-    StoreVec(out + row * weights.width + column, Rectified(sums));
-  });
-}
-
-// The gradient of a layer from that of the one after it: none where the layer was not positive.
-inline void MaskedProduct(const float* grad, int64_t rows, int64_t grad_row, const Panels& weights,
-                          const float* layer, float* out) {
-  Multiply(grad, grad_row, rows, weights, [&](int64_t row, int64_t column, Vec sums) {
-    const int64_t at = row * weights.width + column;
-    StoreVec(out + at, LoadVec(layer + at) > 0.0f ? sums : Vec{});
-  });
-}
 
 // Where the gradients of a part's weights are summed, rows as wide as the layers. That of the last
 // layer is transposed: it has few outputs.
@@ -167,8 +38,7 @@ class BlockGradient {
         conditioned_(grad_x_ + kBlock * embedding.stride()),
         total_(conditioned_ + kBlock * width_), grad_(total_ + kBlock * width_),
         grad_below_(grad_ + kBlock * width_), grad_out_(grad_below_ + kBlock * width_) {
-    // No product writes what the embedding reads beyond its width, times 0.
-    std::memset(grad_x_, 0, static_cast<size_t>(kBlock * embedding.stride()) * sizeof(float));
+    embedding.ClearGradients(kBlock, grad_x_);
   }
 
   void Run(int64_t block) {
@@ -262,16 +132,12 @@ bool ForwardMlp(const MlpForward& args, const Parallel& parallel) {
   const Mlp& m = args.mlp;
   const Embedding embedding(m.frequencies, m.scale);
   const Weights weights(m, false);
-  const Scratch<float> bias(m.Width());
-  if (!embedding.ok() || !weights.ok() || !bias.ok()) return false;
-  for (int64_t j = 0; j < m.Width(); ++j) bias[j] = j < m.hidden ? m.bias[j] : 0.0f;
   const Blocks blocks(m, embedding);
-  if (!blocks.ok()) return false;
   const int64_t parts = CountParts(m.Blocks()), width = m.Width();
   const int64_t kept_size = args.kept != nullptr ? 0 : m.KeptOfBlock();
   const int64_t scratch_size = kept_size + kBlock * (embedding.stride() + width);
   const Scratch<float> scratch(parts * scratch_size);
-  if (!scratch.ok()) return false;
+  if (!weights.ok() || !blocks.ok() || !scratch.ok()) return false;
 
   ParallelFor(parallel, parts, [&](int64_t part) {
     float* const own_kept = scratch.get() + part * scratch_size;
@@ -283,11 +149,7 @@ bool ForwardMlp(const MlpForward& args, const Parallel& parallel) {
       const int64_t rows = blocks.rows(block);
       blocks.Embed(block, x);
       float* const first = blocks.Layer(kept, 0, 0);
-      Multiply(x, embedding.stride(), rows, weights.first(),
-               [&](int64_t row, int64_t column, Vec sums) {
-                 const Vec biased = sums + LoadVec(bias.get() + column);
-                 StoreVec(first + row * width + column, Rectified(biased));
-               });
+      FirstLayer(x, embedding.stride(), rows, weights, first);
       if (m.images > 0) {
         float* const second = blocks.Layer(kept, 1, 0);
         Multiply(first, width, rows, weights.mid(0), [&](int64_t row, int64_t column, Vec sums) {

@@ -14,6 +14,8 @@ namespace RASTERIZER_ISA {
 
 bool ForwardMlp(const MlpForward& args, const Parallel& parallel);
 bool BackwardMlp(const MlpBackward& args, const Parallel& parallel);
+bool ForwardSpatialGradient(const SpatialGradientForward& args, const Parallel& parallel);
+bool BackwardSpatialGradient(const SpatialGradientBackward& args, const Parallel& parallel);
 bool ForwardConvolution(const ConvolutionForward& args, const Parallel& parallel);
 bool ConvolutionGradientOfX(const ConvolutionGradX& args, const Parallel& parallel);
 bool ConvolutionGradientOfKernel(const ConvolutionGradKernel& args, const Parallel& parallel);

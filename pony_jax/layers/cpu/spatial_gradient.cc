@@ -1,0 +1,131 @@
+// The gradient of a network with one output with respect to its points. A small change of the
+// weights seldom switches a rectifier, so this gradient is a product of matrices. How it depends on
+// one of them follows from what has come back to that layer and from a tangent that goes forward.
+
+#include "mlp.h"
+
+namespace layers {
+namespace RASTERIZER_ISA {
+
+namespace {
+
+// Where the gradients of a part's weights are summed, rows as wide as the layers.
+struct Sums {
+  static int64_t Size(const Mlp& m) { return (m.inputs + m.middle * m.hidden + 1) * m.Width(); }
+
+  Sums(const Mlp& m, float* data)
+      : first(data), mid(first + m.inputs * m.Width()),
+        last(mid + m.middle * m.hidden * m.Width()) {}
+
+  float *first, *mid, *last;
+};
+
+}  // namespace
+
+bool ForwardSpatialGradient(const SpatialGradientForward& args, const Parallel& parallel) {
+  const Mlp& m = args.mlp;
+  const Embedding embedding(m.frequencies, m.scale);
+  const int64_t stride = embedding.stride(), width = m.Width();
+  const Weights weights(m, false), transposed(m, true);
+  const Blocks blocks(m, embedding);
+  const int64_t parts = CountParts(m.Blocks()), kept_size = m.KeptOfSpatialGradient();
+  const int64_t own_kept_size = args.kept != nullptr ? 0 : kept_size;
+  const int64_t scratch_size = own_kept_size + 2 * kBlock * stride;
+  const Scratch<float> scratch(parts * scratch_size);
+  if (!weights.ok() || !transposed.ok() || !blocks.ok() || !scratch.ok()) return false;
+
+  ParallelFor(parallel, parts, [&](int64_t part) {
+    float* const own_kept = scratch.get() + part * scratch_size;
+    float* const x = own_kept + own_kept_size;
+    float* const grad_x = x + kBlock * stride;
+    embedding.ClearGradients(kBlock, grad_x);
+    const int64_t end = PartBegin(m.Blocks(), parts, part + 1);
+    for (int64_t block = PartBegin(m.Blocks(), parts, part); block < end; ++block) {
+      float* const kept = args.kept != nullptr ? args.kept + block * kept_size : own_kept;
+      float* const grads = kept + m.KeptOfBlock();
+      const int64_t rows = blocks.rows(block);
+      blocks.Embed(block, x);
+      FirstLayer(x, stride, rows, weights, blocks.Layer(kept, 0, 0));
+      for (int64_t layer = 1; layer <= m.middle; ++layer) {
+        RectifiedProduct(blocks.Layer(kept, layer - 1, 0), width, rows, weights.mid(layer - 1),
+                         blocks.Layer(kept, layer, 0));
+      }
+      static constexpr float kOne = 1.0f;  // the gradient of every point's output
+      MaskedProduct(&kOne, rows, 0, transposed.last(), blocks.Layer(kept, m.middle, 0),
+                    blocks.Layer(grads, m.middle, 0));
+      for (int64_t layer = m.middle; layer > 0; --layer) {
+        MaskedProduct(blocks.Layer(grads, layer, 0), rows, width, transposed.mid(layer - 1),
+                      blocks.Layer(kept, layer - 1, 0), blocks.Layer(grads, layer - 1, 0));
+      }
+      Multiply(blocks.Layer(grads, 0, 0), width, rows, transposed.first(),
+               [&](int64_t row, int64_t column, Vec sums) {
+                 StoreVec(grad_x + row * stride + column, sums);
+               });
+      for (int64_t row = 0; row < blocks.count(block); ++row) {
+        embedding.Gradient(x + row * stride, grad_x + row * stride,
+                           args.out + 3 * (block * kBlock + row));
+      }
+    }
+  });
+  return true;
+}
+
+bool BackwardSpatialGradient(const SpatialGradientBackward& args, const Parallel& parallel) {
+  const Mlp& m = args.mlp;
+  const Embedding embedding(m.frequencies, m.scale);
+  const int64_t stride = embedding.stride(), width = m.Width();
+  const Weights weights(m, false);
+  const Blocks blocks(m, embedding);
+  const int64_t parts = CountParts(m.Blocks()), sums_size = Sums::Size(m);
+  const int64_t scratch_size = kBlock * (2 * stride + 2 * width);
+  const Scratch<float> all_sums(parts * sums_size), scratch(parts * scratch_size);
+  if (!weights.ok() || !blocks.ok() || !all_sums.ok() || !scratch.ok()) return false;
+
+  ParallelFor(parallel, parts, [&](int64_t part) {
+    float* const own_sums = all_sums.get() + part * sums_size;
+    std::memset(own_sums, 0, static_cast<size_t>(sums_size) * sizeof(float));
+    const Sums sums(m, own_sums);
+    float* const x = scratch.get() + part * scratch_size;
+    float* const tangent_x = x + kBlock * stride;
+    float* tangent = tangent_x + kBlock * stride;
+    float* tangent_above = tangent + kBlock * width;
+    const int64_t end = PartBegin(m.Blocks(), parts, part + 1);
+    for (int64_t block = PartBegin(m.Blocks(), parts, part); block < end; ++block) {
+      const float* const kept = args.kept + block * m.KeptOfSpatialGradient();
+      const float* const grads = kept + m.KeptOfBlock();
+      const int64_t rows = blocks.rows(block);
+      blocks.Embed(block, x);
+      for (int64_t row = 0; row < rows; ++row) {
+        static constexpr float kNone[3] = {};
+        const float* const direction =
+            row < blocks.count(block) ? args.grad_out + 3 * (block * kBlock + row) : kNone;
+        embedding.Tangent(x + row * stride, direction, tangent_x + row * stride);
+      }
+      AddTransposed(tangent_x, stride, m.inputs, blocks.Layer(grads, 0, 0), width, width, rows,
+                    sums.first);
+      MaskedProduct(tangent_x, rows, stride, weights.first(), blocks.Layer(kept, 0, 0), tangent);
+      for (int64_t layer = 1; layer <= m.middle; ++layer) {
+        AddTransposed(tangent, width, m.hidden, blocks.Layer(grads, layer, 0), width, width, rows,
+                      sums.mid + (layer - 1) * m.hidden * width);
+        MaskedProduct(tangent, rows, width, weights.mid(layer - 1), blocks.Layer(kept, layer, 0),
+                      tangent_above);
+        float* const other = tangent;
+        tangent = tangent_above;
+        tangent_above = other;
+      }
+      for (int64_t row = 0; row < rows; ++row) {
+        for (int64_t j = 0; j < width; ++j) sums.last[j] += tangent[row * width + j];
+      }
+    }
+  });
+
+  AddParts(all_sums.get(), parts, sums_size, parallel);
+  const Sums sums(m, all_sums.get());
+  CopyRows(sums.first, width, m.inputs, m.hidden, args.grad_first);
+  CopyRows(sums.mid, width, m.middle * m.hidden, m.hidden, args.grad_mid);
+  CopyRows(sums.last, width, 1, m.hidden, args.grad_last);
+  return true;
+}
+
+}  // namespace RASTERIZER_ISA
+}  // namespace layers
