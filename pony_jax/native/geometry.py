@@ -18,6 +18,10 @@ _SYMBOLS = {
     "skin_grad": "GeometrySkinGrad",
     "surface": "GeometrySurface",
     "surface_grad": "GeometrySurfaceGrad",
+    "windows": "GeometryWindows",
+    "windows_grad_maps": "GeometryWindowsGradMaps",
+    "windows_grad_positions": "GeometryWindowsGradPositions",
+    "compact": "GeometryCompact",
 }
 
 _KERNELS = Kernels("libgeometry_cpu.so", __package__, _SYMBOLS, "GeometrySetMaxThreads")
@@ -153,3 +157,41 @@ def _surface_backward(
 
 
 visible_surface.defvjp(_surface_forward, _surface_backward)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
+def bilinear_windows(
+    maps: Float[Array, "b h w c"], xy_ndc: Float[Array, "b k 2"], side: int
+) -> Float[Array, "b k side side c"]:
+    """Bilinear look-up in squares of points; see `pony_jax.ops.sampling.bilinear_windows`.
+
+    At the middle of a pixel the gradient of a position is the mean of those at either side.
+    """
+    shape = (*xy_ndc.shape[:2], side, side, maps.shape[-1])
+    (out,) = _KERNELS.call("windows", [shape], maps, xy_ndc, side=side)
+    return out
+
+
+def _windows_forward(maps: Array, xy_ndc: Array, side: int) -> tuple[Array, tuple[Array, Array]]:
+    return bilinear_windows(maps, xy_ndc, side), (maps, xy_ndc)
+
+
+def _windows_backward(
+    side: int, kept: tuple[Array, Array], grad_out: Array
+) -> tuple[Array, Array]:
+    maps, xy_ndc = kept
+    # Two calls: XLA drops the one whose result is not needed.
+    args = xy_ndc, grad_out
+    (grad_maps,) = _KERNELS.call("windows_grad_maps", [maps.shape], *args, side=side)
+    (grad_xy,) = _KERNELS.call("windows_grad_positions", [xy_ndc.shape], maps, *args, side=side)
+    return grad_maps, grad_xy
+
+
+bilinear_windows.defvjp(_windows_forward, _windows_backward)
+
+
+def compact(flags: Bool[Array, " n"], capacity: int) -> tuple[Int[Array, " n"], Int[Array, " c"]]:
+    """Inclusive prefix sum and first places of flags; see `pony_jax.ops.marching_tets.compact`."""
+    results = [jax.ShapeDtypeStruct(shape, jnp.int32) for shape in (flags.shape, (capacity,))]
+    prefix, positions = _KERNELS.call("compact", results, flags)
+    return prefix, positions

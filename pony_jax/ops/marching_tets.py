@@ -4,6 +4,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
+from pony_jax.native import geometry, uses_kernels
 from pony_jax.ops.mesh import Mesh
 from pony_jax.ops.tet_grid import TetGrid
 
@@ -39,6 +40,8 @@ def compact(flags: Bool[Array, " n"], capacity: int) -> tuple[Int[Array, " n"], 
     Positions past the last true entry are n. A search in the prefix sum costs c log n gathers,
     where a scatter would cost n writes one after the other on a CPU.
     """
+    if uses_kernels():
+        return geometry.compact(flags, capacity)
     prefix = jnp.cumsum(flags, dtype=jnp.int32)
     return prefix, jnp.searchsorted(prefix, jnp.arange(1, capacity + 1, dtype=jnp.int32))
 

@@ -11,19 +11,25 @@
 
 namespace geometry {
 
-#define GEOMETRY_DECLARE(isa)                                                     \
-  namespace isa {                                                                 \
-  bool ForwardTransform(const TransformForward&, const Parallel&);                \
-  bool BackwardTransform(const TransformBackward&, const Parallel&);              \
-  bool FindLandmarks(const Landmarks&, const Parallel&);                          \
-  bool ComputeSkinningWeights(const SkinningWeights&, const Parallel&);           \
-  bool ForwardSkin(const SkinForward&, const Parallel&);                          \
-  bool BackwardSkin(const SkinBackward&, const Parallel&);                        \
-  bool ForwardSurface(const SurfaceForward&, const Parallel&);                    \
-  bool BackwardSurface(const SurfaceBackward&, const Parallel&);                  \
-  const Kernels kernels = {ForwardTransform,       BackwardTransform, FindLandmarks,\
-                           ComputeSkinningWeights, ForwardSkin,       BackwardSkin,\
-                           ForwardSurface,         BackwardSurface};              \
+#define GEOMETRY_DECLARE(isa)                                                    \
+  namespace isa {                                                                \
+  bool ForwardTransform(const TransformForward&, const Parallel&);               \
+  bool BackwardTransform(const TransformBackward&, const Parallel&);             \
+  bool FindLandmarks(const Landmarks&, const Parallel&);                         \
+  bool ComputeSkinningWeights(const SkinningWeights&, const Parallel&);          \
+  bool ForwardSkin(const SkinForward&, const Parallel&);                         \
+  bool BackwardSkin(const SkinBackward&, const Parallel&);                       \
+  bool ForwardSurface(const SurfaceForward&, const Parallel&);                   \
+  bool BackwardSurface(const SurfaceBackward&, const Parallel&);                 \
+  bool ForwardWindows(const WindowsForward&, const Parallel&);                   \
+  bool WindowsGradientOfMaps(const WindowsGradMaps&, const Parallel&);           \
+  bool WindowsGradientOfPositions(const WindowsGradPositions&, const Parallel&); \
+  bool CompactFlags(const Compact&, const Parallel&);                            \
+  const Kernels kernels = {ForwardTransform, BackwardTransform, FindLandmarks,   \
+                           ComputeSkinningWeights, ForwardSkin, BackwardSkin,    \
+                           ForwardSurface, BackwardSurface, ForwardWindows,      \
+                           WindowsGradientOfMaps, WindowsGradientOfPositions,    \
+                           CompactFlags};                                        \
   }
 
 GEOMETRY_DECLARE(baseline)
@@ -34,6 +40,7 @@ GEOMETRY_DECLARE(v4)
 
 namespace {
 
+using Flags = ffi::Buffer<ffi::PRED>;
 using rasterizer::BadShape;
 using rasterizer::Dims;
 using rasterizer::Floats;
@@ -297,6 +304,80 @@ ffi::Error RunSurfaceGrad(ffi::ThreadPool pool, Floats verts, Floats rest, Float
   return Run("gradient of surface", BestKernels().surface_backward, args, pool);
 }
 
+// Without the maps themselves, which their own gradient does without.
+ffi::Error ReadWindows(Dims map, const Floats& positions, int64_t side, Windows* in) {
+  ffi::Error error = Check({{"maps", "[b,h,w,c]", map, {-1, -1, -1, -1}}});
+  if (error.failure()) return error;
+  error = Check({{"positions", "[b,k,2]", positions.dimensions(), {map[0], -1, 2}}});
+  if (error.failure()) return error;
+  if (side < 1) {
+    return ffi::Error::InvalidArgument("side: expected at least 1 point, got " +
+                                       std::to_string(side));
+  }
+  const int64_t windows = positions.dimensions()[1];
+  *in = {map[0], map[1], map[2], map[3], windows, side, nullptr, positions.typed_data()};
+  return ffi::Error::Success();
+}
+
+ffi::Error CheckWindows(const char* name, Dims got, const Windows& in) {
+  return Check(
+      {{name, "[b,k,side,side,c]", got, {in.images, in.windows, in.side, in.side, in.channels}}});
+}
+
+ffi::Error RunWindows(ffi::ThreadPool pool, Floats maps, Floats positions, int64_t side,
+                      ffi::Result<Floats> out) {
+  WindowsForward args;
+  ffi::Error error = ReadWindows(maps.dimensions(), positions, side, &args.in);
+  if (error.failure()) return error;
+  error = CheckWindows("result", out->dimensions(), args.in);
+  if (error.failure()) return error;
+  args.in.map = maps.typed_data();
+  args.out = out->typed_data();
+  return Run("windows", BestKernels().windows_forward, args, pool);
+}
+
+ffi::Error RunWindowsGradMaps(ffi::ThreadPool pool, Floats positions, Floats grad_out, int64_t side,
+                              ffi::Result<Floats> grad_maps) {
+  WindowsGradMaps args;
+  ffi::Error error = ReadWindows(grad_maps->dimensions(), positions, side, &args.in);
+  if (error.failure()) return error;
+  error = CheckWindows("gradient of the result", grad_out.dimensions(), args.in);
+  if (error.failure()) return error;
+  args.grad_out = grad_out.typed_data();
+  args.grad_map = grad_maps->typed_data();
+  return Run("gradient of maps", BestKernels().windows_grad_maps, args, pool);
+}
+
+ffi::Error RunWindowsGradPositions(ffi::ThreadPool pool, Floats maps, Floats positions,
+                                   Floats grad_out, int64_t side,
+                                   ffi::Result<Floats> grad_positions) {
+  WindowsGradPositions args;
+  ffi::Error error = ReadWindows(maps.dimensions(), positions, side, &args.in);
+  if (error.failure()) return error;
+  error = CheckWindows("gradient of the result", grad_out.dimensions(), args.in);
+  if (error.failure()) return error;
+  error = Check({{"gradient of positions", "[b,k,2]", grad_positions->dimensions(),
+                  {args.in.images, args.in.windows, 2}}});
+  if (error.failure()) return error;
+  args.in.map = maps.typed_data();
+  args.grad_out = grad_out.typed_data();
+  args.grad_position = grad_positions->typed_data();
+  return Run("gradient of positions", BestKernels().windows_grad_positions, args, pool);
+}
+
+ffi::Error RunCompact(ffi::ThreadPool pool, Flags flags, ffi::Result<Ints> prefix,
+                      ffi::Result<Ints> positions) {
+  ffi::Error error = Check({{"flags", "[n]", flags.dimensions(), {-1}}});
+  if (error.failure()) return error;
+  const int64_t n = flags.dimensions()[0];
+  error = Check({{"prefix", "[n]", prefix->dimensions(), {n}},
+                 {"positions", "[c]", positions->dimensions(), {-1}}});
+  if (error.failure()) return error;
+  const Compact args = {n, positions->dimensions()[0], flags.typed_data(), prefix->typed_data(),
+                        positions->typed_data()};
+  return Run("compact", BestKernels().compact, args, pool);
+}
+
 }  // namespace
 }  // namespace geometry
 
@@ -391,6 +472,38 @@ XLA_FFI_DEFINE_HANDLER_SYMBOL(GeometrySurfaceGrad, geometry::RunSurfaceGrad,
                                   .Ret<rasterizer::Floats>()    // gradient of verts_rest
                                   .Ret<rasterizer::Floats>()    // gradient of cam_from_world
                                   .Ret<rasterizer::Floats>());  // gradient of coverage
+
+XLA_FFI_DEFINE_HANDLER_SYMBOL(GeometryWindows, geometry::RunWindows,
+                              ffi::Ffi::Bind()
+                                  .Ctx<ffi::ThreadPool>()
+                                  .Arg<rasterizer::Floats>()  // maps
+                                  .Arg<rasterizer::Floats>()  // positions
+                                  .Attr<int64_t>("side")
+                                  .Ret<rasterizer::Floats>());  // result
+
+XLA_FFI_DEFINE_HANDLER_SYMBOL(GeometryWindowsGradMaps, geometry::RunWindowsGradMaps,
+                              ffi::Ffi::Bind()
+                                  .Ctx<ffi::ThreadPool>()
+                                  .Arg<rasterizer::Floats>()  // positions
+                                  .Arg<rasterizer::Floats>()  // gradient of the result
+                                  .Attr<int64_t>("side")
+                                  .Ret<rasterizer::Floats>());  // gradient of maps
+
+XLA_FFI_DEFINE_HANDLER_SYMBOL(GeometryWindowsGradPositions, geometry::RunWindowsGradPositions,
+                              ffi::Ffi::Bind()
+                                  .Ctx<ffi::ThreadPool>()
+                                  .Arg<rasterizer::Floats>()  // maps
+                                  .Arg<rasterizer::Floats>()  // positions
+                                  .Arg<rasterizer::Floats>()  // gradient of the result
+                                  .Attr<int64_t>("side")
+                                  .Ret<rasterizer::Floats>());  // gradient of positions
+
+XLA_FFI_DEFINE_HANDLER_SYMBOL(GeometryCompact, geometry::RunCompact,
+                              ffi::Ffi::Bind()
+                                  .Ctx<ffi::ThreadPool>()
+                                  .Arg<geometry::Flags>()       // flags
+                                  .Ret<rasterizer::Ints>()      // prefix
+                                  .Ret<rasterizer::Ints>());    // positions
 
 // Limits the threads of every op from now on; 0 takes the limit away.
 extern "C" void GeometrySetMaxThreads(int threads) { geometry::max_threads = threads; }

@@ -122,6 +122,42 @@ struct SurfaceBackward {
   float* grad_coverage;
 };
 
+// Squares of points, a pixel apart, in maps.
+struct Windows {
+  int64_t images, height, width, channels;
+  int64_t windows;        // k, of each image
+  int64_t side;           // points along each side of a window, at least 1
+  const float* map;       // [b, height, width, channels]
+  const float* position;  // [b, k, 2], middles: x right and y down, -1 to 1 across the map
+
+  int64_t MapSize() const { return height * width * channels; }  // of an image
+};
+
+struct WindowsForward {
+  Windows in;
+  float* out;  // [b, k, side, side, channels]
+};
+
+struct WindowsGradMaps {
+  Windows in;  // without `map`
+  const float* grad_out;
+  float* grad_map;
+};
+
+struct WindowsGradPositions {
+  Windows in;
+  const float* grad_out;
+  float* grad_position;
+};
+
+// The places of flags that are set.
+struct Compact {
+  int64_t size, capacity;
+  const bool* flag;   // [size]
+  int32_t* prefix;    // [size], how many are set up to there, inclusive
+  int32_t* position;  // [capacity]; padding is `size`
+};
+
 // Each function returns false when memory for its scratch could not be had; the outputs are then
 // undefined.
 struct Kernels {
@@ -133,6 +169,10 @@ struct Kernels {
   bool (*skin_backward)(const SkinBackward&, const Parallel&);
   bool (*surface_forward)(const SurfaceForward&, const Parallel&);
   bool (*surface_backward)(const SurfaceBackward&, const Parallel&);
+  bool (*windows_forward)(const WindowsForward&, const Parallel&);
+  bool (*windows_grad_maps)(const WindowsGradMaps&, const Parallel&);
+  bool (*windows_grad_positions)(const WindowsGradPositions&, const Parallel&);
+  bool (*compact)(const Compact&, const Parallel&);
 };
 
 }  // namespace geometry
