@@ -25,11 +25,13 @@ namespace geometry {
   bool WindowsGradientOfMaps(const WindowsGradMaps&, const Parallel&);           \
   bool WindowsGradientOfPositions(const WindowsGradPositions&, const Parallel&); \
   bool CompactFlags(const Compact&, const Parallel&);                            \
+  bool FindLatticeCells(const LatticeCells&, const Parallel&);                   \
+  bool MarchLatticeCells(const LatticeMarch&, const Parallel&);                  \
   const Kernels kernels = {ForwardTransform, BackwardTransform, FindLandmarks,   \
                            ComputeSkinningWeights, ForwardSkin, BackwardSkin,    \
                            ForwardSurface, BackwardSurface, ForwardWindows,      \
                            WindowsGradientOfMaps, WindowsGradientOfPositions,    \
-                           CompactFlags};                                        \
+                           CompactFlags, FindLatticeCells, MarchLatticeCells};   \
   }
 
 GEOMETRY_DECLARE(baseline)
@@ -378,6 +380,73 @@ ffi::Error RunCompact(ffi::ThreadPool pool, Flags flags, ffi::Result<Ints> prefi
   return Run("compact", BestKernels().compact, args, pool);
 }
 
+ffi::Error RunLatticeCells(ffi::ThreadPool pool, Flags inside, Ints points, ffi::Result<Ints> index,
+                           ffi::Result<Ints> code, ffi::Result<Ints> row, ffi::Result<Ints> count,
+                           ffi::Result<Flags> near) {
+  const Dims dims = inside.dimensions();
+  if (dims.size() != 4 || dims[0] != 2 || dims[1] < 2 || dims[2] < 2 || dims[3] < 2) {
+    return BadShape("inside", "[2,x+1,y+1,z+1] with a cell", dims);
+  }
+  const int64_t x = dims[1] - 1, y = dims[2] - 1, z = dims[3] - 1, n = index->element_count();
+  ffi::Error error = Check({{"points", "[12,4]", points.dimensions(), {kCellPoints, 4}},
+                            {"index", "[n]", index->dimensions(), {-1}},
+                            {"code", "[n]", code->dimensions(), {n}},
+                            {"row", "[c]", row->dimensions(), {x * y * z}},
+                            {"count", "[]", count->dimensions(), {}},
+                            {"near", "[2,x+1,y+1,z+1]", near->dimensions(),
+                             {2, x + 1, y + 1, z + 1}}});
+  if (error.failure()) return error;
+  const LatticeCells args = {x,
+                             y,
+                             z,
+                             n,
+                             inside.typed_data(),
+                             points.typed_data(),
+                             index->typed_data(),
+                             code->typed_data(),
+                             row->typed_data(),
+                             count->typed_data(),
+                             near->typed_data()};
+  return Run("cells of a lattice", BestKernels().lattice_cells, args, pool);
+}
+
+ffi::Error RunLatticeMarch(ffi::ThreadPool pool, Ints index, Ints code, Ints row, Ints edges,
+                           Ints tets, Ints owners, Ints triangles, ffi::Result<Ints> vert_edge,
+                           ffi::Result<Ints> vert_count, ffi::Result<Ints> faces,
+                           ffi::Result<Ints> face_count) {
+  const int64_t n = index.element_count(), size = row.element_count();
+  if (n < 1) return BadShape("index", "[n] with room for a cell", index.dimensions());
+  if (size < 1) return BadShape("row", "[c] with a cell", row.dimensions());
+  ffi::Error error = Check({{"index", "[n]", index.dimensions(), {n}},
+                            {"code", "[n]", code.dimensions(), {n}},
+                            {"row", "[c]", row.dimensions(), {size}},
+                            {"edges", "[14,2]", edges.dimensions(), {kCellEdges, 2}},
+                            {"tets", "[12,4]", tets.dimensions(), {kCellTets, 4}},
+                            {"owners", "[12,6,2]", owners.dimensions(), {kCellTets, 6, 2}},
+                            {"triangles", "[16,2,3]", triangles.dimensions(), {16, 2, 3}},
+                            {"edge of vertices", "[v]", vert_edge->dimensions(), {-1}},
+                            {"vertex count", "[]", vert_count->dimensions(), {}},
+                            {"faces", "[f,3]", faces->dimensions(), {-1, 3}},
+                            {"face count", "[]", face_count->dimensions(), {}}});
+  if (error.failure()) return error;
+  const LatticeMarch args = {n,
+                             size,
+                             vert_edge->dimensions()[0],
+                             faces->dimensions()[0],
+                             index.typed_data(),
+                             code.typed_data(),
+                             row.typed_data(),
+                             edges.typed_data(),
+                             tets.typed_data(),
+                             owners.typed_data(),
+                             triangles.typed_data(),
+                             vert_edge->typed_data(),
+                             vert_count->typed_data(),
+                             faces->typed_data(),
+                             face_count->typed_data()};
+  return Run("marching through cells", BestKernels().lattice_march, args, pool);
+}
+
 }  // namespace
 }  // namespace geometry
 
@@ -501,9 +570,35 @@ XLA_FFI_DEFINE_HANDLER_SYMBOL(GeometryWindowsGradPositions, geometry::RunWindows
 XLA_FFI_DEFINE_HANDLER_SYMBOL(GeometryCompact, geometry::RunCompact,
                               ffi::Ffi::Bind()
                                   .Ctx<ffi::ThreadPool>()
-                                  .Arg<geometry::Flags>()       // flags
-                                  .Ret<rasterizer::Ints>()      // prefix
-                                  .Ret<rasterizer::Ints>());    // positions
+                                  .Arg<geometry::Flags>()     // flags
+                                  .Ret<rasterizer::Ints>()    // prefix
+                                  .Ret<rasterizer::Ints>());  // positions
+
+XLA_FFI_DEFINE_HANDLER_SYMBOL(GeometryLatticeCells, geometry::RunLatticeCells,
+                              ffi::Ffi::Bind()
+                                  .Ctx<ffi::ThreadPool>()
+                                  .Arg<geometry::Flags>()    // inside
+                                  .Arg<rasterizer::Ints>()   // points
+                                  .Ret<rasterizer::Ints>()   // index
+                                  .Ret<rasterizer::Ints>()   // code
+                                  .Ret<rasterizer::Ints>()   // row
+                                  .Ret<rasterizer::Ints>()   // count
+                                  .Ret<geometry::Flags>());  // near
+
+XLA_FFI_DEFINE_HANDLER_SYMBOL(GeometryLatticeMarch, geometry::RunLatticeMarch,
+                              ffi::Ffi::Bind()
+                                  .Ctx<ffi::ThreadPool>()
+                                  .Arg<rasterizer::Ints>()    // index
+                                  .Arg<rasterizer::Ints>()    // code
+                                  .Arg<rasterizer::Ints>()    // row
+                                  .Arg<rasterizer::Ints>()    // edges
+                                  .Arg<rasterizer::Ints>()    // tets
+                                  .Arg<rasterizer::Ints>()    // owners
+                                  .Arg<rasterizer::Ints>()    // triangles
+                                  .Ret<rasterizer::Ints>()    // edge of vertices
+                                  .Ret<rasterizer::Ints>()    // vertex count
+                                  .Ret<rasterizer::Ints>()    // faces
+                                  .Ret<rasterizer::Ints>());  // face count
 
 // Limits the threads of every op from now on; 0 takes the limit away.
 extern "C" void GeometrySetMaxThreads(int threads) { geometry::max_threads = threads; }

@@ -158,6 +158,40 @@ struct Compact {
   int32_t* position;  // [capacity]; padding is `size`
 };
 
+// A cell of a lattice: the vertices that it touches, the edges that it owns, and its tetrahedra.
+constexpr int kCellPoints = 12, kCellEdges = 14, kCellTets = 12;
+
+// The cells of a lattice that a surface passes: those that touch both signs.
+struct LatticeCells {
+  int64_t x, y, z;       // cells along each axis
+  int64_t capacity;      // n, cells that there is room for
+  const bool* inside;    // [2, x + 1, y + 1, z + 1], corners and centres
+  const int32_t* point;  // [kCellPoints, 4]: steps of 0 or 1 along x, y, z; 1 for centres
+  int32_t* index;        // [n], number of each such cell; padding is the lattice's last
+  int32_t* code;         // [n], a bit for the sign of each point; padding is 0
+  int32_t* row;          // [x y z], how many there are up to a cell, inclusive, less 1
+  int32_t* count;        // of such cells, more than `capacity` too
+  bool* near;            // as `inside`, whether such a cell touches the vertex
+};
+
+// The mesh that goes through cells.
+struct LatticeMarch {
+  int64_t cells, lattice_cells, max_verts, max_faces;
+  // From LatticeCells.
+  const int32_t* index;
+  const int32_t* code;
+  const int32_t* row;
+  // Tables.
+  const int32_t* edge;      // [kCellEdges, 2], ends: points of the cell
+  const int32_t* tet;       // [kCellTets, 4], corners: points of the cell
+  const int32_t* owner;     // [kCellTets, 6, 2], of each edge: step to its cell, place among its edges
+  const int32_t* triangle;  // [16, 2, 3], edges by which corners are inside; -1 for no triangle
+  int32_t* vert_edge;       // [max_verts], the edge of each vertex; padding is after the last
+  int32_t* vert_count;      // more than `max_verts` too
+  int32_t* face;            // [max_faces, 3]; -1 for padding and where a vertex had no room
+  int32_t* face_count;      // more than `max_faces` too
+};
+
 // Each function returns false when memory for its scratch could not be had; the outputs are then
 // undefined.
 struct Kernels {
@@ -173,6 +207,8 @@ struct Kernels {
   bool (*windows_grad_maps)(const WindowsGradMaps&, const Parallel&);
   bool (*windows_grad_positions)(const WindowsGradPositions&, const Parallel&);
   bool (*compact)(const Compact&, const Parallel&);
+  bool (*lattice_cells)(const LatticeCells&, const Parallel&);
+  bool (*lattice_march)(const LatticeMarch&, const Parallel&);
 };
 
 }  // namespace geometry
