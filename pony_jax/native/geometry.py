@@ -204,24 +204,29 @@ def compact(flags: Bool[Array, " n"], capacity: int) -> tuple[Int[Array, " n"], 
 
 
 def lattice_cells(
-    inside: Bool[Array, "2 x1 y1 z1"], points: Int[Array, "12 4"], max_cells: int
+    inside: Bool[Array, "2 x1 y1 z1"],
+    points: Int[Array, "12 4"],
+    groups: Int[Array, "2 x1 y1 z1"],
+    max_cells: int,
+    num_groups: int,
 ) -> tuple[Array, Array, Array, Array, Array]:
-    """The cells of a lattice that touch both signs, and the vertices that those touch.
+    """The cells of a lattice that touch both signs, and the groups of vertices that they touch.
 
     See `pony_jax.ops.sparse_marching_tets`.
 
     Args:
       inside: signs of corners and centres; along each axis one layer more than there are cells.
       points: those that a cell touches: steps of 0 or 1 to their cells, and 1 for centres.
+      groups: the one of each vertex, of 0 .. num_groups - 1.
 
     Returns:
-      index [n], code [n], row [c] and count [] as in `_Cells` there, and whether a vertex is
-      touched, as `inside`.
+      index [n], code [n], row [c] and count [] as in `_Cells` there, and whether each group is
+      touched.
     """
     n, num_cells = max_cells, math.prod(size - 1 for size in inside.shape[1:])
-    near = jax.ShapeDtypeStruct(inside.shape, jnp.bool_)
-    results = [_whole(n), _whole(n), _whole(num_cells), _whole(), near]
-    return tuple(_KERNELS.call("lattice_cells", results, inside, points))
+    touched = jax.ShapeDtypeStruct((num_groups,), jnp.bool_)
+    results = [_whole(n), _whole(n), _whole(num_cells), _whole(), touched]
+    return tuple(_KERNELS.call("lattice_cells", results, inside, points, groups))
 
 
 def lattice_march(

@@ -155,15 +155,15 @@ class _FoldedLattice:
         rows = [self.fold(np.array(kind), column)[:, 0] for kind in (0, 1)]
         return jnp.stack([inside[kind, rows[kind], :y, :z] for kind in (0, 1)])
 
-    def blocks(self) -> Int[Array, "2 x1 y1 z1"]:
-        """Numbers of the blocks that the vertices of the whole lattice lie in.
+    def block_of_vertex(self) -> Int[Array, "2 x1 y1 z1"]:
+        """Number of the block that each vertex of the whole lattice lies in.
 
         With a layer more along each axis, which cells touch but no surface reaches.
         """
         kind, *cell = np.indices((2, *(n + 1 for n in self.num_cells)))
         block = self.fold(kind, np.stack(cell, axis=-1)) // _BLOCK
         block = tuple(jnp.moveaxis(block, -1, 0))
-        return jnp.ravel_multi_index(block, self.num_blocks, mode="clip")
+        return jnp.ravel_multi_index(block, self.num_blocks, mode="clip").astype(jnp.int32)
 
 
 # ------------------------------------------------------------------------------
@@ -231,7 +231,7 @@ def _follow_surface(
     num_blocks = int(np.prod(folded.num_blocks))
     with jax.ensure_compile_time_eval():
         middle_halves = jnp.mean(block_halves(jnp.arange(num_blocks)), axis=1)
-        block_of_vertex = folded.blocks()
+        block_of_vertex = folded.block_of_vertex()
     middle = values(middle_halves)
     # From a block's middle to its outermost vertices: half of 2 `_BLOCK` layers along each axis.
     radius = np.sqrt(3) * (2 * _BLOCK - 1) / 4 * folded.side
@@ -250,13 +250,14 @@ def _follow_surface(
     def cells_of(inside: Bool[Array, "m p"]) -> tuple[_Cells, Array]:
         inside = inside.reshape(*folded.num_blocks, 2, _BLOCK, _BLOCK, _BLOCK)
         inside = inside.transpose(3, 0, 4, 1, 5, 2, 6).reshape(2, *folded.shape)
-        return _cells_at_surface(folded.unfolded(inside), max_cells)
+        inside = folded.unfolded(inside)
+        return _cells_at_surface(inside, block_of_vertex, max_cells, num_blocks)
 
     def follow(state: tuple[Any, ...]) -> tuple[Any, ...]:
         wanted, pending, inside, _ = state
         inside, _ = lax.while_loop(lambda state: jnp.any(state[1]), look, (inside, pending))
-        cells, near = cells_of(inside)
-        more = wanted.at[block_of_vertex].max(near)
+        cells, touched = cells_of(inside)
+        more = wanted | touched
         return more, more & ~wanted, inside, cells
 
     def goes_on(state: tuple[Any, ...]) -> Bool[Array, ""]:
@@ -271,26 +272,30 @@ def _follow_surface(
 
 
 def _cells_at_surface(
-    inside: Bool[Array, "2 x y z"], max_cells: int
-) -> tuple[_Cells, Bool[Array, "2 x1 y1 z1"]]:
-    """The cells, and the vertices that they touch (with a layer more along each axis)."""
+    inside: Bool[Array, "2 x y z"],
+    block_of_vertex: Int[Array, "2 x1 y1 z1"],
+    max_cells: int,
+    num_blocks: int,
+) -> tuple[_Cells, Bool[Array, " b"]]:
+    """The cells, and the blocks whose vertices they touch."""
     padded = jnp.pad(inside, [(0, 0), (0, 1), (0, 1), (0, 1)])
     if uses_kernels():
         points = jnp.asarray(LOCAL_POINTS, jnp.int32)
-        *cells, near = geometry.lattice_cells(padded, points, max_cells)
-        return _Cells(*cells), near
+        sizes = max_cells, num_blocks
+        *cells, touched = geometry.lattice_cells(padded, points, block_of_vertex, *sizes)
+        return _Cells(*cells), touched
     x, y, z = inside.shape[1:]
     code = jnp.zeros((x, y, z), jnp.uint16)
     for bit, (i, j, k, kind) in enumerate(LOCAL_POINTS):
         code |= padded[kind, i : i + x, j : j + y, k : k + z].astype(jnp.uint16) << bit
     passed = (code > 0) & (code < len(_SIGNS) - 1)
-    near = jnp.zeros_like(padded)
+    near = jnp.zeros_like(padded)  # vertices that the cells touch
     for i, j, k, kind in LOCAL_POINTS:
         near |= jnp.pad(passed[None], [(kind, 1 - kind), (i, 1 - i), (j, 1 - j), (k, 1 - k)])
     prefix, index = compact(passed.reshape(-1), max_cells)
     packed = code.reshape(-1).at[index].get(mode="fill", fill_value=0).astype(jnp.int32)
     cells = _Cells(jnp.minimum(index, code.size - 1), packed, prefix - 1, prefix[-1])
-    return cells, near
+    return cells, jnp.zeros(num_blocks, bool).at[block_of_vertex].max(near)
 
 
 # ------------------------------------------------------------------------------

@@ -380,33 +380,38 @@ ffi::Error RunCompact(ffi::ThreadPool pool, Flags flags, ffi::Result<Ints> prefi
   return Run("compact", BestKernels().compact, args, pool);
 }
 
-ffi::Error RunLatticeCells(ffi::ThreadPool pool, Flags inside, Ints points, ffi::Result<Ints> index,
-                           ffi::Result<Ints> code, ffi::Result<Ints> row, ffi::Result<Ints> count,
-                           ffi::Result<Flags> near) {
+ffi::Error RunLatticeCells(ffi::ThreadPool pool, Flags inside, Ints points, Ints groups,
+                           ffi::Result<Ints> index, ffi::Result<Ints> code, ffi::Result<Ints> row,
+                           ffi::Result<Ints> count, ffi::Result<Flags> touched) {
   const Dims dims = inside.dimensions();
   if (dims.size() != 4 || dims[0] != 2 || dims[1] < 2 || dims[2] < 2 || dims[3] < 2) {
     return BadShape("inside", "[2,x+1,y+1,z+1] with a cell", dims);
   }
   const int64_t x = dims[1] - 1, y = dims[2] - 1, z = dims[3] - 1, n = index->element_count();
-  ffi::Error error = Check({{"points", "[12,4]", points.dimensions(), {kCellPoints, 4}},
-                            {"index", "[n]", index->dimensions(), {-1}},
-                            {"code", "[n]", code->dimensions(), {n}},
-                            {"row", "[c]", row->dimensions(), {x * y * z}},
-                            {"count", "[]", count->dimensions(), {}},
-                            {"near", "[2,x+1,y+1,z+1]", near->dimensions(),
-                             {2, x + 1, y + 1, z + 1}}});
+  ffi::Error error = Check(
+      {{"points", "[12,4]", points.dimensions(), {kCellPoints, 4}},
+       {"groups", "[2,x+1,y+1,z+1]", groups.dimensions(), {2, x + 1, y + 1, z + 1}},
+       {"index", "[n]", index->dimensions(), {-1}},
+       {"code", "[n]", code->dimensions(), {n}},
+       {"row", "[c]", row->dimensions(), {x * y * z}},
+       {"count", "[]", count->dimensions(), {}},
+       {"touched", "[g] with a group", touched->dimensions(), {-1}}});
   if (error.failure()) return error;
+  const int64_t num_groups = touched->dimensions()[0];
+  if (num_groups < 1) return BadShape("touched", "[g] with a group", touched->dimensions());
   const LatticeCells args = {x,
                              y,
                              z,
                              n,
+                             num_groups,
                              inside.typed_data(),
+                             groups.typed_data(),
                              points.typed_data(),
                              index->typed_data(),
                              code->typed_data(),
                              row->typed_data(),
                              count->typed_data(),
-                             near->typed_data()};
+                             touched->typed_data()};
   return Run("cells of a lattice", BestKernels().lattice_cells, args, pool);
 }
 
@@ -579,11 +584,12 @@ XLA_FFI_DEFINE_HANDLER_SYMBOL(GeometryLatticeCells, geometry::RunLatticeCells,
                                   .Ctx<ffi::ThreadPool>()
                                   .Arg<geometry::Flags>()    // inside
                                   .Arg<rasterizer::Ints>()   // points
+                                  .Arg<rasterizer::Ints>()   // groups
                                   .Ret<rasterizer::Ints>()   // index
                                   .Ret<rasterizer::Ints>()   // code
                                   .Ret<rasterizer::Ints>()   // row
                                   .Ret<rasterizer::Ints>()   // count
-                                  .Ret<geometry::Flags>());  // near
+                                  .Ret<geometry::Flags>());  // touched
 
 XLA_FFI_DEFINE_HANDLER_SYMBOL(GeometryLatticeMarch, geometry::RunLatticeMarch,
                               ffi::Ffi::Bind()

@@ -158,20 +158,22 @@ struct Compact {
   int32_t* position;  // [capacity]; padding is `size`
 };
 
-// A cell of a lattice: the vertices that it touches, the edges that it owns, and its tetrahedra.
+// A cell of a lattice: vertices that it touches, the edges that it owns, and its tetrahedra.
 constexpr int kCellPoints = 12, kCellEdges = 14, kCellTets = 12;
 
 // The cells of a lattice that a surface passes: those that touch both signs.
 struct LatticeCells {
   int64_t x, y, z;       // cells along each axis
   int64_t capacity;      // n, cells that there is room for
+  int64_t groups;        // g, of vertices; at least one
   const bool* inside;    // [2, x + 1, y + 1, z + 1], corners and centres
+  const int32_t* group;  // as `inside`, the group that a vertex belongs to
   const int32_t* point;  // [kCellPoints, 4]: steps of 0 or 1 along x, y, z; 1 for centres
   int32_t* index;        // [n], number of each such cell; padding is the lattice's last
   int32_t* code;         // [n], a bit for the sign of each point; padding is 0
   int32_t* row;          // [x y z], how many there are up to a cell, inclusive, less 1
   int32_t* count;        // of such cells, more than `capacity` too
-  bool* near;            // as `inside`, whether such a cell touches the vertex
+  bool* touched;         // [g], whether such a cell touches a vertex of the group
 };
 
 // The mesh that goes through cells.

@@ -18,6 +18,7 @@ inline int64_t Clamp(int64_t x, int64_t size) { return Max(Min(x, size - 1), 0);
 // The edges that a cell owns: a bit for each that crosses the surface.
 inline uint32_t CrossingOf(const LatticeMarch& args, int32_t code) {
   uint32_t crossing = 0;
+  if (code == 0) return crossing;  // padding
   for (int e = 0; e < kCellEdges; ++e) {
     const int32_t change = code >> (args.edge[2 * e] & 15) ^ code >> (args.edge[2 * e + 1] & 15);
     crossing |= static_cast<uint32_t>(change & 1) << e;
@@ -68,7 +69,7 @@ bool FindLatticeCells(const LatticeCells& args, const Parallel&) {
       codes[k] = static_cast<uint16_t>(codes[k] | inside[k] << i);
     }
   }
-  std::memset(args.near, 0, static_cast<size_t>(2 * size));
+  std::memset(args.touched, 0, static_cast<size_t>(args.groups));
   const uint16_t all = (1 << kCellPoints) - 1;
   int32_t count = 0, cell = 0;
   for (int64_t i = 0; i < args.x; ++i) {
@@ -81,7 +82,9 @@ bool FindLatticeCells(const LatticeCells& args, const Parallel&) {
             args.index[count] = cell;
             args.code[count] = code;
           }
-          for (int64_t step : offset) args.near[at + step] = true;
+          for (int64_t step : offset) {
+            args.touched[Clamp(args.group[at + step], args.groups)] = true;
+          }
           ++count;
         }
         args.row[cell] = count - 1;
