@@ -169,12 +169,9 @@ visible_surface.defvjp(_surface_forward, _surface_backward)
 def bilinear_windows(
     maps: Float[Array, "b h w c"], xy_ndc: Float[Array, "b k 2"], side: int
 ) -> Float[Array, "b k side side c"]:
-    """Bilinear look-up in squares of points; see `pony_jax.ops.sampling.bilinear_windows`.
-
-    At the middle of a pixel the gradient of a position is the mean of those at either side.
-    """
+    """Bilinear look-up in squares of points; see `pony_jax.ops.sampling.bilinear_windows`."""
     shape = (*xy_ndc.shape[:2], side, side, maps.shape[-1])
-    (out,) = _KERNELS.call("windows", [shape], maps, xy_ndc, side=side)
+    (out,) = _KERNELS.call("windows", [shape], maps, xy_ndc)
     return out
 
 
@@ -182,14 +179,12 @@ def _windows_forward(maps: Array, xy_ndc: Array, side: int) -> tuple[Array, tupl
     return bilinear_windows(maps, xy_ndc, side), (maps, xy_ndc)
 
 
-def _windows_backward(
-    side: int, kept: tuple[Array, Array], grad_out: Array
-) -> tuple[Array, Array]:
+def _windows_backward(_: int, kept: tuple[Array, Array], grad_out: Array) -> tuple[Array, Array]:
     maps, xy_ndc = kept
     # Two calls: XLA drops the one whose result is not needed.
     args = xy_ndc, grad_out
-    (grad_maps,) = _KERNELS.call("windows_grad_maps", [maps.shape], *args, side=side)
-    (grad_xy,) = _KERNELS.call("windows_grad_positions", [xy_ndc.shape], maps, *args, side=side)
+    (grad_maps,) = _KERNELS.call("windows_grad_maps", [maps.shape], *args)
+    (grad_xy,) = _KERNELS.call("windows_grad_positions", [xy_ndc.shape], maps, *args)
     return grad_maps, grad_xy
 
 

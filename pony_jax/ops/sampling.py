@@ -12,6 +12,8 @@ def bilinear_windows(
 ) -> Float[Array, "b k side side c"]:
     """Bilinear look-up in squares of points, zero outside (torch grid_sample, align_corners=False).
 
+    In the middle of a pixel the derivative by a position is the mean of those at either side.
+
     Points of a square share rows and columns, so this is two products with what each row and column
     weighs. A gather of the four pixels around each point takes a CPU 1.7 times as long.
 
@@ -33,4 +35,6 @@ def bilinear_windows(
 
 def _hat_weights(positions: Float[Array, "*p"], size: int) -> Float[Array, "*p size"]:
     """Share of each of `size` pixels in the value between them: 1 at the pixel, 0 one pixel off."""
-    return jnp.maximum(1 - jnp.abs(positions[..., None] - np.arange(size, dtype=np.float32)), 0.0)
+    offset = positions[..., None] - np.arange(size, dtype=np.float32)
+    # As `1 - abs(offset)`, whose derivative would be -1 at the pixel instead of 0.
+    return jnp.maximum(jnp.minimum(1 - offset, 1 + offset), 0.0)

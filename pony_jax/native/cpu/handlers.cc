@@ -306,44 +306,35 @@ ffi::Error RunSurfaceGrad(ffi::ThreadPool pool, Floats verts, Floats rest, Float
   return Run("gradient of surface", BestKernels().surface_backward, args, pool);
 }
 
-// Without the maps themselves, which their own gradient does without.
-ffi::Error ReadWindows(Dims map, const Floats& positions, int64_t side, Windows* in) {
-  ffi::Error error = Check({{"maps", "[b,h,w,c]", map, {-1, -1, -1, -1}}});
+// By the shapes of the maps and of the result; without the maps themselves, which their own gradient
+// does without.
+ffi::Error ReadWindows(Dims maps, const Floats& positions, const char* name, Dims windows,
+                       Windows* in) {
+  ffi::Error error = Check({{"maps", "[b,h,w,c]", maps, {-1, -1, -1, -1}}});
   if (error.failure()) return error;
-  error = Check({{"positions", "[b,k,2]", positions.dimensions(), {map[0], -1, 2}}});
+  error = Check({{"positions", "[b,k,2]", positions.dimensions(), {maps[0], -1, 2}}});
   if (error.failure()) return error;
-  if (side < 1) {
-    return ffi::Error::InvalidArgument("side: expected at least 1 point, got " +
-                                       std::to_string(side));
-  }
-  const int64_t windows = positions.dimensions()[1];
-  *in = {map[0], map[1], map[2], map[3], windows, side, nullptr, positions.typed_data()};
-  return ffi::Error::Success();
+  const int64_t k = positions.dimensions()[1], side = windows.size() == 5 ? windows[2] : 0;
+  *in = {maps[0], maps[1], maps[2], maps[3], k, side, nullptr, positions.typed_data()};
+  return Check({{name, "[b,k,side,side,c]", windows, {maps[0], k, side, side, maps[3]}}});
 }
 
-ffi::Error CheckWindows(const char* name, Dims got, const Windows& in) {
-  return Check(
-      {{name, "[b,k,side,side,c]", got, {in.images, in.windows, in.side, in.side, in.channels}}});
-}
-
-ffi::Error RunWindows(ffi::ThreadPool pool, Floats maps, Floats positions, int64_t side,
+ffi::Error RunWindows(ffi::ThreadPool pool, Floats maps, Floats positions,
                       ffi::Result<Floats> out) {
   WindowsForward args;
-  ffi::Error error = ReadWindows(maps.dimensions(), positions, side, &args.in);
-  if (error.failure()) return error;
-  error = CheckWindows("result", out->dimensions(), args.in);
+  ffi::Error error =
+      ReadWindows(maps.dimensions(), positions, "result", out->dimensions(), &args.in);
   if (error.failure()) return error;
   args.in.map = maps.typed_data();
   args.out = out->typed_data();
   return Run("windows", BestKernels().windows_forward, args, pool);
 }
 
-ffi::Error RunWindowsGradMaps(ffi::ThreadPool pool, Floats positions, Floats grad_out, int64_t side,
+ffi::Error RunWindowsGradMaps(ffi::ThreadPool pool, Floats positions, Floats grad_out,
                               ffi::Result<Floats> grad_maps) {
   WindowsGradMaps args;
-  ffi::Error error = ReadWindows(grad_maps->dimensions(), positions, side, &args.in);
-  if (error.failure()) return error;
-  error = CheckWindows("gradient of the result", grad_out.dimensions(), args.in);
+  ffi::Error error = ReadWindows(grad_maps->dimensions(), positions, "gradient of the result",
+                                 grad_out.dimensions(), &args.in);
   if (error.failure()) return error;
   args.grad_out = grad_out.typed_data();
   args.grad_map = grad_maps->typed_data();
@@ -351,12 +342,10 @@ ffi::Error RunWindowsGradMaps(ffi::ThreadPool pool, Floats positions, Floats gra
 }
 
 ffi::Error RunWindowsGradPositions(ffi::ThreadPool pool, Floats maps, Floats positions,
-                                   Floats grad_out, int64_t side,
-                                   ffi::Result<Floats> grad_positions) {
+                                   Floats grad_out, ffi::Result<Floats> grad_positions) {
   WindowsGradPositions args;
-  ffi::Error error = ReadWindows(maps.dimensions(), positions, side, &args.in);
-  if (error.failure()) return error;
-  error = CheckWindows("gradient of the result", grad_out.dimensions(), args.in);
+  ffi::Error error = ReadWindows(maps.dimensions(), positions, "gradient of the result",
+                                 grad_out.dimensions(), &args.in);
   if (error.failure()) return error;
   error = Check({{"gradient of positions", "[b,k,2]", grad_positions->dimensions(),
                   {args.in.images, args.in.windows, 2}}});
@@ -404,7 +393,7 @@ ffi::Error RunLatticeCells(ffi::ThreadPool pool, Flags inside, Ints points, Ints
                              z,
                              n,
                              num_groups,
-                             inside.typed_data(),
+                             static_cast<const uint8_t*>(inside.untyped_data()),
                              groups.typed_data(),
                              points.typed_data(),
                              index->typed_data(),
@@ -552,7 +541,6 @@ XLA_FFI_DEFINE_HANDLER_SYMBOL(GeometryWindows, geometry::RunWindows,
                                   .Ctx<ffi::ThreadPool>()
                                   .Arg<rasterizer::Floats>()  // maps
                                   .Arg<rasterizer::Floats>()  // positions
-                                  .Attr<int64_t>("side")
                                   .Ret<rasterizer::Floats>());  // result
 
 XLA_FFI_DEFINE_HANDLER_SYMBOL(GeometryWindowsGradMaps, geometry::RunWindowsGradMaps,
@@ -560,7 +548,6 @@ XLA_FFI_DEFINE_HANDLER_SYMBOL(GeometryWindowsGradMaps, geometry::RunWindowsGradM
                                   .Ctx<ffi::ThreadPool>()
                                   .Arg<rasterizer::Floats>()  // positions
                                   .Arg<rasterizer::Floats>()  // gradient of the result
-                                  .Attr<int64_t>("side")
                                   .Ret<rasterizer::Floats>());  // gradient of maps
 
 XLA_FFI_DEFINE_HANDLER_SYMBOL(GeometryWindowsGradPositions, geometry::RunWindowsGradPositions,
@@ -569,7 +556,6 @@ XLA_FFI_DEFINE_HANDLER_SYMBOL(GeometryWindowsGradPositions, geometry::RunWindows
                                   .Arg<rasterizer::Floats>()  // maps
                                   .Arg<rasterizer::Floats>()  // positions
                                   .Arg<rasterizer::Floats>()  // gradient of the result
-                                  .Attr<int64_t>("side")
                                   .Ret<rasterizer::Floats>());  // gradient of positions
 
 XLA_FFI_DEFINE_HANDLER_SYMBOL(GeometryCompact, geometry::RunCompact,

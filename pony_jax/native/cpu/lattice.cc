@@ -64,10 +64,9 @@ bool FindLatticeCells(const LatticeCells& args, const Parallel&) {
     const int32_t* point = args.point + 4 * i;
     offset[i] = (point[3] & 1) * size + ((point[0] & 1) * y + (point[1] & 1)) * z + (point[2] & 1);
     // Places between rows get codes as well, which nothing reads.
-    const bool* inside = args.inside + offset[i];
-    for (int64_t k = 0; k < end; ++k) {
-      codes[k] = static_cast<uint16_t>(codes[k] | inside[k] << i);
-    }
+    const uint8_t* inside = args.inside + offset[i];
+    uint16_t* code = codes.get();
+    for (int64_t k = 0; k < end; ++k) code[k] = static_cast<uint16_t>(code[k] | inside[k] << i);
   }
   std::memset(args.touched, 0, static_cast<size_t>(args.groups));
   const uint16_t all = (1 << kCellPoints) - 1;
