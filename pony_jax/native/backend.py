@@ -14,7 +14,11 @@ _plain = False
 
 
 def uses_kernels(*arrays: Array) -> bool:
-    """Whether what is traced now, from these arrays, is computed by our kernels: all in float32."""
+    """Whether what is traced now is computed by our kernels.
+
+    Args:
+      arrays: of floats that it is made from; kernels take float32 alone.
+    """
     is_single = all(array.dtype == jnp.float32 for array in arrays)
     return not _plain and jax.default_backend() == "cpu" and is_single
 

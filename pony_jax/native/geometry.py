@@ -1,6 +1,9 @@
-"""Transforms, landmarks, skinning and the visible surface, one pass each, with gradients."""
+"""Geometry in one pass an op, those on floats with gradients: transforms, landmarks, skinning, the
+visible surface, windows of maps, marching on a lattice.
+"""
 
 import functools
+import math
 
 import jax
 import jax.numpy as jnp
@@ -18,7 +21,18 @@ _SYMBOLS = {
     "skin_grad": "GeometrySkinGrad",
     "surface": "GeometrySurface",
     "surface_grad": "GeometrySurfaceGrad",
+    "windows": "GeometryWindows",
+    "windows_grad_maps": "GeometryWindowsGradMaps",
+    "windows_grad_positions": "GeometryWindowsGradPositions",
+    "compact": "GeometryCompact",
+    "lattice_cells": "GeometryLatticeCells",
+    "lattice_march": "GeometryLatticeMarch",
 }
+
+
+def _whole(*shape: int) -> jax.ShapeDtypeStruct:
+    return jax.ShapeDtypeStruct(shape, jnp.int32)
+
 
 _KERNELS = Kernels("libgeometry_cpu.so", __package__, _SYMBOLS, "GeometrySetMaxThreads")
 set_max_threads = _KERNELS.set_max_threads
@@ -55,9 +69,8 @@ def landmarks(
       above_feet: tips are not looked for lower than 0.5 below the mean.
     """
     b = len(verts)
-    found = jax.ShapeDtypeStruct((b, 4), jnp.int32)
     how = {"margin": np.float64(margin), "above_feet": above_feet}
-    results = [(b, 3), (b, 2, 3), (b, 4, 3), found]
+    results = [(b, 3), (b, 2, 3), (b, 4, 3), _whole(b, 4)]
     *places, found = _KERNELS.call("landmarks", results, verts, valid.astype(jnp.int32), **how)
     return *places, found > 0
 
@@ -128,11 +141,8 @@ def _run_surface(
     samples: int,
     max_pixels: int,
 ) -> tuple[_Packed, tuple[Array, Array, Array]]:
-    def whole(*shape: int) -> jax.ShapeDtypeStruct:
-        return jax.ShapeDtypeStruct(shape, jnp.int32)
-
-    n = max_pixels
-    results = [whole(n), whole(n), (n, 3), (n, 3), whole(), whole(n), (*verts.shape[:2], 8)]
+    n, kept = max_pixels, (*verts.shape[:2], 8)
+    results = [_whole(n), _whole(n), (n, 3), (n, 3), _whole(), _whole(n), kept]
     args = verts, verts_rest, cam_from_world, coverage, faces
     *packed, shown, at_verts = _KERNELS.call("surface", results, *args, samples=samples)
     return tuple(packed), (packed[0], shown, at_verts)
@@ -153,3 +163,84 @@ def _surface_backward(
 
 
 visible_surface.defvjp(_surface_forward, _surface_backward)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
+def bilinear_windows(
+    maps: Float[Array, "b h w c"], xy_ndc: Float[Array, "b k 2"], side: int
+) -> Float[Array, "b k side side c"]:
+    """Bilinear look-up in squares of points; see `pony_jax.ops.sampling.bilinear_windows`."""
+    shape = (*xy_ndc.shape[:2], side, side, maps.shape[-1])
+    (out,) = _KERNELS.call("windows", [shape], maps, xy_ndc)
+    return out
+
+
+def _windows_forward(maps: Array, xy_ndc: Array, side: int) -> tuple[Array, tuple[Array, Array]]:
+    return bilinear_windows(maps, xy_ndc, side), (maps, xy_ndc)
+
+
+def _windows_backward(_: int, kept: tuple[Array, Array], grad_out: Array) -> tuple[Array, Array]:
+    maps, xy_ndc = kept
+    # Two calls: XLA drops the one whose result is not needed.
+    args = xy_ndc, grad_out
+    (grad_maps,) = _KERNELS.call("windows_grad_maps", [maps.shape], *args)
+    (grad_xy,) = _KERNELS.call("windows_grad_positions", [xy_ndc.shape], maps, *args)
+    return grad_maps, grad_xy
+
+
+bilinear_windows.defvjp(_windows_forward, _windows_backward)
+
+
+def compact(flags: Bool[Array, " n"], capacity: int) -> tuple[Int[Array, " n"], Int[Array, " c"]]:
+    """Inclusive prefix sum and first places of flags; see `pony_jax.ops.marching_tets.compact`."""
+    results = [_whole(len(flags)), _whole(capacity)]
+    prefix, positions = _KERNELS.call("compact", results, flags)
+    return prefix, positions
+
+
+def lattice_cells(
+    inside: Bool[Array, "2 x1 y1 z1"],
+    points: Int[Array, "12 4"],
+    groups: Int[Array, "2 x1 y1 z1"],
+    max_cells: int,
+    num_groups: int,
+) -> tuple[Array, Array, Array, Array, Array]:
+    """The cells of a lattice that touch both signs, and the groups of vertices that they touch.
+
+    See `pony_jax.ops.sparse_marching_tets`.
+
+    Args:
+      inside: signs of corners and centres; along each axis one layer more than there are cells.
+      points: those that a cell touches: steps of 0 or 1 to their cells, and 1 for centres.
+      groups: the one of each vertex, of 0 .. num_groups - 1.
+
+    Returns:
+      index [n], code [n], row [c] and count [] as in `_Cells` there, and whether each group is
+      touched.
+    """
+    n, num_cells = max_cells, math.prod(size - 1 for size in inside.shape[1:])
+    touched = jax.ShapeDtypeStruct((num_groups,), jnp.bool_)
+    results = [_whole(n), _whole(n), _whole(num_cells), _whole(), touched]
+    return tuple(_KERNELS.call("lattice_cells", results, inside, points, groups))
+
+
+def lattice_march(
+    cells: tuple[Int[Array, " n"], Int[Array, " n"], Int[Array, " c"]],
+    tables: tuple[Array, Array, Array, Array],
+    max_verts: int,
+    max_faces: int,
+) -> tuple[Int[Array, " v"], Int[Array, ""], Int[Array, "f 3"], Int[Array, ""]]:
+    """The edges that a surface crosses, and its faces; see `pony_jax.ops.sparse_marching_tets`.
+
+    Args:
+      cells: index, code and row of `lattice_cells`, which must have room for one.
+      tables: ends of a cell's edges [14, 2] and corners of its tetrahedra [12, 4], as its points;
+        of each edge of those the step to the number of the cell that owns it, and its place among
+        that one's edges [12, 6, 2]; triangles by occupied corners [16, 2, 3].
+
+    Returns:
+      Edge of each vertex (14 a cell; padding is after the last), how many are wanted, faces (-1 for
+      padding and where a vertex had no room), how many are wanted.
+    """
+    results = [_whole(max_verts), _whole(), _whole(max_faces, 3), _whole()]
+    return tuple(_KERNELS.call("lattice_march", results, *cells, *tables))

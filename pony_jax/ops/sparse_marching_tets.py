@@ -13,12 +13,14 @@ field must be steeper than `_STEEPEST` there.
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
 from jaxtyping import Array, Bool, Float, Int
 
-from pony_jax.ops.marching_tets import compact, triangulate
+from pony_jax.native import geometry, uses_kernels
+from pony_jax.ops.marching_tets import TRIANGLES, compact, triangulate
 from pony_jax.ops.mesh import Mesh
 from pony_jax.ops.numerics import compute_once
 from pony_jax.ops.tet_grid import LOCAL_POINTS, LOCAL_TETS, TET_EDGES, Lattice
@@ -74,15 +76,12 @@ def sparse_marching_tets(
 
     cells, block_count = _follow_surface(values, folded, max_blocks, max_cells=max_verts)
 
-    crossing = jnp.asarray(_CROSSING)[cells.code]
-    _, edge = compact(crossing.reshape(-1), max_verts)
-    verts_of_cell = jnp.sum(crossing, axis=-1, dtype=jnp.int32)
-    first_vert = jnp.cumsum(verts_of_cell) - verts_of_cell
+    edge, vert_count, faces, face_count = _march(cells, folded, max_verts, max_faces)
     # Every cell has a crossing edge, so cells beyond the capacity mean vertices beyond it too.
-    vert_count = jnp.maximum(first_vert[-1] + verts_of_cell[-1], cells.count)
+    vert_count = jnp.maximum(vert_count, cells.count)
 
     used = jnp.arange(max_verts) < vert_count
-    edge = jnp.minimum(edge, crossing.size - 1)
+    edge = jnp.minimum(edge, len(cells.code) * len(_EDGES) - 1)
     ends = jnp.asarray(LOCAL_POINTS[_EDGES])[edge % len(_EDGES)]  # [v, 2, 4]
     kind = ends[..., 3]
     cell = folded.unravel(cells.index[edge // len(_EDGES)])[:, None] + ends[..., :3]
@@ -93,8 +92,6 @@ def sparse_marching_tets(
     s_a, s_b = end_values[:, :1], end_values[:, 1:]
     weight_b = s_a / jnp.where(used[:, None], s_a - s_b, 1.0)
     positions = compute_once(jnp.where(used[:, None], a + shift + (b - a) * weight_b, 0.0))
-
-    faces, face_count = _faces(cells, crossing, first_vert, folded, max_verts, max_faces)
     return SparseMesh(Mesh(positions, faces, vert_count, face_count), block_count, point_count)
 
 
@@ -158,10 +155,15 @@ class _FoldedLattice:
         rows = [self.fold(np.array(kind), column)[:, 0] for kind in (0, 1)]
         return jnp.stack([inside[kind, rows[kind], :y, :z] for kind in (0, 1)])
 
-    def block_of(self, cell: Array) -> Array:
-        """Number of the block that a cell of the folded lattice lies in."""
-        block = tuple(jnp.moveaxis(cell // _BLOCK, -1, 0))
-        return jnp.ravel_multi_index(block, self.num_blocks, mode="clip")
+    def block_of_vertex(self) -> Int[Array, "2 x1 y1 z1"]:
+        """Number of the block that each vertex of the whole lattice lies in.
+
+        With a layer more along each axis, which cells touch but no surface reaches.
+        """
+        kind, *cell = np.indices((2, *(n + 1 for n in self.num_cells)))
+        block = self.fold(kind, np.stack(cell, axis=-1)) // _BLOCK
+        block = tuple(jnp.moveaxis(block, -1, 0))
+        return jnp.ravel_multi_index(block, self.num_blocks, mode="clip").astype(jnp.int32)
 
 
 # ------------------------------------------------------------------------------
@@ -227,7 +229,10 @@ def _follow_surface(
         return folded.halves(jnp.asarray(corners[:, 0]), first[:, None] + corners[:, 1:])
 
     num_blocks = int(np.prod(folded.num_blocks))
-    middle = values(jnp.mean(block_halves(jnp.arange(num_blocks)), axis=1))
+    with jax.ensure_compile_time_eval():
+        middle_halves = jnp.mean(block_halves(jnp.arange(num_blocks)), axis=1)
+        block_of_vertex = folded.block_of_vertex()
+    middle = values(middle_halves)
     # From a block's middle to its outermost vertices: half of 2 `_BLOCK` layers along each axis.
     radius = np.sqrt(3) * (2 * _BLOCK - 1) / 4 * folded.side
     wanted = abs(middle) <= _STEEPEST * radius
@@ -242,20 +247,17 @@ def _follow_surface(
         unique = {"mode": "drop", "unique_indices": True, "indices_are_sorted": True}
         return inside.at[block].set(exact, **unique), pending.at[block].set(False, **unique)
 
-    def cells_of(inside: Bool[Array, "m p"]) -> _Cells:
+    def cells_of(inside: Bool[Array, "m p"]) -> tuple[_Cells, Array]:
         inside = inside.reshape(*folded.num_blocks, 2, _BLOCK, _BLOCK, _BLOCK)
         inside = inside.transpose(3, 0, 4, 1, 5, 2, 6).reshape(2, *folded.shape)
-        return _cells_at_surface(folded.unfolded(inside), max_cells)
+        inside = folded.unfolded(inside)
+        return _cells_at_surface(inside, block_of_vertex, max_cells, num_blocks)
 
     def follow(state: tuple[Any, ...]) -> tuple[Any, ...]:
         wanted, pending, inside, _ = state
         inside, _ = lax.while_loop(lambda state: jnp.any(state[1]), look, (inside, pending))
-        cells = cells_of(inside)
-        point = folded.unravel(cells.index)[:, None] + LOCAL_POINTS[:, :3]
-        block = folded.block_of(folded.fold(jnp.asarray(LOCAL_POINTS[:, 3]), point))
-        # Padding has one sign everywhere, and wants nothing.
-        block = jnp.where(cells.code[:, None] > 0, block, num_blocks)
-        more = wanted.at[block].set(True, mode="drop")
+        cells, touched = cells_of(inside)
+        more = wanted | touched
         return more, more & ~wanted, inside, cells
 
     def goes_on(state: tuple[Any, ...]) -> Bool[Array, ""]:
@@ -269,17 +271,31 @@ def _follow_surface(
     return cells, jnp.sum(wanted, dtype=jnp.int32)
 
 
-def _cells_at_surface(inside: Bool[Array, "2 x y z"], max_cells: int) -> _Cells:
-    num_cells = inside.shape[1:]
+def _cells_at_surface(
+    inside: Bool[Array, "2 x y z"],
+    block_of_vertex: Int[Array, "2 x1 y1 z1"],
+    max_cells: int,
+    num_blocks: int,
+) -> tuple[_Cells, Bool[Array, " b"]]:
+    """The cells, and the blocks whose vertices they touch."""
     padded = jnp.pad(inside, [(0, 0), (0, 1), (0, 1), (0, 1)])
-    x, y, z = num_cells
-    code = jnp.zeros(num_cells, jnp.uint16)
+    if uses_kernels():
+        points = jnp.asarray(LOCAL_POINTS, jnp.int32)
+        sizes = max_cells, num_blocks
+        *cells, touched = geometry.lattice_cells(padded, points, block_of_vertex, *sizes)
+        return _Cells(*cells), touched
+    x, y, z = inside.shape[1:]
+    code = jnp.zeros((x, y, z), jnp.uint16)
     for bit, (i, j, k, kind) in enumerate(LOCAL_POINTS):
         code |= padded[kind, i : i + x, j : j + y, k : k + z].astype(jnp.uint16) << bit
-    code = code.reshape(-1)
-    prefix, index = compact((code > 0) & (code < len(_SIGNS) - 1), max_cells)
-    packed = code.at[index].get(mode="fill", fill_value=0).astype(jnp.int32)
-    return _Cells(jnp.minimum(index, code.size - 1), packed, prefix - 1, prefix[-1])
+    passed = (code > 0) & (code < len(_SIGNS) - 1)
+    near = jnp.zeros_like(padded)  # vertices that the cells touch
+    for i, j, k, kind in LOCAL_POINTS:
+        near |= jnp.pad(passed[None], [(kind, 1 - kind), (i, 1 - i), (j, 1 - j), (k, 1 - k)])
+    prefix, index = compact(passed.reshape(-1), max_cells)
+    packed = code.reshape(-1).at[index].get(mode="fill", fill_value=0).astype(jnp.int32)
+    cells = _Cells(jnp.minimum(index, code.size - 1), packed, prefix - 1, prefix[-1])
+    return cells, jnp.zeros(num_blocks, bool).at[block_of_vertex].max(near)
 
 
 # ------------------------------------------------------------------------------
@@ -308,22 +324,30 @@ def _values_at_ends(
     return at_points[jnp.minimum(row, max_points - 1)], prefix[-1]
 
 
-def _faces(
-    cells: _Cells,
-    crossing: Bool[Array, "n e"],
-    first_vert: Int[Array, " n"],
-    folded: _FoldedLattice,
-    max_verts: int,
-    max_faces: int,
-) -> tuple[Int[Array, "f 3"], Int[Array, ""]]:
+def _march(
+    cells: _Cells, folded: _FoldedLattice, max_verts: int, max_faces: int
+) -> tuple[Int[Array, " v"], Int[Array, ""], Int[Array, "f 3"], Int[Array, ""]]:
+    """The edges that the surface crosses, in order, and the faces; with the numbers wanted.
+
+    Edges are numbered cell by cell of `cells`, as `_EDGES` of each.
+    """
+    strides = np.array([folded.num_cells[1] * folded.num_cells[2], folded.num_cells[2], 1])
+    owners = np.stack([_EDGE_OWNERS[..., :3] @ strides, _EDGE_OWNERS[..., 3]], axis=-1)
+    if uses_kernels():
+        tables = [jnp.asarray(t, jnp.int32) for t in (_EDGES, LOCAL_TETS, owners, TRIANGLES)]
+        return geometry.lattice_march(cells[:3], tables, max_verts, max_faces)
+    crossing = jnp.asarray(_CROSSING)[cells.code]
+    prefix, edge = compact(crossing.reshape(-1), max_verts)
+    verts_of_cell = jnp.sum(crossing, axis=-1, dtype=jnp.int32)
+    first_vert = jnp.cumsum(verts_of_cell) - verts_of_cell
+
     cases = jnp.asarray(_TET_CASES)[cells.code]
     tet, edge_in_tet, face_count = triangulate(cases.reshape(-1), max_faces)
     cell, tet = tet // len(LOCAL_TETS), tet % len(LOCAL_TETS)
-    owner = jnp.asarray(_EDGE_OWNERS)[tet[:, None], edge_in_tet]
-    strides = np.array([folded.num_cells[1] * folded.num_cells[2], folded.num_cells[2], 1])
-    row = cells.row[cells.index[cell][:, None] + owner[..., :3] @ strides]
+    step, place = jnp.moveaxis(jnp.asarray(owners)[tet[:, None], edge_in_tet], -1, 0)
+    row = cells.row[cells.index[cell][:, None] + step]
     # Place of the edge among the crossing edges of its cell.
     before = jnp.cumsum(crossing, axis=-1, dtype=jnp.int32) - crossing
-    faces = first_vert[row] + before[row, owner[..., 3]]
+    faces = first_vert[row] + before[row, place]
     complete = jnp.all(faces < max_verts, axis=-1) & (jnp.arange(max_faces) < face_count)
-    return jnp.where(complete[:, None], faces, -1), face_count
+    return edge, prefix[-1], jnp.where(complete[:, None], faces, -1), face_count

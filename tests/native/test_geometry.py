@@ -9,6 +9,7 @@ from pony_jax.model.render import find_surface
 from pony_jax.native import geometry, plain_xla
 from pony_jax.ops.bones import Skeleton, estimate_bones
 from pony_jax.ops.cameras import camera_from_pose, transform_points
+from pony_jax.ops.sampling import bilinear_windows
 from pony_jax.ops.skinning import skin, skinning_weights
 
 SIZE = 16
@@ -161,10 +162,49 @@ def test_surface_of_hardly_a_mesh_equals_xla(faces):
     assert_equals_xla(run, verts, rest, translation)
 
 
+def windows_of(side: int):
+    return lambda maps, positions: bilinear_windows(maps, positions, side)
+
+
+@pytest.mark.parametrize("shape", [(1, 1, 1, 1), (3, 4, 7, 5), (2, 9, 5, 40)])
+@pytest.mark.parametrize("k, side", [(0, 3), (1, 1), (9, 2), (9, 5)])
+def test_windows_equal_xla(shape, k, side):
+    positions = 0.9 * normal(2, shape[0], k, 2)  # some outside
+    assert_equals_xla(windows_of(side), normal(0, *shape), positions)
+
+
+@pytest.mark.parametrize("side", [1, 2, 5])
+def test_windows_at_kinks_equal_xla(side):
+    """In the middle of pixels, on the border, and so far away that nothing is seen."""
+    x, y = np.meshgrid(np.arange(-1, 9), np.arange(-1, 5), indexing="ij")
+    positions = np.stack([x / 4 - 1, y / 2 - 1], axis=-1).reshape(1, -1, 2)
+    middles = positions + np.array([0.125, 0.25])
+    far = [[[-3, 0], [0, 3], [1e30, 0], [0, -np.inf], [np.inf, np.inf]]]
+    positions = jnp.asarray(np.concatenate([positions, middles, far], axis=1), jnp.float32)
+    assert_equals_xla(windows_of(side), normal(0, 1, 4, 8, 3), positions)
+
+
+def test_windows_at_nan_are_nan():
+    positions = jnp.array([[[jnp.nan, 0.0], [0.0, jnp.nan], [0.0, 0.0]]])
+    windows = bilinear_windows(jnp.ones((1, 4, 4, 2)), positions, 3)
+    np.testing.assert_array_equal(jnp.isnan(windows[0]).all(axis=(1, 2, 3)), [True, True, False])
+
+
+@pytest.mark.parametrize("argument, unneeded", [(0, "grad_positions"), (1, "grad_maps")])
+def test_unneeded_gradients_of_windows_cost_nothing(argument, unneeded):
+    def total(maps, positions):
+        return jnp.sum(bilinear_windows(maps, positions, 3) ** 2)
+
+    args = normal(0, 1, 4, 4, 2), normal(1, 1, 5, 2)
+    compiled = jax.jit(jax.grad(total, argument)).lower(*args).compile().as_text()
+    assert "pony_jax_windows" in compiled
+    assert f"pony_jax_windows_{unneeded}" not in compiled
+
+
 def test_threads_change_no_bit():
     *args, faces = scene(3)
     verts, bones, transforms = normal(0, 2, 3000, 3), normal(2, 2, 20, 2, 3), matrices(2, 20)
-    camera = matrices(2)
+    camera, maps = matrices(2), normal(4, 2, 16, 16, 8)
 
     def run_all():
         surface = surface_of(faces, samples=2, max_pixels=600)
@@ -174,6 +214,7 @@ def test_threads_change_no_bit():
                 with_gradients(surface, *args),
                 with_gradients(moved, verts, transforms),
                 with_gradients(transform_points, camera, verts),
+                with_gradients(windows_of(5), maps, verts[:, :20, :2]),
                 estimate_bones(verts, jnp.ones(3000, bool), Skeleton(), None),
             )
         )
@@ -199,6 +240,8 @@ def test_wrong_shapes_are_refused():
         geometry.skin(verts, jnp.zeros((2, 5, 6)), mats)
     with pytest.raises(Exception, match=r"valid: expected shape \[v\], got \[4\]"):
         geometry.landmarks(verts, jnp.ones(4, bool), margin=0.2, above_feet=True)
+    with pytest.raises(Exception, match=r"positions: expected shape \[b,k,2\], got \[2,5,3\]"):
+        geometry.bilinear_windows(jnp.zeros((2, 4, 4, 1)), verts, 3)
     coverage, faces = jnp.zeros((2, 5, 4, 4)), jnp.zeros((1, 3), jnp.int32)
     with pytest.raises(Exception, match=r"with whole pixels, got \[2,5,4,4\]"):
         geometry.visible_surface(verts, verts[0], jnp.zeros((2, 4, 4)), coverage, faces, 2, 9)

@@ -11,19 +11,27 @@
 
 namespace geometry {
 
-#define GEOMETRY_DECLARE(isa)                                                     \
-  namespace isa {                                                                 \
-  bool ForwardTransform(const TransformForward&, const Parallel&);                \
-  bool BackwardTransform(const TransformBackward&, const Parallel&);              \
-  bool FindLandmarks(const Landmarks&, const Parallel&);                          \
-  bool ComputeSkinningWeights(const SkinningWeights&, const Parallel&);           \
-  bool ForwardSkin(const SkinForward&, const Parallel&);                          \
-  bool BackwardSkin(const SkinBackward&, const Parallel&);                        \
-  bool ForwardSurface(const SurfaceForward&, const Parallel&);                    \
-  bool BackwardSurface(const SurfaceBackward&, const Parallel&);                  \
-  const Kernels kernels = {ForwardTransform,       BackwardTransform, FindLandmarks,\
-                           ComputeSkinningWeights, ForwardSkin,       BackwardSkin,\
-                           ForwardSurface,         BackwardSurface};              \
+#define GEOMETRY_DECLARE(isa)                                                    \
+  namespace isa {                                                                \
+  bool ForwardTransform(const TransformForward&, const Parallel&);               \
+  bool BackwardTransform(const TransformBackward&, const Parallel&);             \
+  bool FindLandmarks(const Landmarks&, const Parallel&);                         \
+  bool ComputeSkinningWeights(const SkinningWeights&, const Parallel&);          \
+  bool ForwardSkin(const SkinForward&, const Parallel&);                         \
+  bool BackwardSkin(const SkinBackward&, const Parallel&);                       \
+  bool ForwardSurface(const SurfaceForward&, const Parallel&);                   \
+  bool BackwardSurface(const SurfaceBackward&, const Parallel&);                 \
+  bool ForwardWindows(const WindowsForward&, const Parallel&);                   \
+  bool WindowsGradientOfMaps(const WindowsGradMaps&, const Parallel&);           \
+  bool WindowsGradientOfPositions(const WindowsGradPositions&, const Parallel&); \
+  bool CompactFlags(const Compact&, const Parallel&);                            \
+  bool FindLatticeCells(const LatticeCells&, const Parallel&);                   \
+  bool MarchLatticeCells(const LatticeMarch&, const Parallel&);                  \
+  const Kernels kernels = {ForwardTransform, BackwardTransform, FindLandmarks,   \
+                           ComputeSkinningWeights, ForwardSkin, BackwardSkin,    \
+                           ForwardSurface, BackwardSurface, ForwardWindows,      \
+                           WindowsGradientOfMaps, WindowsGradientOfPositions,    \
+                           CompactFlags, FindLatticeCells, MarchLatticeCells};   \
   }
 
 GEOMETRY_DECLARE(baseline)
@@ -34,6 +42,7 @@ GEOMETRY_DECLARE(v4)
 
 namespace {
 
+using Flags = ffi::Buffer<ffi::PRED>;
 using rasterizer::BadShape;
 using rasterizer::Dims;
 using rasterizer::Floats;
@@ -297,6 +306,141 @@ ffi::Error RunSurfaceGrad(ffi::ThreadPool pool, Floats verts, Floats rest, Float
   return Run("gradient of surface", BestKernels().surface_backward, args, pool);
 }
 
+// By the shapes of the maps and of the result; without the maps themselves, which their own gradient
+// does without.
+ffi::Error ReadWindows(Dims maps, const Floats& positions, const char* name, Dims windows,
+                       Windows* in) {
+  ffi::Error error = Check({{"maps", "[b,h,w,c]", maps, {-1, -1, -1, -1}}});
+  if (error.failure()) return error;
+  error = Check({{"positions", "[b,k,2]", positions.dimensions(), {maps[0], -1, 2}}});
+  if (error.failure()) return error;
+  const int64_t k = positions.dimensions()[1], side = windows.size() == 5 ? windows[2] : 0;
+  *in = {maps[0], maps[1], maps[2], maps[3], k, side, nullptr, positions.typed_data()};
+  return Check({{name, "[b,k,side,side,c]", windows, {maps[0], k, side, side, maps[3]}}});
+}
+
+ffi::Error RunWindows(ffi::ThreadPool pool, Floats maps, Floats positions,
+                      ffi::Result<Floats> out) {
+  WindowsForward args;
+  ffi::Error error =
+      ReadWindows(maps.dimensions(), positions, "result", out->dimensions(), &args.in);
+  if (error.failure()) return error;
+  args.in.map = maps.typed_data();
+  args.out = out->typed_data();
+  return Run("windows", BestKernels().windows_forward, args, pool);
+}
+
+ffi::Error RunWindowsGradMaps(ffi::ThreadPool pool, Floats positions, Floats grad_out,
+                              ffi::Result<Floats> grad_maps) {
+  WindowsGradMaps args;
+  ffi::Error error = ReadWindows(grad_maps->dimensions(), positions, "gradient of the result",
+                                 grad_out.dimensions(), &args.in);
+  if (error.failure()) return error;
+  args.grad_out = grad_out.typed_data();
+  args.grad_map = grad_maps->typed_data();
+  return Run("gradient of maps", BestKernels().windows_grad_maps, args, pool);
+}
+
+ffi::Error RunWindowsGradPositions(ffi::ThreadPool pool, Floats maps, Floats positions,
+                                   Floats grad_out, ffi::Result<Floats> grad_positions) {
+  WindowsGradPositions args;
+  ffi::Error error = ReadWindows(maps.dimensions(), positions, "gradient of the result",
+                                 grad_out.dimensions(), &args.in);
+  if (error.failure()) return error;
+  error = Check({{"gradient of positions", "[b,k,2]", grad_positions->dimensions(),
+                  {args.in.images, args.in.windows, 2}}});
+  if (error.failure()) return error;
+  args.in.map = maps.typed_data();
+  args.grad_out = grad_out.typed_data();
+  args.grad_position = grad_positions->typed_data();
+  return Run("gradient of positions", BestKernels().windows_grad_positions, args, pool);
+}
+
+ffi::Error RunCompact(ffi::ThreadPool pool, Flags flags, ffi::Result<Ints> prefix,
+                      ffi::Result<Ints> positions) {
+  ffi::Error error = Check({{"flags", "[n]", flags.dimensions(), {-1}}});
+  if (error.failure()) return error;
+  const int64_t n = flags.dimensions()[0];
+  error = Check({{"prefix", "[n]", prefix->dimensions(), {n}},
+                 {"positions", "[c]", positions->dimensions(), {-1}}});
+  if (error.failure()) return error;
+  const Compact args = {n, positions->dimensions()[0], flags.typed_data(), prefix->typed_data(),
+                        positions->typed_data()};
+  return Run("compact", BestKernels().compact, args, pool);
+}
+
+ffi::Error RunLatticeCells(ffi::ThreadPool pool, Flags inside, Ints points, Ints groups,
+                           ffi::Result<Ints> index, ffi::Result<Ints> code, ffi::Result<Ints> row,
+                           ffi::Result<Ints> count, ffi::Result<Flags> touched) {
+  const Dims dims = inside.dimensions();
+  if (dims.size() != 4 || dims[0] != 2 || dims[1] < 2 || dims[2] < 2 || dims[3] < 2) {
+    return BadShape("inside", "[2,x+1,y+1,z+1] with a cell", dims);
+  }
+  const int64_t x = dims[1] - 1, y = dims[2] - 1, z = dims[3] - 1, n = index->element_count();
+  ffi::Error error = Check(
+      {{"points", "[12,4]", points.dimensions(), {kCellPoints, 4}},
+       {"groups", "[2,x+1,y+1,z+1]", groups.dimensions(), {2, x + 1, y + 1, z + 1}},
+       {"index", "[n]", index->dimensions(), {-1}},
+       {"code", "[n]", code->dimensions(), {n}},
+       {"row", "[c]", row->dimensions(), {x * y * z}},
+       {"count", "[]", count->dimensions(), {}},
+       {"touched", "[g] with a group", touched->dimensions(), {-1}}});
+  if (error.failure()) return error;
+  const int64_t num_groups = touched->dimensions()[0];
+  if (num_groups < 1) return BadShape("touched", "[g] with a group", touched->dimensions());
+  const LatticeCells args = {x,
+                             y,
+                             z,
+                             n,
+                             num_groups,
+                             static_cast<const uint8_t*>(inside.untyped_data()),
+                             groups.typed_data(),
+                             points.typed_data(),
+                             index->typed_data(),
+                             code->typed_data(),
+                             row->typed_data(),
+                             count->typed_data(),
+                             touched->typed_data()};
+  return Run("cells of a lattice", BestKernels().lattice_cells, args, pool);
+}
+
+ffi::Error RunLatticeMarch(ffi::ThreadPool pool, Ints index, Ints code, Ints row, Ints edges,
+                           Ints tets, Ints owners, Ints triangles, ffi::Result<Ints> vert_edge,
+                           ffi::Result<Ints> vert_count, ffi::Result<Ints> faces,
+                           ffi::Result<Ints> face_count) {
+  const int64_t n = index.element_count(), size = row.element_count();
+  if (n < 1) return BadShape("index", "[n] with room for a cell", index.dimensions());
+  if (size < 1) return BadShape("row", "[c] with a cell", row.dimensions());
+  ffi::Error error = Check({{"index", "[n]", index.dimensions(), {n}},
+                            {"code", "[n]", code.dimensions(), {n}},
+                            {"row", "[c]", row.dimensions(), {size}},
+                            {"edges", "[14,2]", edges.dimensions(), {kCellEdges, 2}},
+                            {"tets", "[12,4]", tets.dimensions(), {kCellTets, 4}},
+                            {"owners", "[12,6,2]", owners.dimensions(), {kCellTets, 6, 2}},
+                            {"triangles", "[16,2,3]", triangles.dimensions(), {16, 2, 3}},
+                            {"edge of vertices", "[v]", vert_edge->dimensions(), {-1}},
+                            {"vertex count", "[]", vert_count->dimensions(), {}},
+                            {"faces", "[f,3]", faces->dimensions(), {-1, 3}},
+                            {"face count", "[]", face_count->dimensions(), {}}});
+  if (error.failure()) return error;
+  const LatticeMarch args = {n,
+                             size,
+                             vert_edge->dimensions()[0],
+                             faces->dimensions()[0],
+                             index.typed_data(),
+                             code.typed_data(),
+                             row.typed_data(),
+                             edges.typed_data(),
+                             tets.typed_data(),
+                             owners.typed_data(),
+                             triangles.typed_data(),
+                             vert_edge->typed_data(),
+                             vert_count->typed_data(),
+                             faces->typed_data(),
+                             face_count->typed_data()};
+  return Run("marching through cells", BestKernels().lattice_march, args, pool);
+}
+
 }  // namespace
 }  // namespace geometry
 
@@ -391,6 +535,62 @@ XLA_FFI_DEFINE_HANDLER_SYMBOL(GeometrySurfaceGrad, geometry::RunSurfaceGrad,
                                   .Ret<rasterizer::Floats>()    // gradient of verts_rest
                                   .Ret<rasterizer::Floats>()    // gradient of cam_from_world
                                   .Ret<rasterizer::Floats>());  // gradient of coverage
+
+XLA_FFI_DEFINE_HANDLER_SYMBOL(GeometryWindows, geometry::RunWindows,
+                              ffi::Ffi::Bind()
+                                  .Ctx<ffi::ThreadPool>()
+                                  .Arg<rasterizer::Floats>()  // maps
+                                  .Arg<rasterizer::Floats>()  // positions
+                                  .Ret<rasterizer::Floats>());  // result
+
+XLA_FFI_DEFINE_HANDLER_SYMBOL(GeometryWindowsGradMaps, geometry::RunWindowsGradMaps,
+                              ffi::Ffi::Bind()
+                                  .Ctx<ffi::ThreadPool>()
+                                  .Arg<rasterizer::Floats>()  // positions
+                                  .Arg<rasterizer::Floats>()  // gradient of the result
+                                  .Ret<rasterizer::Floats>());  // gradient of maps
+
+XLA_FFI_DEFINE_HANDLER_SYMBOL(GeometryWindowsGradPositions, geometry::RunWindowsGradPositions,
+                              ffi::Ffi::Bind()
+                                  .Ctx<ffi::ThreadPool>()
+                                  .Arg<rasterizer::Floats>()  // maps
+                                  .Arg<rasterizer::Floats>()  // positions
+                                  .Arg<rasterizer::Floats>()  // gradient of the result
+                                  .Ret<rasterizer::Floats>());  // gradient of positions
+
+XLA_FFI_DEFINE_HANDLER_SYMBOL(GeometryCompact, geometry::RunCompact,
+                              ffi::Ffi::Bind()
+                                  .Ctx<ffi::ThreadPool>()
+                                  .Arg<geometry::Flags>()     // flags
+                                  .Ret<rasterizer::Ints>()    // prefix
+                                  .Ret<rasterizer::Ints>());  // positions
+
+XLA_FFI_DEFINE_HANDLER_SYMBOL(GeometryLatticeCells, geometry::RunLatticeCells,
+                              ffi::Ffi::Bind()
+                                  .Ctx<ffi::ThreadPool>()
+                                  .Arg<geometry::Flags>()    // inside
+                                  .Arg<rasterizer::Ints>()   // points
+                                  .Arg<rasterizer::Ints>()   // groups
+                                  .Ret<rasterizer::Ints>()   // index
+                                  .Ret<rasterizer::Ints>()   // code
+                                  .Ret<rasterizer::Ints>()   // row
+                                  .Ret<rasterizer::Ints>()   // count
+                                  .Ret<geometry::Flags>());  // touched
+
+XLA_FFI_DEFINE_HANDLER_SYMBOL(GeometryLatticeMarch, geometry::RunLatticeMarch,
+                              ffi::Ffi::Bind()
+                                  .Ctx<ffi::ThreadPool>()
+                                  .Arg<rasterizer::Ints>()    // index
+                                  .Arg<rasterizer::Ints>()    // code
+                                  .Arg<rasterizer::Ints>()    // row
+                                  .Arg<rasterizer::Ints>()    // edges
+                                  .Arg<rasterizer::Ints>()    // tets
+                                  .Arg<rasterizer::Ints>()    // owners
+                                  .Arg<rasterizer::Ints>()    // triangles
+                                  .Ret<rasterizer::Ints>()    // edge of vertices
+                                  .Ret<rasterizer::Ints>()    // vertex count
+                                  .Ret<rasterizer::Ints>()    // faces
+                                  .Ret<rasterizer::Ints>());  // face count
 
 // Limits the threads of every op from now on; 0 takes the limit away.
 extern "C" void GeometrySetMaxThreads(int threads) { geometry::max_threads = threads; }

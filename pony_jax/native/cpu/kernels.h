@@ -122,6 +122,78 @@ struct SurfaceBackward {
   float* grad_coverage;
 };
 
+// Squares of points, a pixel apart, in maps.
+struct Windows {
+  int64_t images, height, width, channels;
+  int64_t windows;        // k, of each image
+  int64_t side;           // points along each side of a window
+  const float* map;       // [b, height, width, channels]
+  const float* position;  // [b, k, 2], middles: x right and y down, -1 to 1 across the map
+
+  int64_t MapSize() const { return height * width * channels; }  // of an image
+};
+
+struct WindowsForward {
+  Windows in;
+  float* out;  // [b, k, side, side, channels]
+};
+
+struct WindowsGradMaps {
+  Windows in;  // without `map`
+  const float* grad_out;
+  float* grad_map;
+};
+
+struct WindowsGradPositions {
+  Windows in;
+  const float* grad_out;
+  float* grad_position;
+};
+
+// The places of flags that are set.
+struct Compact {
+  int64_t size, capacity;
+  const bool* flag;   // [size]
+  int32_t* prefix;    // [size], how many are set up to there, inclusive
+  int32_t* position;  // [capacity]; padding is `size`
+};
+
+// A cell of a lattice: vertices that it touches, the edges that it owns, and its tetrahedra.
+constexpr int kCellPoints = 12, kCellEdges = 14, kCellTets = 12;
+
+// The cells of a lattice that a surface passes: those that touch both signs.
+struct LatticeCells {
+  int64_t x, y, z;        // cells along each axis
+  int64_t capacity;       // n, cells that there is room for
+  int64_t groups;         // g, of vertices; at least one
+  const uint8_t* inside;  // [2, x + 1, y + 1, z + 1], 0 or 1, of corners and centres
+  const int32_t* group;   // as `inside`, the group that a vertex belongs to
+  const int32_t* point;   // [kCellPoints, 4]: steps of 0 or 1 along x, y, z; 1 for centres
+  int32_t* index;         // [n], number of each such cell; padding is the lattice's last
+  int32_t* code;          // [n], a bit for the sign of each point; padding is 0
+  int32_t* row;           // [x y z], how many there are up to a cell, inclusive, less 1
+  int32_t* count;         // of such cells, more than `capacity` too
+  bool* touched;          // [g], whether such a cell touches a vertex of the group
+};
+
+// The mesh that goes through cells.
+struct LatticeMarch {
+  int64_t cells, lattice_cells, max_verts, max_faces;
+  // From LatticeCells.
+  const int32_t* index;
+  const int32_t* code;
+  const int32_t* row;
+  // Tables.
+  const int32_t* edge;      // [kCellEdges, 2], ends: points of the cell
+  const int32_t* tet;       // [kCellTets, 4], corners: points of the cell
+  const int32_t* owner;     // [kCellTets, 6, 2], of an edge: step to its cell, place in that one
+  const int32_t* triangle;  // [16, 2, 3], edges by which corners are inside; -1 for no triangle
+  int32_t* vert_edge;       // [max_verts], the edge of each vertex; padding is after the last
+  int32_t* vert_count;      // more than `max_verts` too
+  int32_t* face;            // [max_faces, 3]; -1 for padding and where a vertex had no room
+  int32_t* face_count;      // more than `max_faces` too
+};
+
 // Each function returns false when memory for its scratch could not be had; the outputs are then
 // undefined.
 struct Kernels {
@@ -133,6 +205,12 @@ struct Kernels {
   bool (*skin_backward)(const SkinBackward&, const Parallel&);
   bool (*surface_forward)(const SurfaceForward&, const Parallel&);
   bool (*surface_backward)(const SurfaceBackward&, const Parallel&);
+  bool (*windows_forward)(const WindowsForward&, const Parallel&);
+  bool (*windows_grad_maps)(const WindowsGradMaps&, const Parallel&);
+  bool (*windows_grad_positions)(const WindowsGradPositions&, const Parallel&);
+  bool (*compact)(const Compact&, const Parallel&);
+  bool (*lattice_cells)(const LatticeCells&, const Parallel&);
+  bool (*lattice_march)(const LatticeMarch&, const Parallel&);
 };
 
 }  // namespace geometry
