@@ -8,10 +8,10 @@ The animal is the starting shape with everything switched on, the images are ran
 to be downloaded or trained. Times are minimum and median of `--repeats` warm calls, gradients
 included; parts are compiled on their own, so their sum is not the whole.
 
-GFLOP are those of matrix products and convolutions (`flops.py`), padding of buffers included; the
-search for the surface counts as if it ended in its first round. The last column is their rate in
-the median call, as a share of the best rate at which this machine multiplied large matrices between
-the parts; the work that is no product takes its time too.
+GFLOP are those of matrix products and convolutions (`flops.py`) that the mesh and the foreground
+need: padding of buffers does not count, and of the search for the surface only a first round (an
+eighth). The last column is their rate in the median call, as a share of the best rate at which this
+machine multiplied large matrices between the parts; the work that is no product takes its time too.
 """
 
 import argparse
@@ -53,13 +53,19 @@ def main() -> None:
     model, config = _model(args.sizes or "default")
     params = jax.jit(model.init)(jax.random.key(0))
     batch = random_batch(config)
-    stage = fitting_stage(model, config.num_steps - 1, loss_counts(model, params, batch))
+    count = loss_counts(model, params, batch)
+    stage = fitting_stage(model, config.num_steps - 1, count)
+    needed = stage._replace(capacities=Capacities(*map(int, count(stage))))
     timer = _Timer(args.repeats)
     print(f"{jax.devices()[0].device_kind}, jax {jax.__version__}; {stage}")
+    print(f"needed: {needed.capacities}")
 
+    without_padding = _parts(model, params, batch, needed)
     for name, (function, arguments) in _parts(model, params, batch, stage).items():
-        timer.measure(name, function, *arguments)
-    timer.measure_steps("training step", TrainingSteps(model, config, params, batch, stage))
+        flops = _count_flops(without_padding[name][0], *without_padding[name][1])
+        timer.measure(name, function, *arguments, flops=flops)
+    steps = TrainingSteps(model, config, params, batch, stage)
+    timer.measure_steps("training step", steps, flops=steps.count_flops(needed))
     timer.print_table()
 
 
@@ -182,6 +188,10 @@ def _parts(
     }
 
 
+def _count_flops(function: Callable[..., Any], *arguments: Any) -> int:
+    return count_flops(function, *arguments, while_rounds=_WHILE_ROUNDS)
+
+
 def _gradient(function: Callable[..., Any], *arguments: Any) -> Any:
     def total(*arguments: Any) -> jax.Array:
         return sum(jnp.sum(x * x) for x in jax.tree.leaves(function(*arguments)))
@@ -204,17 +214,18 @@ class TrainingSteps:
         state = init_state(model, groups, jax.random.key(0))._replace(params=params)
         self._state = jax.tree.map(jnp.copy, state)  # steps give their buffers away
         self._batch, self._key, self._num_updates = batch, jax.random.key(0), 0
-        self._step = functools.partial(train_step, model=model, groups=groups, stage=stage)
-        self.compiled = jax.jit(self._step, donate_argnums=0).lower(*self._arguments()).compile()
+        self._step = functools.partial(train_step, model=model, groups=groups)
+        step = jax.jit(functools.partial(self._step, stage=stage), donate_argnums=0)
+        self.compiled = step.lower(*self._arguments()).compile()
 
     def __call__(self) -> Report:
         self._state, report = jax.block_until_ready(self.compiled(*self._arguments()))
         self._num_updates += 1
         return report
 
-    def count_flops(self) -> int:
-        """Of one step."""
-        return count_flops(self._step, *self._arguments(), while_rounds=_WHILE_ROUNDS)
+    def count_flops(self, stage: Stage) -> int:
+        """Of one step in a stage."""
+        return _count_flops(functools.partial(self._step, stage=stage), *self._arguments())
 
     def _arguments(self) -> tuple[Any, ...]:
         return self._state, self._batch, np.int32(self._num_updates), self._key
@@ -232,13 +243,12 @@ class _Timer:
         self._rows: list[tuple[str, list[float], int]] = []
         self._rate = matmul_rate()
 
-    def measure(self, name: str, function: Callable[..., Any], *arguments: Any) -> None:
+    def measure(self, name: str, function: Callable[..., Any], *arguments: Any, flops: int) -> None:
         compiled = jax.jit(function).lower(*arguments).compile()
-        flops = count_flops(function, *arguments, while_rounds=_WHILE_ROUNDS)
         self._time(name, lambda: compiled(*arguments), flops)
 
-    def measure_steps(self, name: str, steps: TrainingSteps) -> None:
-        self._time(name, steps, steps.count_flops())
+    def measure_steps(self, name: str, steps: TrainingSteps, flops: int) -> None:
+        self._time(name, steps, flops)
 
     def print_table(self) -> None:
         print(f"large float32 matrix products: {self._rate / 1e9:.1f} GFLOP/s")

@@ -37,6 +37,7 @@ def mlp(
     weights: MLPWeights,
     condition: Float[Array, "b d"] | None = None,
     image: Int[Array, " n"] | None = None,
+    count: Int[Array, ""] | None = None,
     *,
     num_frequencies: int,
     scale: float,
@@ -48,6 +49,8 @@ def mlp(
         every point is seen by every image: the result is [b, n, o].
       image: the image that each point belongs to; then the result is [n, o], as without condition.
         A point of no image has no condition.
+      count: the points from this one on are padding: their values are 0, without a gradient, and
+        cost nothing. None uses all.
       num_frequencies: octaves of the embedding; 0 feeds the bare point.
       scale: angular frequency of the first octave, radians per unit of the points.
 
@@ -57,12 +60,15 @@ def mlp(
     if condition is not None and len(weights.middle) == 0:
         raise ValueError("weights: expected a middle layer to add the condition to, got none")
     if not uses_kernels(points, *weights):
-        return _by_xla(points, weights, condition, image, num_frequencies, scale)
+        out = _by_xla(points, weights, condition, image, num_frequencies, scale)
+        return out if count is None else jnp.where(_is_used(len(points), count), out, 0.0)
     if condition is None:
         condition = jnp.zeros((0, weights.last.shape[0]))
     if image is None:
         image = jnp.zeros(0, jnp.int32)
-    return _mlp(points, weights, condition, image, num_frequencies, float(scale))
+    if count is None:
+        count = jnp.zeros(0, jnp.int32)
+    return _mlp(points, weights, condition, image, count, num_frequencies, float(scale))
 
 
 def num_kept(num_points: int, num_images: int, num_middle: int, width: int) -> int:
@@ -74,6 +80,10 @@ def num_kept(num_points: int, num_images: int, num_middle: int, width: int) -> i
     blocks = -(-num_points // _BLOCK)
     layers = 1 + min(num_middle, 1) + max(num_middle - 1, 0) * num_images
     return blocks * _BLOCK * layers * (-(-width // _WIDTH_MULTIPLE) * _WIDTH_MULTIPLE)
+
+
+def _is_used(num_points: int, count: Array) -> Array:
+    return (jnp.arange(num_points) < count)[:, None]
 
 
 def _by_xla(
@@ -102,16 +112,17 @@ def _by_xla(
     return h @ weights.last
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(4, 5))
+@functools.partial(jax.custom_vjp, nondiff_argnums=(5, 6))
 def _mlp(
     points: Array,
     weights: MLPWeights,
     condition: Array,
     image: Array,
+    count: Array,
     num_frequencies: int,
     scale: float,
 ) -> Array:
-    return _run(points, weights, condition, image, num_frequencies, scale, keep=False)[0]
+    return _run(points, weights, condition, image, count, num_frequencies, scale, keep=False)[0]
 
 
 def _forward(
@@ -119,11 +130,12 @@ def _forward(
     weights: MLPWeights,
     condition: Array,
     image: Array,
+    count: Array,
     num_frequencies: int,
     scale: float,
 ) -> tuple[Array, tuple]:
-    out, kept = _run(points, weights, condition, image, num_frequencies, scale, keep=True)
-    return out, (points, weights, condition, image, kept)
+    out, kept = _run(points, weights, condition, image, count, num_frequencies, scale, keep=True)
+    return out, (points, weights, condition, image, count, kept)
 
 
 def _run(
@@ -131,6 +143,7 @@ def _run(
     weights: MLPWeights,
     condition: Array,
     image: Array,
+    count: Array,
     num_frequencies: int,
     scale: float,
     *,
@@ -142,16 +155,16 @@ def _run(
     num_images = len(condition) if every else 1
     kept = num_kept(n, num_images, len(weights.middle), width) if keep else 0
     how = {"num_frequencies": num_frequencies, "scale": np.float64(scale)}
-    return call("mlp", [out, (kept,)], points, *weights, condition, image, **how)
+    return call("mlp", [out, (kept,)], points, *weights, condition, image, count, **how)
 
 
 def _backward(num_frequencies: int, scale: float, residuals: tuple, grad_out: Array) -> tuple:
-    points, weights, condition, image, kept = residuals
+    points, weights, condition, image, count, kept = residuals
     inputs = (points, *weights, condition)
     shapes = [array.shape for array in inputs]
     how = {"num_frequencies": num_frequencies, "scale": np.float64(scale)}
-    grads = call("mlp_grad", shapes, *inputs, image, kept, grad_out, **how)
-    return grads[0], MLPWeights(*grads[1:5]), grads[5], None
+    grads = call("mlp_grad", shapes, *inputs, image, count, kept, grad_out, **how)
+    return grads[0], MLPWeights(*grads[1:5]), grads[5], None, None
 
 
 _mlp.defvjp(_forward, _backward)

@@ -126,15 +126,21 @@ class Instance(nn.Module):
         points: Float[Array, "n 3"],
         appearance: Float[Array, "b d"],
         image: Int[Array, " n"],
+        count: Int[Array, ""] | None = None,
     ) -> Float[Array, "n 3"]:
-        """Albedo at rest positions; point i belongs to image `image[i]`."""
-        return self.texture_field(points, appearance, image)
+        """Albedo at rest positions; point i belongs to image `image[i]`, those from `count` on to
+        none.
+        """
+        return self.texture_field(points, appearance, image, count)
 
     def deformation(
-        self, verts: Float[Array, "v 3"], shape_feature: Float[Array, "b d"]
+        self,
+        verts: Float[Array, "v 3"],
+        shape_feature: Float[Array, "b d"],
+        count: Int[Array, ""] | None = None,
     ) -> Float[Array, "b v 3"]:
-        """Offsets of the prior's vertices, world units."""
-        return self.deformation_field(verts, shape_feature)
+        """Offsets of the prior's vertices, world units; 0 from vertex `count` on."""
+        return self.deformation_field(verts, shape_feature, count)
 
     def joint_angles(
         self,

@@ -308,8 +308,9 @@ class Pony:
             shape_feature = self._apply(params, "shape_feature", batch["patch_key"])
         verts = rest.verts[None]
         if stage.deformation:
-            deformation = self._apply(params, "deformation", rest.verts, shape_feature)
-            deformation = jnp.where(valid[:, None], deformation, 0.0)
+            deformation = self._apply(
+                params, "deformation", rest.verts, shape_feature, rest.vert_count
+            )
             verts = verts + deformation
             if not uses_kernels():  # which store what they use
                 verts = compute_once(verts)
@@ -366,12 +367,14 @@ class Pony:
         # A product with one-hot rows instead of a gather, whose transpose is a slow scatter.
         light = jax.nn.one_hot(surface.image, len(light), dtype=light.dtype) @ light
         direction, ambient, diffuse = jnp.split(light, [3, 4], axis=-1)
-        albedo = self._apply(params, "albedo", surface.point_rest, appearance, surface.image)
+        count = surface.pixel_count
+        albedo = self._apply(params, "albedo", surface.point_rest, appearance, surface.image, count)
         shading = directional_shading(surface.normal_cam, direction, ambient, diffuse)
         feature = self.prior.apply(
             {"params": params["prior"]},
             surface.point_rest,
-            method=lambda prior, points: prior.feature(points),
+            count,
+            method=lambda prior, points, count: prior.feature(points, count),
         )
         return {"albedo": albedo, "shading": shading, "feature": feature}
 

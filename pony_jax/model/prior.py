@@ -89,7 +89,7 @@ class Prior(nn.Module):
         # A plain function of points, which loops may call.
         sdf, variables = self.sdf.unbind()
         return sparse_marching_tets(
-            lambda points: sdf.apply(variables, points),
+            lambda points, count: sdf.apply(variables, points, count),
             box_lattice(resolution, self.grid_extent),
             jnp.array([0.0, 1.0, 1.0]) * shift_yz,
             mirror=self.sdf_mirror,

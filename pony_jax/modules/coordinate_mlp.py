@@ -48,8 +48,9 @@ class CoordinateMLP(nn.Module):
         points: Float[Array, "n 3"],
         condition: Float[Array, "b c"] | None = None,
         image: Int[Array, " n"] | None = None,
+        count: Int[Array, ""] | None = None,
     ) -> Float[Array, "*b n o"]:
-        """Values at `points`.
+        """Values at `points`; 0 at those from `count` on, which are padding.
 
         With a `condition` alone every point is seen by every image: `[b, n, o]`. With `image` too,
         point i belongs to image `image[i]`, and the values are `[n, o]`, as without both.
@@ -57,19 +58,20 @@ class CoordinateMLP(nn.Module):
         weights, condition = self._weights(condition)
         points = self._mirrored(points)
 
-        def values(points: Array, image: Array | None) -> Array:
+        def values(points: Array, image: Array | None, count: Array | None) -> Array:
             return mlp(
                 points,
                 weights,
                 condition,
                 image,
+                count,
                 num_frequencies=self.num_frequencies,
                 scale=self.frequency_scale,
             )
 
         seen_by = len(condition) if condition is not None and image is None else 1
         kept = num_kept(len(points), seen_by, len(weights.middle), self.hidden)
-        return _in_pieces(values, points, image, kept)
+        return _in_pieces(values, points, image, count, kept)
 
     def gradient(self, points: Float[Array, "n 3"]) -> Float[Array, "n 3"]:
         """Gradient at constant points of a network with one output and no condition.
@@ -78,7 +80,7 @@ class CoordinateMLP(nn.Module):
         """
         weights, _ = self._weights(None)
 
-        def gradients(points: Array, image: None) -> Array:
+        def gradients(points: Array, image: None, count: None) -> Array:
             return spatial_gradient(
                 points,
                 weights,
@@ -88,7 +90,7 @@ class CoordinateMLP(nn.Module):
 
         kept = num_kept_of_gradient(len(points), len(weights.middle), self.hidden)
         mirrored, back = jax.vjp(self._mirrored, points)
-        return back(_in_pieces(gradients, mirrored, None, kept))[0]
+        return back(_in_pieces(gradients, mirrored, None, None, kept))[0]
 
     @nn.compact
     def _weights(self, condition: Array | None) -> tuple[MLPWeights, Array | None]:
@@ -115,7 +117,11 @@ class CoordinateMLP(nn.Module):
 
 
 def _in_pieces(
-    values: Callable[..., Array], points: Array, image: Array | None, num_kept: int
+    values: Callable[..., Array],
+    points: Array,
+    image: Array | None,
+    count: Array | None,
+    num_kept: int,
 ) -> Array:
     """The values at as many points at a time as may be kept; the gradient computes them again.
 
@@ -125,14 +131,17 @@ def _in_pieces(
     num_points = len(points)
     num_pieces = min(-(-num_kept // _MOST_KEPT_VALUES), num_points)
     if num_pieces <= 1:
-        return values(points, image)
+        return values(points, image, count)
     size = -(-num_points // num_pieces)
 
     def cut(rows: Array) -> Array:
         rows = jnp.pad(rows, [(0, num_pieces * size - num_points)] + [(0, 0)] * (rows.ndim - 1))
         return rows.reshape(num_pieces, size, *rows.shape[1:])
 
+    # Negative where all of a piece is padding.
+    counts = None if count is None else count - size * jnp.arange(num_pieces, dtype=jnp.int32)
     piece = jax.checkpoint(lambda rows: values(*rows), prevent_cse=False)
-    pieces = jnp.moveaxis(lax.map(piece, jax.tree.map(cut, (points, image))), 0, -3)
+    pieces = lax.map(piece, (*jax.tree.map(cut, (points, image)), counts))
+    pieces = jnp.moveaxis(pieces, 0, -3)
     pieces = pieces.reshape(*pieces.shape[:-3], num_pieces * size, pieces.shape[-1])
     return pieces[..., :num_points, :]

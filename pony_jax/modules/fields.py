@@ -51,8 +51,11 @@ class SDFField(nn.Module):
     def setup(self) -> None:
         self.network = _network(self, features=1)
 
-    def __call__(self, points: Float[Array, "n 3"]) -> Float[Array, " n"]:
-        return self.network(points)[..., 0] + self._starting_shape(points)
+    def __call__(
+        self, points: Float[Array, "n 3"], count: Int[Array, ""] | None = None
+    ) -> Float[Array, " n"]:
+        """Values; points from `count` on are padding, where they mean nothing."""
+        return self.network(points, count=count)[..., 0] + self._starting_shape(points)
 
     def gradient(self, points: Float[Array, "n 3"]) -> Float[Array, "n 3"]:
         """Gradient of the values at constant points; differentiable (once) in the parameters."""
@@ -84,9 +87,12 @@ class FeatureField(nn.Module):
     mirror: bool
 
     @nn.compact
-    def __call__(self, points: Float[Array, "*n 3"]) -> Float[Array, "*n c"]:
+    def __call__(
+        self, points: Float[Array, "n 3"], count: Int[Array, ""] | None = None
+    ) -> Float[Array, "n c"]:
+        """Values; points from `count` on are padding, where they mean nothing."""
         network = _network(self, features=self.features)
-        return nn.sigmoid(network(points))
+        return nn.sigmoid(network(points, count=count))
 
 
 class TextureField(nn.Module):
@@ -105,12 +111,14 @@ class TextureField(nn.Module):
     @nn.compact
     def __call__(
         self,
-        points: Float[Array, "*n 3"],
+        points: Float[Array, "n 3"],
         appearance: Float[Array, "b c"],
-        image: Int[Array, "*n"],
-    ) -> Float[Array, "*n 3"]:
+        image: Int[Array, " n"],
+        count: Int[Array, ""] | None = None,
+    ) -> Float[Array, "n 3"]:
+        """Values; points from `count` on are padding, where they mean nothing."""
         network = _network(self, features=3)
-        return nn.sigmoid(network(points, appearance, image))
+        return nn.sigmoid(network(points, appearance, image, count))
 
 
 class DeformationField(nn.Module):
@@ -130,7 +138,11 @@ class DeformationField(nn.Module):
 
     @nn.compact
     def __call__(
-        self, verts: Float[Array, "v 3"], shape_feature: Float[Array, "b c"]
+        self,
+        verts: Float[Array, "v 3"],
+        shape_feature: Float[Array, "b c"],
+        count: Int[Array, ""] | None = None,
     ) -> Float[Array, "b v 3"]:
+        """Offsets; 0 for vertices from `count` on, which are padding."""
         network = _network(self, features=3)
-        return 0.1 * network(verts, shape_feature)
+        return 0.1 * network(verts, shape_feature, count=count)

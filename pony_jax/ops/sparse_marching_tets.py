@@ -10,6 +10,7 @@ order. Only a piece of surface that lies within blocks that were all passed over
 field must be steeper than `_STEEPEST` there.
 """
 
+import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -30,7 +31,8 @@ _BLOCK = 2  # cells along each side of a block
 # where it is steeper, following the surface costs another pass.
 _STEEPEST = 1.5
 
-Field = Callable[[Float[Array, "n 3"]], Float[Array, " n"]]
+Field = Callable[[Float[Array, "n 3"], Int[Array, ""] | int], Float[Array, " n"]]
+"""Values at points; those from the given one on are padding, whose values nothing reads."""
 
 
 class SparseMesh(NamedTuple):
@@ -69,9 +71,11 @@ def sparse_marching_tets(
     """
     folded = _FoldedLattice(lattice, mirror)
 
-    def values(halves: Int[Array, "*n 3"]) -> Float[Array, "*n"]:
+    def values(halves: Int[Array, "*n 3"], count: Int[Array, ""] | int) -> Float[Array, "*n"]:
+        """At coordinates in halves of the lattice's side; rows from `count` on are padding."""
         points = halves.astype(jnp.float32) * np.float32(lattice.side / 2) + shift
-        sdf = field(points.reshape(-1, 3)).reshape(halves.shape[:-1])
+        in_row = math.prod(halves.shape[1:-1])
+        sdf = field(points.reshape(-1, 3), count * in_row).reshape(halves.shape[:-1])
         return jnp.minimum(sdf, closing_distance(halves, lattice))
 
     cells, block_count = _follow_surface(values, folded, max_blocks, max_cells=max_verts)
@@ -219,7 +223,7 @@ class _Cells(NamedTuple):
 
 
 def _follow_surface(
-    values: Callable[[Array], Array], folded: _FoldedLattice, max_blocks: int, max_cells: int
+    values: Callable[..., Array], folded: _FoldedLattice, max_blocks: int, max_cells: int
 ) -> tuple[_Cells, Int[Array, ""]]:
     """The cells at the surface, and the number of blocks that had to be evaluated."""
     corners = np.array(list(np.ndindex(2, _BLOCK, _BLOCK, _BLOCK)))
@@ -232,18 +236,19 @@ def _follow_surface(
     with jax.ensure_compile_time_eval():
         middle_halves = jnp.mean(block_halves(jnp.arange(num_blocks)), axis=1)
         block_of_vertex = folded.block_of_vertex()
-    middle = values(middle_halves)
+    middle = values(middle_halves, num_blocks)
     # From a block's middle to its outermost vertices: half of 2 `_BLOCK` layers along each axis.
     radius = np.sqrt(3) * (2 * _BLOCK - 1) / 4 * folded.side
     wanted = abs(middle) <= _STEEPEST * radius
 
-    num_at_once = max(1, max_blocks // 8)  # few go to waste
+    # Our kernels leave out what is padding; otherwise few go to waste.
+    num_at_once = max_blocks if uses_kernels() else max(1, max_blocks // 8)
 
     def look(state: tuple[Array, Array]) -> tuple[Array, Array]:
         """Makes the signs exact in some of the blocks that are pending."""
         inside, pending = state
-        _, block = compact(pending, num_at_once)
-        exact = values(block_halves(block)) > 0
+        prefix, block = compact(pending, num_at_once)
+        exact = values(block_halves(block), jnp.minimum(prefix[-1], num_at_once)) > 0
         unique = {"mode": "drop", "unique_indices": True, "indices_are_sorted": True}
         return inside.at[block].set(exact, **unique), pending.at[block].set(False, **unique)
 
@@ -304,7 +309,7 @@ def _cells_at_surface(
 
 
 def _values_at_ends(
-    values: Callable[[Array], Array],
+    values: Callable[..., Array],
     folded: _FoldedLattice,
     kind: Int[Array, "v 2"],
     cell: Int[Array, "v 2 3"],
@@ -319,7 +324,7 @@ def _values_at_ends(
     is_end = jnp.zeros(np.prod(shape), bool).at[place].set(True, mode="drop")
     prefix, point = compact(is_end, max_points)
     kind, *cell = jnp.unravel_index(point, shape)
-    at_points = values(folded.halves(kind, jnp.stack(cell, axis=-1)))
+    at_points = values(folded.halves(kind, jnp.stack(cell, axis=-1)), prefix[-1])
     row = prefix.at[place].get(mode="fill", fill_value=1) - 1
     return at_points[jnp.minimum(row, max_points - 1)], prefix[-1]
 

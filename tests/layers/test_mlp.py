@@ -1,3 +1,4 @@
+import functools
 import os
 import subprocess
 import sys
@@ -52,6 +53,26 @@ def test_conditions(middle, num_images, image_a_point):
     check_against_xla(
         network, noise(5, 300, 3), weights(3, 48, middle, 3), noise(6, num_images, 48)
     )
+
+
+# Points beyond the count are padding: in the last block, a whole block, or all of them.
+@pytest.mark.parametrize("count", [300, 250, 150, 96, 0])
+@pytest.mark.parametrize("images", ["none", "one a point", "all"])
+def test_padding(count, images):
+    image = jnp.arange(300, dtype=jnp.int32) % 3 if images == "one a point" else None
+
+    def network(points, weights, condition, *, used):
+        condition = None if images == "none" else condition
+        out = mlp(points, weights, condition, image, used, num_frequencies=3, scale=0.8)
+        return jnp.moveaxis(out, -2, 0)
+
+    arguments = noise(5, 300, 3), weights(3, 48, 2, 3), noise(6, 3, 48)
+    padded = functools.partial(network, used=jnp.int32(count))
+    check_against_xla(padded, *arguments)
+    out, grad_points, *_ = values_and_gradients(padded, *arguments)
+    assert not out[count:].any() and not grad_points[count:].any()
+    all_out, *_ = values_and_gradients(functools.partial(network, used=None), *arguments)
+    np.testing.assert_array_equal(out[:count], all_out[:count])
 
 
 def test_no_points():

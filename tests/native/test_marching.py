@@ -41,7 +41,11 @@ def meshes(mirror: bool, **capacities: int) -> list[SparseMesh]:
     @jax.jit
     def run(size):
         how = ENOUGH | capacities
-        return sparse_marching_tets(lambda p: blobs(p, size), LATTICE, shift, mirror=mirror, **how)
+
+        def field(points, count):
+            return blobs(points, size)
+
+        return sparse_marching_tets(field, LATTICE, shift, mirror=mirror, **how)
 
     return [run(size) for size in (-1.0, 0.4, 0.7, 1.2, 30.0)]
 

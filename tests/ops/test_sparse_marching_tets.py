@@ -31,7 +31,10 @@ def dense(field, lattice, shift) -> Mesh:
 
 
 def sparse(field, lattice, shift, mirror=True, **capacities):
-    return sparse_marching_tets(field, lattice, shift, mirror=mirror, **SIZES | capacities)
+    def unpadded(points, count):
+        return field(points)
+
+    return sparse_marching_tets(unpadded, lattice, shift, mirror=mirror, **SIZES | capacities)
 
 
 def horse(points, thin=0.15):

@@ -92,6 +92,7 @@ ffi::Error ReadMlp(const Floats& point, const Floats& first, const Floats& bias,
   }
   if (outputs.size() != 2 || outputs[0] != hidden) return BadShape("last", "[d,o]", outputs);
   *mlp = {points[0],
+          points[0],
           inputs[0],
           hidden,
           layers[0],
@@ -110,7 +111,8 @@ ffi::Error ReadMlp(const Floats& point, const Floats& first, const Floats& bias,
   return ffi::Error::Success();
 }
 
-ffi::Error ReadCondition(const Floats& condition, const Ints& image, Mlp* mlp) {
+// `count` is of the points that are used; empty means all.
+ffi::Error ReadCondition(const Floats& condition, const Ints& image, const Ints& count, Mlp* mlp) {
   const Dims conditions = condition.dimensions();
   if (conditions.size() != 2 || conditions[1] != mlp->hidden ||
       (conditions[0] > 0 && mlp->middle < 1)) {
@@ -119,6 +121,11 @@ ffi::Error ReadCondition(const Floats& condition, const Ints& image, Mlp* mlp) {
   const int64_t num_image = image.dimensions().size() == 1 ? image.dimensions()[0] : -1;
   if (num_image != 0 && (num_image != mlp->points || conditions[0] == 0)) {
     return BadShape("image", "[n] with a condition, or [0]", image.dimensions());
+  }
+  if (count.element_count() > 1) return BadShape("count", "[] or [0]", count.dimensions());
+  if (count.element_count() == 1) {
+    const int64_t used = *count.typed_data();
+    mlp->used = used < 0 ? 0 : used < mlp->points ? used : mlp->points;
   }
   mlp->images = conditions[0];
   mlp->image_a_point = num_image > 0;
@@ -133,17 +140,17 @@ bool IsOfOut(Dims dims, const Mlp& m) {
 }
 
 ffi::Error RunMlp(ffi::ThreadPool pool, Floats point, Floats first, Floats bias, Floats mid,
-                  Floats last, Floats condition, Ints image, int64_t num_frequencies, double scale,
-                  ffi::Result<Floats> out, ffi::Result<Floats> kept) {
+                  Floats last, Floats condition, Ints image, Ints count, int64_t num_frequencies,
+                  double scale, ffi::Result<Floats> out, ffi::Result<Floats> kept) {
   MlpForward args;
   ffi::Error error = ReadMlp(point, first, bias, mid, last, num_frequencies, scale, &args.mlp);
-  if (error.success()) error = ReadCondition(condition, image, &args.mlp);
+  if (error.success()) error = ReadCondition(condition, image, count, &args.mlp);
   if (error.failure()) return error;
   if (!IsOfOut(out->dimensions(), args.mlp)) {
     return BadShape("result", "[n,o], or [b,n,o]", out->dimensions());
   }
   const int64_t kept_size = kept->element_count();
-  if (kept_size != 0 && kept_size != args.mlp.Blocks() * args.mlp.KeptOfBlock()) {
+  if (kept_size != 0 && kept_size != args.mlp.KeptSize()) {
     return BadShape("kept layers", "of all blocks, or none", kept->dimensions());
   }
   args.out = out->typed_data();
@@ -152,20 +159,19 @@ ffi::Error RunMlp(ffi::ThreadPool pool, Floats point, Floats first, Floats bias,
 }
 
 ffi::Error RunMlpGrad(ffi::ThreadPool pool, Floats point, Floats first, Floats bias, Floats mid,
-                      Floats last, Floats condition, Ints image, Floats kept, Floats grad_out,
-                      int64_t num_frequencies, double scale, ffi::Result<Floats> grad_point,
-                      ffi::Result<Floats> grad_first, ffi::Result<Floats> grad_bias,
-                      ffi::Result<Floats> grad_mid, ffi::Result<Floats> grad_last,
-                      ffi::Result<Floats> grad_condition) {
+                      Floats last, Floats condition, Ints image, Ints count, Floats kept,
+                      Floats grad_out, int64_t num_frequencies, double scale,
+                      ffi::Result<Floats> grad_point, ffi::Result<Floats> grad_first,
+                      ffi::Result<Floats> grad_bias, ffi::Result<Floats> grad_mid,
+                      ffi::Result<Floats> grad_last, ffi::Result<Floats> grad_condition) {
   MlpBackward args;
   ffi::Error error = ReadMlp(point, first, bias, mid, last, num_frequencies, scale, &args.mlp);
-  if (error.success()) error = ReadCondition(condition, image, &args.mlp);
+  if (error.success()) error = ReadCondition(condition, image, count, &args.mlp);
   if (error.failure()) return error;
   if (!IsOfOut(grad_out.dimensions(), args.mlp)) {
     return BadShape("gradient of the result", "[n,o], or [b,n,o]", grad_out.dimensions());
   }
-  if (static_cast<int64_t>(kept.element_count()) !=
-      args.mlp.Blocks() * args.mlp.KeptOfBlock()) {
+  if (static_cast<int64_t>(kept.element_count()) != args.mlp.KeptSize()) {
     return BadShape("kept layers", "of all blocks", kept.dimensions());
   }
   args.kept = kept.typed_data();
@@ -447,6 +453,7 @@ XLA_FFI_DEFINE_HANDLER_SYMBOL(LayersMlp, layers::RunMlp,
                                   .Arg<rasterizer::Floats>()  // last
                                   .Arg<rasterizer::Floats>()  // condition
                                   .Arg<rasterizer::Ints>()    // image
+                                  .Arg<rasterizer::Ints>()    // count
                                   .Attr<int64_t>("num_frequencies")
                                   .Attr<double>("scale")
                                   .Ret<rasterizer::Floats>()    // result
@@ -462,6 +469,7 @@ XLA_FFI_DEFINE_HANDLER_SYMBOL(LayersMlpGrad, layers::RunMlpGrad,
                                   .Arg<rasterizer::Floats>()  // last
                                   .Arg<rasterizer::Floats>()  // condition
                                   .Arg<rasterizer::Ints>()    // image
+                                  .Arg<rasterizer::Ints>()    // count
                                   .Arg<rasterizer::Floats>()  // kept layers
                                   .Arg<rasterizer::Floats>()  // gradient of the result
                                   .Attr<int64_t>("num_frequencies")

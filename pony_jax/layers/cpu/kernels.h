@@ -28,6 +28,7 @@ inline int64_t RoundUp(int64_t size, int64_t multiple) {
 // between them. See pony_jax/layers/.
 struct Mlp {
   int64_t points;     // n
+  int64_t used;       // of them; those beyond are padding, whose values and gradients are 0
   int64_t inputs;     // e, width of the embedding
   int64_t hidden;     // d
   int64_t middle;     // l, layers from d to d
@@ -46,7 +47,9 @@ struct Mlp {
 
   // How often a point goes through the layers after the one with the condition.
   int64_t Slots() const { return images > 0 && !image_a_point ? images : 1; }
-  int64_t Blocks() const { return (points + kBlock - 1) / kBlock; }
+  int64_t Blocks() const { return (used + kBlock - 1) / kBlock; }
+  // There is room for the kept layers of all points.
+  int64_t KeptSize() const { return (points + kBlock - 1) / kBlock * KeptOfBlock(); }
   int64_t Width() const { return RoundUp(hidden, kWidthMultiple); }
   // Floats that the forward pass keeps for the gradient, of a block: the first layer, the second
   // (before its rectifier if it has a condition), and the later ones of every slot.

@@ -126,10 +126,17 @@ class BlockGradient {
   float *grad_, *grad_below_, *grad_out_;
 };
 
+// Rows of points that are not used, in an array of `columns` with all points a slot.
+inline void ClearPadding(const Mlp& m, int64_t slot, int64_t columns, float* out) {
+  std::memset(out + (slot * m.points + m.used) * columns, 0,
+              static_cast<size_t>((m.points - m.used) * columns) * sizeof(float));
+}
+
 }  // namespace
 
 bool ForwardMlp(const MlpForward& args, const Parallel& parallel) {
   const Mlp& m = args.mlp;
+  for (int64_t slot = 0; slot < m.Slots(); ++slot) ClearPadding(m, slot, m.outputs, args.out);
   const Embedding embedding(m.frequencies, m.scale);
   const Weights weights(m, false);
   const Blocks blocks(m, embedding);
@@ -181,6 +188,7 @@ bool ForwardMlp(const MlpForward& args, const Parallel& parallel) {
 
 bool BackwardMlp(const MlpBackward& args, const Parallel& parallel) {
   const Mlp& m = args.mlp;
+  ClearPadding(m, 0, 3, args.grad_point);
   const Embedding embedding(m.frequencies, m.scale);
   const Weights transposed(m, true);
   const Blocks blocks(m, embedding);

@@ -72,7 +72,7 @@ class Blocks {
   bool ok() const { return embedding_.ok() && conditions_.ok(); }
 
   int64_t count(int64_t block) const {
-    const int64_t left = m_.points - block * kBlock;
+    const int64_t left = m_.used - block * kBlock;
     return left < kBlock ? left : kBlock;
   }
   // Rows that are worked on: whole tiles. Those beyond the points are of points at the origin.
