@@ -225,12 +225,9 @@ inline void CopyRows(const float* from, int64_t from_row, int64_t rows, int64_t 
 }
 
 // Into how many parts, each with sums of its own, `size` pieces of work are cut: by the shape alone,
-// so that sums do not depend on the threads. A power of two: other counts leave threads idle.
-inline int64_t CountParts(int64_t size) {
-  int64_t parts = 1;
-  while (parts < 16 && 2 * parts <= size) parts *= 2;
-  return parts;
-}
+// so that sums do not depend on the threads. Parts of few pieces are of one each: with one more in
+// the last part, all other threads would wait for it.
+inline int64_t CountParts(int64_t size) { return size < 1 ? 1 : size < 16 ? size : 16; }
 
 // Adds `parts` arrays of `size` floats, one after the other, into the first.
 inline void AddParts(float* sums, int64_t parts, int64_t size, const Parallel& parallel) {
