@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from pony_jax.layers import MLPWeights, plain_xla
+from pony_jax.layers import MLPWeights, backend, plain_xla
 
 # Relative to the largest of an array. Against float64, ours are within 8e-7 and XLA's within 3e-6
 # (the slope of its gelu, summed over an image).
@@ -49,3 +49,15 @@ def check_against_xla(function: Callable[..., jax.Array], *arguments: Any) -> No
         assert got.shape == expected.shape
         scale = np.abs(expected).max(initial=0.0)
         np.testing.assert_allclose(got, expected, rtol=0, atol=TOLERANCE * scale)
+
+
+def check_threads(results: Callable[[], list[np.ndarray]]) -> None:
+    """Any number of threads gives the same bits."""
+    every = results()
+    try:
+        for num_threads in (1, 3):
+            backend.set_max_threads(num_threads)
+            for a, b in zip(every, results(), strict=True):
+                np.testing.assert_array_equal(a, b)
+    finally:
+        backend.set_max_threads(None)

@@ -3,9 +3,9 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from layer_checks import noise
+from layer_checks import check_threads, noise
 
-from pony_jax.layers import adam_update, backend, plain_xla
+from pony_jax.layers import adam_update, plain_xla
 
 # One array is of several pieces of work, one of a part of a piece, one of none.
 _SHAPES = {"large": (300, 200), "small": (7,), "single": (), "empty": (0, 3)}
@@ -51,13 +51,7 @@ def test_arguments_that_are_not_given_away_stay():
 
 
 def test_threads_change_nothing():
-    every = after_steps()
-    try:
-        for num_threads in (1, 3):
-            backend.set_max_threads(num_threads)
-            jax.tree.map(np.testing.assert_array_equal, every, after_steps())
-    finally:
-        backend.set_max_threads(None)
+    check_threads(after_steps)
 
 
 def test_a_gradient_of_another_shape_is_refused():

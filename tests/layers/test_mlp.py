@@ -7,9 +7,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from layer_checks import check_against_xla, noise, values_and_gradients, weights
+from layer_checks import check_against_xla, check_threads, noise, values_and_gradients, weights
 
-from pony_jax.layers import backend, mlp
+from pony_jax.layers import mlp
 
 
 # A block is 96 points: fewer, exactly one, one and a bit, many.
@@ -101,14 +101,7 @@ def test_threads_change_nothing():
     def network(points, weights, condition):
         return mlp(points, weights, condition, num_frequencies=4, scale=0.8)
 
-    every = values_and_gradients(network, *arguments)
-    try:
-        for num_threads in (1, 3):
-            backend.set_max_threads(num_threads)
-            for a, b in zip(every, values_and_gradients(network, *arguments), strict=True):
-                np.testing.assert_array_equal(a, b)
-    finally:
-        backend.set_max_threads(None)
+    check_threads(lambda: values_and_gradients(network, *arguments))
 
 
 def test_points_that_are_not_finite_spoil_only_themselves():

@@ -2,9 +2,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import linen as nn
-from layer_checks import TOLERANCE, check_against_xla, noise, values_and_gradients
+from layer_checks import TOLERANCE, check_against_xla, check_threads, noise, values_and_gradients
 
-from pony_jax.layers import NormDenseWeights, backend, norm_dense
+from pony_jax.layers import NormDenseWeights, norm_dense
 
 
 def weights_of(channels: int, features: int) -> NormDenseWeights:
@@ -50,14 +50,7 @@ def test_no_rows():
 
 def test_threads_change_nothing():
     arguments = noise(0, 1000, 32), weights_of(32, 20)
-    every = values_and_gradients(norm_dense, *arguments)
-    try:
-        for num_threads in (1, 3):
-            backend.set_max_threads(num_threads)
-            for a, b in zip(every, values_and_gradients(norm_dense, *arguments), strict=True):
-                np.testing.assert_array_equal(a, b)
-    finally:
-        backend.set_max_threads(None)
+    check_threads(lambda: values_and_gradients(norm_dense, *arguments))
 
 
 def test_a_layer_of_another_width_is_refused():

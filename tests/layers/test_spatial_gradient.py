@@ -2,9 +2,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from layer_checks import check_against_xla, noise, values_and_gradients, weights
+from layer_checks import check_against_xla, check_threads, noise, values_and_gradients, weights
 
-from pony_jax.layers import MLPWeights, backend, mlp, plain_xla, spatial_gradient
+from pony_jax.layers import MLPWeights, mlp, plain_xla, spatial_gradient
 
 
 def check(points: jax.Array, weights: MLPWeights, num_frequencies: int) -> None:
@@ -99,14 +99,7 @@ def test_threads_change_nothing():
     def gradients(w):
         return spatial_gradient(points, w, num_frequencies=4, scale=0.8)
 
-    every = values_and_gradients(gradients, w)
-    try:
-        for num_threads in (1, 3):
-            backend.set_max_threads(num_threads)
-            for a, b in zip(every, values_and_gradients(gradients, w), strict=True):
-                np.testing.assert_array_equal(a, b)
-    finally:
-        backend.set_max_threads(None)
+    check_threads(lambda: values_and_gradients(gradients, w))
 
 
 def test_points_that_are_not_finite_spoil_only_themselves():
