@@ -306,8 +306,8 @@ ffi::Error RunSurfaceGrad(ffi::ThreadPool pool, Floats verts, Floats rest, Float
   return Run("gradient of surface", BestKernels().surface_backward, args, pool);
 }
 
-// By the shapes of the maps and of the result; without the maps themselves, which their own gradient
-// does without.
+// By the shapes of the maps and of the result, without the maps themselves: their own gradient
+// does without them.
 ffi::Error ReadWindows(Dims maps, const Floats& positions, const char* name, Dims windows,
                        Windows* in) {
   ffi::Error error = Check({{"maps", "[b,h,w,c]", maps, {-1, -1, -1, -1}}});
