@@ -27,7 +27,8 @@ def conv_block(x: Float[Array, "b h w c"], weights: ConvBlockWeights) -> Float[A
     `norm` brings each pixel's channels to mean 0 and variance 1, then scales and shifts them; the
     gelu is the one by tanh.
     """
-    if uses_kernels(x, *weights) and x.shape[3] % CHANNEL_MULTIPLE == 0:
+    ours = len(weights.kernel) == 3 and x.shape[3] % CHANNEL_MULTIPLE == 0
+    if ours and uses_kernels(x, *weights):
         return _conv_block(x, weights)
     unit = normalised(x, weights.scale, weights.shift)
     u = convolution(unit, weights.kernel, stride=1, padding=len(weights.kernel) // 2)

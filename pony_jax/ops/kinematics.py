@@ -7,7 +7,7 @@ from jaxtyping import Array, Float, Int
 
 from pony_jax.ops.bones import Skeleton
 from pony_jax.ops.numerics import safe_normalize
-from pony_jax.ops.rotations import euler_xyz_to_matrix
+from pony_jax.ops.rotations import euler_xyz_to_matrix, small_matmul
 
 
 def bone_frames(forward: Float[Array, "*b 3"]) -> Float[Array, "*b 3 3"]:
@@ -71,7 +71,7 @@ def posed_bone_transforms(
         return body
     legs = _chain(turns[:, n:].reshape(b, num_legs, skeleton.num_leg_bones, 4, 4))
     if attach_legs:
-        legs = body[:, leg_attachments, None] @ legs
+        legs = small_matmul(body[:, leg_attachments, None], legs)
     return jnp.concatenate([body, legs.reshape(b, -1, 4, 4)], axis=1)
 
 
@@ -81,9 +81,10 @@ def _turns(
     """Rotation of each bone about its near end, in the rest frame."""
     near = bones[..., 0, :]
     frame = bone_frames(bones[..., 1, :] - near)
-    rotation = frame @ euler_xyz_to_matrix(angles_rad) @ jnp.swapaxes(frame, -1, -2)
-    shift = near - jnp.einsum("bkij,bkj->bki", rotation, near)
-    upper = jnp.concatenate([rotation, shift[..., None]], axis=-1)
+    turn = small_matmul(frame, euler_xyz_to_matrix(angles_rad))
+    rotation = small_matmul(turn, jnp.swapaxes(frame, -1, -2))
+    shift = near[..., None] - small_matmul(rotation, near[..., None])
+    upper = jnp.concatenate([rotation, shift], axis=-1)
     last_row = jnp.broadcast_to(jnp.array([0.0, 0.0, 0.0, 1.0]), (*upper.shape[:2], 1, 4))
     return jnp.concatenate([upper, last_row], axis=-2)
 
@@ -92,5 +93,5 @@ def _chain(turns: Float[Array, "b c n 4 4"]) -> Float[Array, "b c n 4 4"]:
     """Products along chains of bones, whose last bone is the root."""
     transforms = [turns[:, :, -1]]
     for i in reversed(range(turns.shape[2] - 1)):
-        transforms.insert(0, transforms[0] @ turns[:, :, i])
+        transforms.insert(0, small_matmul(transforms[0], turns[:, :, i]))
     return jnp.stack(transforms, axis=2)

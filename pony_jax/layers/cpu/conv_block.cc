@@ -1,7 +1,7 @@
 // Residual blocks of a convolution between a normalisation and a gelu, an image at a time.
 
-#include "convolution.h"
 #include "normalise.h"
+#include "winograd.h"
 
 namespace layers {
 namespace RASTERIZER_ISA {
@@ -40,10 +40,10 @@ inline Norm NormOf(const ConvBlock& block) {
 }
 
 // The normalised image, padded; notes the moments of its pixels unless null.
-inline void Normalise(const ConvBlock& block, const float* image, float* out, Moments* moments) {
+inline void Normalise(const ConvBlock& block, const Padded& padded, const float* image, float* out,
+                      Moments* moments) {
   const Convolution& c = block.shape;
   const Norm norm = NormOf(block);
-  const Padded padded = PaddedX(c);
   padded.Clear(out);
   for (int64_t i = 0; i < c.height * c.width; ++i) {
     const float* pixel = image + i * c.inputs;
@@ -58,81 +58,107 @@ inline void Normalise(const ConvBlock& block, const float* image, float* out, Mo
 bool ForwardConvBlock(const ConvBlockForward& args, const Parallel& parallel) {
   const ConvBlock& block = args.block;
   const Convolution& c = block.shape;
-  const int64_t size = c.height * c.width * c.inputs, padded_size = PaddedX(c).Size();
-  const Scratch<float> packed(KernelSize(c)), images(c.images * padded_size);
-  if (!packed.ok() || !images.ok()) return false;
-  const Panels kernel = PackKernel(c, block.kernel, packed.get());
-  ParallelFor(parallel, c.images, [&](int64_t image) {
-    float* const unit = images.get() + image * padded_size;
+  const int64_t size = c.height * c.width * c.inputs;
+  const WinogradTiles tiles(c);
+  const Padded padded = tiles.padded();
+  const Scratch<float> packed(WinogradTaps::Size(c.inputs));
+  if (!packed.ok()) return false;
+  const WinogradTaps taps(block.kernel, c.inputs, false, packed.get());
+  const int64_t scratch_size = padded.Size() + 2 * tiles.PlacesSize();
+  return ParallelWithScratch(parallel, c.images, scratch_size, [&](int64_t image, float* scratch) {
+    float* const unit = scratch;
+    float* const inputs = unit + padded.Size();
+    float* const outputs = inputs + tiles.PlacesSize();
     const float* const x = block.x + image * size;
-    Normalise(block, x, unit, nullptr);
-    Convolve(c, unit, kernel, [&](int64_t row, int64_t column, int64_t channel, Vec sums) {
-      const int64_t at = (row * c.width + column) * c.inputs + channel;
-      const Activation gelu = Gelu(sums + LoadVec(block.bias + channel));
-      if (args.kept != nullptr) StoreVec(args.kept + image * size + at, gelu.slope);
-      StoreVec(args.out + image * size + at, LoadVec(x + at) + gelu.value);
+    float* const out = args.out + image * size;
+    float* const kept = args.kept == nullptr ? nullptr : args.kept + image * size;
+    Normalise(block, padded, x, unit, nullptr);
+    tiles.ForParts([&](int64_t first, int64_t count) {
+      tiles.FromInput(unit, first, count, inputs);
+      for (int place = 0; place < kPlaces; ++place) {
+        const int64_t at = place * tiles.PlaceStep();
+        taps.Multiply(place, inputs + at, count, outputs + at);
+      }
+      tiles.ToOutput(outputs, first, count, [&](int64_t at, int64_t channel, Vec sums) {
+        const Activation gelu = Gelu(sums + LoadVec(block.bias + channel));
+        if (kept != nullptr) StoreVec(kept + at, gelu.slope);
+        StoreVec(out + at, LoadVec(x + at) + gelu.value);
+      });
     });
   });
-  return true;
 }
 
 bool BackwardConvBlock(const ConvBlockBackward& args, const Parallel& parallel) {
   const ConvBlock& block = args.block;
   const Convolution& c = block.shape;
   const int64_t channels = c.inputs, size = c.height * c.width * channels;
-  const int64_t parts = CountParts(c.images), sums_size = KernelSize(c) + 3 * channels;
-  const Padded padded_x = PaddedX(c), padded_grad = PaddedGrad(c);
-  const int64_t scratch_size = padded_x.Size() + padded_grad.Size() + size;
-  const Scratch<float> packed(TransposedKernelSize(c)), all_sums(parts * sums_size);
-  const Scratch<float> scratch(parts * scratch_size);
+  const int64_t taps_size = 9 * channels * channels;
+  const int64_t parts = CountParts(c.images), sums_size = taps_size + 3 * channels;
+  const WinogradTiles tiles(c);
+  const Padded padded = tiles.padded();
+  const Scratch<float> packed(WinogradTaps::Size(channels)), all_sums(parts * sums_size);
   const Scratch<Moments> all_moments(parts * c.height * c.width);
-  if (!packed.ok() || !all_sums.ok() || !scratch.ok() || !all_moments.ok()) return false;
+  if (!packed.ok() || !all_sums.ok() || !all_moments.ok()) return false;
   const Norm norm = NormOf(block);
-  const TransposedKernel kernel(c, block.kernel, packed.get());
-  ParallelFor(parallel, parts, [&](int64_t part) {
+  const WinogradTaps taps(block.kernel, channels, true, packed.get());
+  const int64_t scratch_size =
+      2 * padded.Size() + 2 * tiles.PlacesSize() + WinogradTaps::Size(channels);
+  const bool ok = ParallelWithScratch(parallel, parts, scratch_size, [&](int64_t part,
+                                                                         float* scratch) {
     float* const sums = all_sums.get() + part * sums_size;
-    float* const grad_scale = sums + KernelSize(c);
+    float* const grad_scale = sums + taps_size;
     float* const grad_shift = grad_scale + channels;
     float* const grad_bias = grad_shift + channels;
-    float* const unit = scratch.get() + part * scratch_size;
-    float* const grad_u = unit + padded_x.Size();
-    float* const grad_unit = grad_u + padded_grad.Size();
+    float* const unit = scratch;
+    float* const grad_unit = unit + padded.Size();
+    float* const inputs = grad_unit + padded.Size();
+    float* const grads = inputs + tiles.PlacesSize();
+    float* const grad_taps = grads + tiles.PlacesSize();
     Moments* const moments = all_moments.get() + part * c.height * c.width;
     std::memset(sums, 0, static_cast<size_t>(sums_size) * sizeof(float));
-    padded_grad.Clear(grad_u);
+    std::memset(grad_taps, 0, static_cast<size_t>(WinogradTaps::Size(channels)) * sizeof(float));
     const int64_t end = PartBegin(c.images, parts, part + 1);
     for (int64_t image = PartBegin(c.images, parts, part); image < end; ++image) {
       const float* const x = block.x + image * size;
       const float* const grad_out = args.grad_out + image * size;
+      const float* const slopes = args.kept + image * size;
       float* const grad_x = args.grad_x + image * size;
-      for (int64_t i = 0; i < c.height * c.width; ++i) {
-        float* const to = grad_u + padded_grad.Pixel(i / c.width, i % c.width);
-        for (int64_t j = 0; j < channels; j += kLanes) {
-          const int64_t at = i * channels + j;
-          const Vec grad = LoadVec(grad_out + at) * LoadVec(args.kept + image * size + at);
-          StoreVec(to + j, grad);
-          StoreVec(grad_bias + j, LoadVec(grad_bias + j) + grad);
+      Normalise(block, padded, x, unit, moments);
+      padded.Clear(grad_unit);
+      tiles.ForParts([&](int64_t first, int64_t count) {
+        tiles.FromInput(unit, first, count, inputs);
+        tiles.FromOutput([&](int64_t at) { return LoadVec(grad_out + at) * LoadVec(slopes + at); },
+                         first, count, grads);
+        AddRows(grads + kSumPlace * tiles.PlaceStep(), count, channels, grad_bias);
+        for (int place = 0; place < kPlaces; ++place) {
+          float* const input = inputs + place * tiles.PlaceStep();
+          const float* const grad = grads + place * tiles.PlaceStep();
+          AddTransposed(input, channels, channels, grad, channels, channels, count,
+                        grad_taps + place * channels * channels);
+          taps.Multiply(place, grad, count, input);  // the input is no longer needed
         }
-      }
-      Normalise(block, x, unit, moments);
-      AddKernelGradient(c, unit, grad_u + padded_grad.Pixel(0, 0), padded_grad.Step(), sums);
-      kernel.Apply(grad_u, [&](int64_t row, int64_t column, int64_t channel, Vec grad) {
-        StoreVec(grad_unit + (row * c.width + column) * channels + channel, grad);
+        tiles.AddToInput(inputs, first, count, grad_unit);
       });
       std::memcpy(grad_x, grad_out, static_cast<size_t>(size) * sizeof(float));
       for (int64_t i = 0; i < c.height * c.width; ++i) {
-        const int64_t at = i * channels;
-        norm.AddGradient(x + at, moments[i], grad_unit + at, grad_x + at, grad_scale, grad_shift);
+        norm.AddGradient(x + i * channels, moments[i],
+                         grad_unit + padded.Pixel(i / c.width, i % c.width),
+                         grad_x + i * channels, grad_scale, grad_shift);
       }
     }
+    WinogradTaps::AddGradient(grad_taps, channels, sums);
   });
+  if (!ok) return false;
   AddParts(all_sums.get(), parts, sums_size, parallel);
-  CopyKernel(c, all_sums.get(), args.grad_kernel);
-  const float* const rest = all_sums.get() + KernelSize(c);
-  const size_t bytes = static_cast<size_t>(channels) * sizeof(float);
-  std::memcpy(args.grad_scale, rest, bytes);
-  std::memcpy(args.grad_shift, rest + channels, bytes);
-  std::memcpy(args.grad_bias, rest + 2 * channels, bytes);
+  const float* from = all_sums.get();
+  const auto take = [&](int64_t count, float* to) {
+    std::memcpy(to, from, static_cast<size_t>(count) * sizeof(float));
+    from += count;
+  };
+  take(taps_size, args.grad_kernel);
+  take(channels, args.grad_scale);
+  take(channels, args.grad_shift);
+  take(channels, args.grad_bias);
   return true;
 }
 

@@ -290,14 +290,11 @@ ffi::Error ReadConvBlock(const Floats& x, const Floats& scale, const Floats& shi
                          const Floats& kernel, const Floats& bias, float epsilon, Dims out,
                          ConvBlock* block) {
   const Dims taps = kernel.dimensions();
-  const int64_t padding = taps.size() == 4 ? taps[0] / 2 : 0;
-  ffi::Error error =
-      ReadConvolution(x.dimensions(), taps, out, 1, padding, &block->shape);
+  ffi::Error error = ReadConvolution(x.dimensions(), taps, out, 1, 1, &block->shape);
   if (error.failure()) return error;
   const int64_t channels = x.dimensions()[3];
-  if (taps[0] != taps[1] || taps[0] % 2 == 0 || taps[3] != channels ||
-      channels % kWidthMultiple != 0) {
-    return BadShape("kernel", "[k,k,c,c] with k odd and c a multiple of 16", taps);
+  if (taps[0] != 3 || taps[1] != 3 || taps[3] != channels || channels % kWidthMultiple != 0) {
+    return BadShape("kernel", "[3,3,c,c] with c a multiple of 16", taps);
   }
   for (const Floats* array : {&scale, &shift, &bias}) {
     if (!Is(array->dimensions(), {channels})) {

@@ -215,6 +215,15 @@ inline void AddTransposed(const float* a, int64_t a_step, int64_t a_width, const
   });
 }
 
+// sums += the sum of `count` rows of `width`, a multiple of kLanes.
+inline void AddRows(const float* rows, int64_t count, int64_t width, float* sums) {
+  for (int64_t j = 0; j < width; j += kLanes) {
+    Vec sum = LoadVec(sums + j);
+    for (int64_t i = 0; i < count; ++i) sum += LoadVec(rows + i * width + j);
+    StoreVec(sums + j, sum);
+  }
+}
+
 // The first `columns` of rows that lie `from_row` apart.
 inline void CopyRows(const float* from, int64_t from_row, int64_t rows, int64_t columns,
                      float* to) {
@@ -222,6 +231,23 @@ inline void CopyRows(const float* from, int64_t from_row, int64_t rows, int64_t 
     std::memcpy(to + i * columns, from + i * from_row,
                 static_cast<size_t>(columns) * sizeof(float));
   }
+}
+
+// Runs task(i, scratch) for i in [0, num_tasks), with `size` floats for each thread: what a task
+// leaves in the cache serves the next. Returns false when there is no memory.
+template <class Task>
+inline bool ParallelWithScratch(const Parallel& parallel, int64_t num_tasks, int64_t size,
+                                Task task) {
+  const int64_t threads = num_tasks < parallel.num_threads() ? num_tasks : parallel.num_threads();
+  const Scratch<float> scratch(threads * size);
+  if (!scratch.ok()) return false;
+  int64_t next = 0;
+  ParallelFor(parallel, threads, [&](int64_t thread) {
+    for (int64_t i; (i = __atomic_fetch_add(&next, 1, __ATOMIC_RELAXED)) < num_tasks;) {
+      task(i, scratch.get() + thread * size);
+    }
+  });
+  return true;
 }
 
 // Into how many parts, each with sums of its own, `size` pieces of work are cut: by the shape alone,
