@@ -28,6 +28,7 @@ _MAY_IMPORT = {
         "pony_jax.evaluation",
     },
     "pony_jax.interop": {
+        "pony_jax.layers",
         "pony_jax.model",
         "pony_jax.modules",
         "pony_jax.ops",

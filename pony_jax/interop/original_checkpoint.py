@@ -14,6 +14,7 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 
 from pony_jax.interop.torch_file import CheckpointError
 from pony_jax.interop.torch_names import MODULES, original_names, parameter, vit_params
+from pony_jax.layers import joined
 from pony_jax.model import Pony
 from pony_jax.modules.vit import ViT
 from pony_jax.training.optimizers import Group, split_by_group
@@ -235,7 +236,7 @@ def _moments(
                 f"optimiser: expected one number of steps for all of group {name!r}, "
                 f"got {sorted(steps)}"
             )
-        moments[name] = optax.ScaleByAdamState(jnp.int32(steps.pop()), mu, nu)
+        moments[name] = optax.ScaleByAdamState(jnp.int32(steps.pop()), joined(mu), joined(nu))
     return moments
 
 

@@ -1,6 +1,6 @@
 """What costs most in the networks, made for a CPU: layers at points and of images, the update."""
 
-from pony_jax.layers.adam import adam_update
+from pony_jax.layers.adam import adam_update, joined
 from pony_jax.layers.backend import plain_xla
 from pony_jax.layers.conv_block import ConvBlockWeights, conv_block
 from pony_jax.layers.convolution import convolution
@@ -15,6 +15,7 @@ __all__ = [
     "adam_update",
     "conv_block",
     "convolution",
+    "joined",
     "mlp",
     "norm_dense",
     "plain_xla",

@@ -15,7 +15,7 @@ import optax
 from flax.traverse_util import flatten_dict, unflatten_dict
 from jaxtyping import Array, Bool, Float, Int
 
-from pony_jax.layers import adam_update
+from pony_jax.layers import adam_update, joined
 from pony_jax.model import Stage
 
 Params = dict[str, Any]
@@ -90,9 +90,12 @@ def parameter_groups(
 
 
 def init_optimizer(params: Params, groups: dict[str, Group]) -> dict[str, optax.OptState]:
-    """Fresh moments of every group. Raises `ValueError` unless each parameter has one group."""
+    """Fresh moments of every group, for its joined parameters.
+
+    Raises `ValueError` unless each parameter has one group.
+    """
     return {
-        name: optax.scale_by_adam().init(members)
+        name: optax.scale_by_adam().init(joined(members))
         for name, members in split_by_group(params, groups).items()
     }
 

@@ -5,7 +5,7 @@ import optax
 import pytest
 from layer_checks import check_threads, noise
 
-from pony_jax.layers import adam_update, plain_xla
+from pony_jax.layers import adam_update, joined, plain_xla
 
 # One array is of several pieces of work, one of a part of a piece, one of none.
 _SHAPES = {"large": (300, 200), "small": (7,), "single": (), "empty": (0, 3)}
@@ -18,7 +18,7 @@ def arrays(key: int) -> dict[str, jax.Array]:
 def after_steps(num_steps: int = 4, unapplied: tuple[int, ...] = ()) -> list[np.ndarray]:
     """Parameters and moments, each step with gradients of its own."""
     params = arrays(0)
-    moments = optax.scale_by_adam().init(params)
+    moments = optax.scale_by_adam().init(joined(params))
     update = jax.jit(adam_update, donate_argnums=(0, 2))
     for i in range(num_steps):
         applied = i not in unapplied
@@ -46,7 +46,7 @@ def test_what_is_not_applied_changes_no_bit():
 def test_arguments_that_are_not_given_away_stay():
     params, grads = arrays(0), arrays(5)
     before = jax.tree.map(np.array, params)
-    adam_update(params, grads, optax.scale_by_adam().init(params), rate=0.1)
+    adam_update(params, grads, optax.scale_by_adam().init(joined(params)), rate=0.1)
     jax.tree.map(np.testing.assert_array_equal, params, before)
 
 
@@ -54,8 +54,17 @@ def test_threads_change_nothing():
     check_threads(after_steps)
 
 
-def test_a_gradient_of_another_shape_is_refused():
-    params = {"a": jnp.zeros(3)}
-    moments = optax.scale_by_adam().init(params)
-    with pytest.raises(Exception, match="expected shape of its gradient"):
-        jax.block_until_ready(adam_update(params, {"a": jnp.zeros(4)}, moments, rate=0.1))
+@pytest.mark.parametrize(
+    ("grad", "moments", "message"), [(4, 3, "of its parameter"), (3, 4, "all numbers of the")]
+)
+def test_arrays_that_do_not_belong_together_are_refused(grad, moments, message):
+    params, grads = {"a": jnp.zeros(3)}, {"a": jnp.zeros(grad)}
+    state = optax.scale_by_adam().init(jnp.zeros(moments))
+    with pytest.raises(Exception, match=message):
+        jax.block_until_ready(adam_update(params, grads, state, rate=0.1))
+
+
+def test_joined_arrays_are_in_the_order_of_their_names():
+    arrays = {"b": jnp.full((1, 2), 2.0), "a": jnp.array(1.0), "none": jnp.zeros((0, 3))}
+    np.testing.assert_array_equal(joined(arrays), [1, 2, 2])
+    assert joined({}).shape == (0,)

@@ -164,34 +164,6 @@ class TransposedKernel {
   float* data_;
 };
 
-// Adds an image's part of the kernel's gradient to `sums` of KernelSize. `x` is padded; pixels of
-// `grad` have OutputLanes channels, its rows lie `grad_step` apart.
-inline void AddKernelGradient(const Convolution& c, const float* x, const float* grad,
-                              int64_t grad_step, float* sums) {
-  const int64_t taps = c.kernel_width * c.inputs, lanes = OutputLanes(c);
-  const int64_t step = PaddedX(c).Step();
-  for (int64_t dy = 0; dy < c.kernel_height; ++dy) {
-    ForPanels(lanes, [&](int64_t column, int vectors) {
-      for (int64_t row = 0; row < taps; row += kRows) {
-        WithTile(taps - row < kRows ? taps - row : kRows, vectors, [&](auto tile) {
-          float* const to = sums + (dy * taps + row) * lanes + column;
-          tile.Load(to, lanes);
-          for (int64_t y = 0; y < c.OutHeight(); ++y) {
-            tile.Add(x + (y * c.stride + dy) * step + row, 1, c.stride * c.inputs,
-                     grad + y * grad_step + column, lanes, c.OutWidth());
-          }
-          tile.Store(to, lanes);
-        });
-      }
-    });
-  }
-}
-
-// Sums of kernels' gradients as the array of the kernel.
-inline void CopyKernel(const Convolution& c, const float* sums, float* kernel) {
-  CopyRows(sums, OutputLanes(c), c.kernel_height * c.kernel_width * c.inputs, c.outputs, kernel);
-}
-
 }  // namespace
 }  // namespace RASTERIZER_ISA
 }  // namespace layers

@@ -403,31 +403,39 @@ ffi::Error RunNormDenseGrad(ffi::ThreadPool pool, Floats x, Floats scale, Floats
   return Run("gradient of norm_dense", BestKernels().norm_dense_backward, args, pool);
 }
 
-// `arrays` are the values of all parameters, then their means, squares and gradients; the results are
-// the first three, in place.
+// `arrays` are the values of all parameters, their means and their squares, each joined to one array,
+// and their gradients; the results are all but the gradients, in place.
 ffi::Error RunAdam(ffi::ThreadPool pool, Floats scalars, ffi::RemainingArgs arrays,
                    float mean_decay, float square_decay, float epsilon, ffi::RemainingRets results) {
   if (!Is(scalars.dimensions(), {5})) return BadShape("scalars", "[5]", scalars.dimensions());
   const float* const scalar = scalars.typed_data();
-  const int64_t num_arrays = static_cast<int64_t>(arrays.size()) / 4;
-  if (arrays.size() % 4 != 0 || results.size() != arrays.size() / 4 * 3) {
-    return ffi::Error::InvalidArgument("expected four arrays a parameter, and three results");
+  const int64_t num_arrays = static_cast<int64_t>(results.size()) - 2;
+  if (num_arrays < 0 || static_cast<int64_t>(arrays.size()) != 2 * num_arrays + 2) {
+    return ffi::Error::InvalidArgument("expected two arrays a parameter, and two of moments");
   }
-  std::vector<AdamArray> adams(num_arrays);
-  for (int64_t i = 0; i < num_arrays; ++i) {
-    const auto array = [&](int64_t kind) { return *arrays.get<Floats>(kind * num_arrays + i); };
-    const auto grad = array(3);
-    for (int64_t kind = 0; kind < 3; ++kind) {
-      auto result = *results.get<Floats>(kind * num_arrays + i);
-      if (array(kind).typed_data() != result->typed_data() ||
-          !std::equal(grad.dimensions().begin(), grad.dimensions().end(),
-                      result->dimensions().begin(), result->dimensions().end())) {
-        return BadShape("parameter or moment", "of its gradient, updated in place",
-                        result->dimensions());
-      }
+  for (int64_t i = 0; i < num_arrays + 2; ++i) {
+    if (arrays.get<Floats>(i)->typed_data() != (*results.get<Floats>(i))->typed_data()) {
+      return ffi::Error::InvalidArgument("expected parameters and moments updated in place");
     }
-    adams[i] = {static_cast<int64_t>(grad.element_count()), array(0).typed_data(),
-                array(1).typed_data(), array(2).typed_data(), grad.typed_data()};
+  }
+  const Floats means = *arrays.get<Floats>(num_arrays);
+  const Floats squares = *arrays.get<Floats>(num_arrays + 1);
+  std::vector<AdamArray> adams(num_arrays);
+  int64_t first = 0;
+  for (int64_t i = 0; i < num_arrays; ++i) {
+    const Floats value = *arrays.get<Floats>(i);
+    const Floats grad = *arrays.get<Floats>(num_arrays + 2 + i);
+    const auto wanted = value.dimensions(), got = grad.dimensions();
+    if (!std::equal(wanted.begin(), wanted.end(), got.begin(), got.end())) {
+      return BadShape("gradient", "of its parameter", got);
+    }
+    const int64_t size = static_cast<int64_t>(value.element_count());
+    adams[i] = {size, value.typed_data(), means.typed_data() + first, squares.typed_data() + first,
+                grad.typed_data()};
+    first += size;
+  }
+  if (!Is(means.dimensions(), {first}) || !Is(squares.dimensions(), {first})) {
+    return BadShape("moments", "[all numbers of the parameters]", means.dimensions());
   }
   if (scalar[4] == 0.0f) return ffi::Error::Success();  // not to be applied
   const Adam args = {num_arrays,   adams.data(), scalar[0], scalar[1], mean_decay,

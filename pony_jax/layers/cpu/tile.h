@@ -172,6 +172,10 @@ struct Panels {
       const int64_t lanes = vectors * kLanes;
       float* to = data + column * depth + first_row * lanes;
       for (int64_t k = 0; k < rows; ++k, to += lanes) {
+        if (column_step == 1 && column + lanes <= columns) {
+          std::memcpy(to, from + k * row_step + column, static_cast<size_t>(lanes) * sizeof(float));
+          continue;
+        }
         for (int64_t j = 0; j < lanes; ++j) {
           to[j] = column + j < columns ? from[k * row_step + (column + j) * column_step] : 0.0f;
         }
