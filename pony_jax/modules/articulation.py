@@ -7,7 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from pony_jax.modules.linear import MLP, Linear, PerTokenLinear
+from pony_jax.layers import NormDenseWeights, norm_dense
+from pony_jax.modules.linear import MLP, Linear, PerTokenLinear, Weights
 from pony_jax.ops.harmonic import harmonic_embedding
 
 
@@ -88,12 +89,19 @@ class _Block(nn.Module):
     @nn.compact
     def __call__(self, x: Float[Array, "b k c"]) -> Float[Array, "b k c"]:
         b, k, width = x.shape
-        h = nn.LayerNorm(epsilon=1e-5, name="norm_attention")(x)
-        qkv = Linear(3 * width, use_bias=False, name="qkv")(h)
+        qkv = _norm_linear(x, 3 * width, "norm_attention", "qkv", use_bias=False)
         q, key, v = jnp.moveaxis(qkv.reshape(b, k, 3, self.num_heads, -1), 2, 0)
         logits = jnp.einsum("bqhd,bkhd->bhqk", q, key) * q.shape[-1] ** -0.5
         mixed = jnp.einsum("bhqk,bkhd->bqhd", nn.softmax(logits), v).reshape(b, k, width)
         x = x + Linear(width, name="projection")(mixed)
-        h = nn.LayerNorm(epsilon=1e-5, name="norm_mlp")(x)
-        h = nn.gelu(Linear(2 * width, name="mlp_in")(h), approximate=False)
+        h = nn.gelu(_norm_linear(x, 2 * width, "norm_mlp", "mlp_in"), approximate=False)
         return x + Linear(width, name="mlp_out")(h)
+
+
+def _norm_linear(x: Array, features: int, norm: str, layer: str, use_bias: bool = True) -> Array:
+    """Parameters as `flax.linen.LayerNorm` and `Linear` of these names have them."""
+    width = x.shape[-1]
+    arrays = ("scale", nn.initializers.ones, (width,)), ("bias", nn.initializers.zeros, (width,))
+    kernel, *bias = Linear(features, use_bias, name=layer).weights(width)
+    bias = bias[0] if bias else jnp.zeros(features)
+    return norm_dense(x, NormDenseWeights(*Weights(arrays, name=norm)(), kernel, bias))

@@ -13,7 +13,9 @@ from pony_jax.ops.numerics import safe_sqrt
 
 
 def _image_mean(x: Float[Array, "b h w c"]) -> Float[Array, " b"]:
-    return jnp.mean(x, axis=(1, 2, 3))
+    """By a product with ones: XLA's CPU backend takes several times as long for a sum."""
+    rows = x.reshape(len(x), -1)
+    return rows @ jnp.ones(rows.shape[1], x.dtype) / rows.shape[1]
 
 
 def mask_loss(
@@ -122,7 +124,7 @@ def silhouette_loss(
     logits: Float[Array, "b h w 1"], mask: Float[Array, "b h w 1"]
 ) -> Float[Array, ""]:
     """Cross-entropy of the predicted silhouette, over all pixels."""
-    return jnp.mean(_cross_entropy(logits, mask))
+    return jnp.mean(_image_mean(_cross_entropy(logits, mask)))
 
 
 def eikonal_loss(gradients: Float[Array, "n 3"]) -> Float[Array, ""]:
