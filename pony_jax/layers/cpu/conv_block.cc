@@ -44,7 +44,7 @@ inline void Normalise(const ConvBlock& block, const Padded& padded, const float*
                       Moments* moments) {
   const Convolution& c = block.shape;
   const Norm norm = NormOf(block);
-  padded.Clear(out);
+  padded.ClearBorder(out);
   for (int64_t i = 0; i < c.height * c.width; ++i) {
     const float* pixel = image + i * c.inputs;
     const Moments m = norm.MomentsOf(pixel);
@@ -115,8 +115,8 @@ bool BackwardConvBlock(const ConvBlockBackward& args, const Parallel& parallel) 
     float* const grads = inputs + tiles.PlacesSize();
     float* const grad_taps = grads + tiles.PlacesSize();
     Moments* const moments = all_moments.get() + part * c.height * c.width;
-    std::memset(sums, 0, static_cast<size_t>(sums_size) * sizeof(float));
-    std::memset(grad_taps, 0, static_cast<size_t>(WinogradTaps::Size(channels)) * sizeof(float));
+    std::memset(grad_scale, 0, static_cast<size_t>(3 * channels) * sizeof(float));
+    bool fresh = true;  // what is summed over all tiles of the part
     const int64_t end = PartBegin(c.images, parts, part + 1);
     for (int64_t image = PartBegin(c.images, parts, part); image < end; ++image) {
       const float* const x = block.x + image * size;
@@ -133,10 +133,11 @@ bool BackwardConvBlock(const ConvBlockBackward& args, const Parallel& parallel) 
         for (int place = 0; place < kPlaces; ++place) {
           float* const input = inputs + place * tiles.PlaceStep();
           const float* const grad = grads + place * tiles.PlaceStep();
-          AddTransposed(input, channels, channels, grad, channels, channels, count,
+          AddTransposed(input, channels, channels, grad, channels, channels, count, fresh,
                         grad_taps + place * channels * channels);
           taps.Multiply(place, grad, count, input);  // the input is no longer needed
         }
+        fresh = false;
         tiles.AddToInput(inputs, first, count, grad_unit);
       });
       std::memcpy(grad_x, grad_out, static_cast<size_t>(size) * sizeof(float));
@@ -146,7 +147,11 @@ bool BackwardConvBlock(const ConvBlockBackward& args, const Parallel& parallel) 
                          grad_x + i * channels, grad_scale, grad_shift);
       }
     }
-    WinogradTaps::AddGradient(grad_taps, channels, sums);
+    if (fresh) {  // there was none
+      std::memset(sums, 0, static_cast<size_t>(taps_size) * sizeof(float));
+    } else {
+      WinogradTaps::Gradient(grad_taps, channels, sums);
+    }
   });
   if (!ok) return false;
   AddParts(all_sums.get(), parts, sums_size, parallel);

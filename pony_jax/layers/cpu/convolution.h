@@ -23,8 +23,17 @@ struct Padded {
   void Clear(float* to) const {
     std::memset(to, 0, static_cast<size_t>(Size()) * sizeof(float));
   }
+  void ClearBorder(float* to) const {
+    const int64_t above = Pixel(0, -columns), side = columns * channels;
+    std::memset(to, 0, static_cast<size_t>(above) * sizeof(float));
+    for (int64_t y = 0; y < height; ++y) {
+      std::memset(to + Pixel(y, -columns), 0, static_cast<size_t>(side) * sizeof(float));
+      std::memset(to + Pixel(y, width), 0, static_cast<size_t>(side) * sizeof(float));
+    }
+    std::memset(to + Pixel(height, -columns), 0, static_cast<size_t>(above) * sizeof(float));
+  }
   void Copy(const float* image, float* to) const {
-    Clear(to);
+    ClearBorder(to);
     for (int64_t y = 0; y < height; ++y) {
       std::memcpy(to + Pixel(y, 0), image + y * width * channels,
                   static_cast<size_t>(width * channels) * sizeof(float));

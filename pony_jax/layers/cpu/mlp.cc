@@ -19,6 +19,16 @@ struct Sums {
       : width(m.Width()), first(data), bias(first + m.inputs * width), mid(bias + width),
         last(mid + m.middle * m.hidden * width), condition(last + m.outputs * width) {}
 
+  // Clears what is added to from the beginning; a part's first block sets the rest, if it has one.
+  void Begin(const Mlp& m) const {
+    if (m.Blocks() == 0) {
+      std::memset(first, 0, static_cast<size_t>(Size(m)) * sizeof(float));
+      return;
+    }
+    std::memset(bias, 0, static_cast<size_t>(width) * sizeof(float));
+    std::memset(condition, 0, static_cast<size_t>(m.images * width) * sizeof(float));
+  }
+
   int64_t width;
   float *first, *bias, *mid, *last, *condition;
 };
@@ -41,23 +51,24 @@ class BlockGradient {
     embedding.ClearGradients(kBlock, grad_x_);
   }
 
-  void Run(int64_t block) {
+  // `first`: the sums have not begun.
+  void Run(int64_t block, bool first) {
     const float* const kept = args_.kept + block * m_.KeptOfBlock();
     const int64_t rows = blocks_.rows(block);
     for (int64_t slot = 0; slot < m_.Slots(); ++slot) {
-      ThroughSlot(block, slot, kept);
+      ThroughSlot(block, slot, kept, first && slot == 0);
       if (m_.images > 0) AddToCondition(block, slot);
       if (m_.Slots() == 1) continue;
       for (int64_t i = 0; i < rows * width_; ++i) {
         total_[i] = (slot > 0 ? total_[i] : 0.0f) + grad_[i];
       }
     }
-    ThroughFirst(block, kept, m_.Slots() > 1 ? total_ : grad_);
+    ThroughFirst(block, kept, m_.Slots() > 1 ? total_ : grad_, first);
   }
 
  private:
   // From the result to the layer that the condition is added to, whose gradient is then grad_.
-  void ThroughSlot(int64_t block, int64_t slot, const float* kept) {
+  void ThroughSlot(int64_t block, int64_t slot, const float* kept, bool fresh) {
     const int64_t rows = blocks_.rows(block), outputs = m_.outputs;
     if (m_.images > 0) {
       blocks_.AddCondition(block, slot, blocks_.Layer(kept, 1, 0), conditioned_);
@@ -68,11 +79,11 @@ class BlockGradient {
     std::memset(grad_out_ + count * outputs, 0,
                 static_cast<size_t>((rows - count) * outputs) * sizeof(float));
     const float* below = blocks_.Input(kept, m_.middle, slot, conditioned_);
-    AddTransposed(grad_out_, outputs, outputs, below, width_, width_, rows, sums_.last);
+    AddTransposed(grad_out_, outputs, outputs, below, width_, width_, rows, fresh, sums_.last);
     MaskedProduct(grad_out_, rows, outputs, transposed_.last(), below, grad_);
     for (int64_t layer = m_.middle; layer >= 2; --layer) {
       below = blocks_.Input(kept, layer - 1, slot, conditioned_);
-      AddTransposed(below, width_, m_.hidden, grad_, width_, width_, rows,
+      AddTransposed(below, width_, m_.hidden, grad_, width_, width_, rows, fresh,
                     sums_.mid + (layer - 1) * m_.hidden * width_);
       MaskedProduct(grad_, rows, width_, transposed_.mid(layer - 1), below, grad_below_);
       float* const other = grad_;
@@ -91,19 +102,17 @@ class BlockGradient {
   }
 
   // Through the layers that all slots share, to the points.
-  void ThroughFirst(int64_t block, const float* kept, const float* grad) {
+  void ThroughFirst(int64_t block, const float* kept, const float* grad, bool fresh) {
     const int64_t rows = blocks_.rows(block), stride = embedding_.stride();
     if (m_.middle > 0) {
       const float* const first = blocks_.Layer(kept, 0, 0);
-      AddTransposed(first, width_, m_.hidden, grad, width_, width_, rows, sums_.mid);
+      AddTransposed(first, width_, m_.hidden, grad, width_, width_, rows, fresh, sums_.mid);
       MaskedProduct(grad, rows, width_, transposed_.mid(0), first, grad_below_);
       grad = grad_below_;
     }
-    for (int64_t row = 0; row < rows; ++row) {
-      for (int64_t j = 0; j < width_; ++j) sums_.bias[j] += grad[row * width_ + j];
-    }
+    AddRows(grad, rows, width_, sums_.bias);
     blocks_.Embed(block, x_);
-    AddTransposed(x_, stride, m_.inputs, grad, width_, width_, rows, sums_.first);
+    AddTransposed(x_, stride, m_.inputs, grad, width_, width_, rows, fresh, sums_.first);
     Multiply(grad, width_, rows, transposed_.first(), [&](int64_t row, int64_t column, Vec g) {
       StoreVec(grad_x_ + row * stride + column, g);
     });
@@ -143,11 +152,9 @@ bool ForwardMlp(const MlpForward& args, const Parallel& parallel) {
   const int64_t parts = CountParts(m.Blocks()), width = m.Width();
   const int64_t kept_size = args.kept != nullptr ? 0 : m.KeptOfBlock();
   const int64_t scratch_size = kept_size + kBlock * (embedding.stride() + width);
-  const Scratch<float> scratch(parts * scratch_size);
-  if (!weights.ok() || !blocks.ok() || !scratch.ok()) return false;
+  if (!weights.ok() || !blocks.ok()) return false;
 
-  ParallelFor(parallel, parts, [&](int64_t part) {
-    float* const own_kept = scratch.get() + part * scratch_size;
+  return ParallelWithScratch(parallel, parts, scratch_size, [&](int64_t part, float* own_kept) {
     float* const x = own_kept + kept_size;
     float* const conditioned = x + kBlock * embedding.stride();
     const int64_t end = PartBegin(m.Blocks(), parts, part + 1);
@@ -183,7 +190,6 @@ bool ForwardMlp(const MlpForward& args, const Parallel& parallel) {
       }
     }
   });
-  return true;
 }
 
 bool BackwardMlp(const MlpBackward& args, const Parallel& parallel) {
@@ -194,20 +200,20 @@ bool BackwardMlp(const MlpBackward& args, const Parallel& parallel) {
   const Blocks blocks(m, embedding);
   const int64_t parts = CountParts(m.Blocks()), sums_size = Sums::Size(m);
   const int64_t scratch_size = BlockGradient::ScratchSize(m, embedding.stride());
-  const Scratch<float> all_sums(parts * sums_size), scratch(parts * scratch_size);
-  if (!transposed.ok() || !blocks.ok() || !all_sums.ok() || !scratch.ok()) return false;
+  const Scratch<float> all_sums(parts * sums_size);
+  if (!transposed.ok() || !blocks.ok() || !all_sums.ok()) return false;
 
-  ParallelFor(parallel, parts, [&](int64_t part) {
+  const bool ok = ParallelWithScratch(parallel, parts, scratch_size, [&](int64_t part,
+                                                                         float* scratch) {
     float* const own_sums = all_sums.get() + part * sums_size;
-    std::memset(own_sums, 0, static_cast<size_t>(sums_size) * sizeof(float));
-    BlockGradient gradient(args, blocks, embedding, transposed, own_sums,
-                           scratch.get() + part * scratch_size);
+    Sums(m, own_sums).Begin(m);
+    BlockGradient gradient(args, blocks, embedding, transposed, own_sums, scratch);
+    const int64_t begin = PartBegin(m.Blocks(), parts, part);
     const int64_t end = PartBegin(m.Blocks(), parts, part + 1);
-    for (int64_t block = PartBegin(m.Blocks(), parts, part); block < end; ++block) {
-      gradient.Run(block);
-    }
+    for (int64_t block = begin; block < end; ++block) gradient.Run(block, block == begin);
   });
 
+  if (!ok) return false;
   AddParts(all_sums.get(), parts, sums_size, parallel);
   const Sums sums(m, all_sums.get());
   CopyRows(sums.first, sums.width, m.inputs, m.hidden, args.grad_first);

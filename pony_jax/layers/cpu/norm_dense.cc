@@ -43,18 +43,17 @@ bool ForwardNormDense(const NormDenseForward& args, const Parallel& parallel) {
   const int64_t outputs = OutputLanes(layer), blocks = CountBlocks(layer);
   const int64_t parts = CountParts(blocks);
   const Scratch<float> packed(layer.inputs * outputs), bias(outputs);
-  const Scratch<float> scratch(parts * kBlock * layer.inputs);
-  const Scratch<Moments> all_moments(parts * kBlock);
-  if (!packed.ok() || !bias.ok() || !scratch.ok() || !all_moments.ok()) return false;
+  if (!packed.ok() || !bias.ok()) return false;
   const Panels kernel = {layer.inputs, outputs, packed.get()};
   kernel.Pack(0, layer.inputs, layer.outputs, layer.kernel, layer.outputs, 1);
   for (int64_t j = 0; j < outputs; ++j) bias[j] = j < layer.outputs ? layer.bias[j] : 0.0f;
-  ParallelFor(parallel, parts, [&](int64_t part) {
-    float* const unit = scratch.get() + part * kBlock * layer.inputs;
+  const int64_t scratch_size = kBlock * layer.inputs;
+  return ParallelWithScratch(parallel, parts, scratch_size, [&](int64_t part, float* unit) {
     const int64_t end = PartBegin(blocks, parts, part + 1);
     for (int64_t block = PartBegin(blocks, parts, part); block < end; ++block) {
       const Rows rows(layer, block);
-      Normalise(layer, rows, unit, all_moments.get() + part * kBlock);
+      Moments moments[kBlock];
+      Normalise(layer, rows, unit, moments);
       float* const out = args.out + rows.first * layer.outputs;
       Multiply(unit, layer.inputs, rows.worked_on, kernel,
                [&](int64_t row, int64_t column, Vec sums) {
@@ -64,7 +63,6 @@ bool ForwardNormDense(const NormDenseForward& args, const Parallel& parallel) {
                });
     }
   });
-  return true;
 }
 
 bool BackwardNormDense(const NormDenseBackward& args, const Parallel& parallel) {
@@ -73,21 +71,19 @@ bool BackwardNormDense(const NormDenseBackward& args, const Parallel& parallel) 
   const int64_t parts = CountParts(blocks), sums_size = (inputs + 1) * outputs + 2 * inputs;
   const int64_t scratch_size = kBlock * (2 * inputs + outputs);
   const Scratch<float> packed(layer.outputs * inputs), all_sums(parts * sums_size);
-  const Scratch<float> scratch(parts * scratch_size);
-  const Scratch<Moments> all_moments(parts * kBlock);
-  if (!packed.ok() || !all_sums.ok() || !scratch.ok() || !all_moments.ok()) return false;
+  if (!packed.ok() || !all_sums.ok()) return false;
   const Panels transposed = {layer.outputs, inputs, packed.get()};
   transposed.Pack(0, layer.outputs, inputs, layer.kernel, 1, layer.outputs);
   const Norm norm = NormOf(layer);
-  ParallelFor(parallel, parts, [&](int64_t part) {
+  const bool ok = ParallelWithScratch(parallel, parts, scratch_size, [&](int64_t part,
+                                                                         float* unit) {
     float* const grad_kernel = all_sums.get() + part * sums_size;
     float* const grad_bias = grad_kernel + inputs * outputs;
     float* const grad_scale = grad_bias + outputs;
     float* const grad_shift = grad_scale + inputs;
-    float* const unit = scratch.get() + part * scratch_size;
     float* const grad_unit = unit + kBlock * inputs;
     float* const grad_out = grad_unit + kBlock * inputs;  // rows as wide as sums
-    Moments* const moments = all_moments.get() + part * kBlock;
+    Moments moments[kBlock];
     std::memset(grad_kernel, 0, static_cast<size_t>(sums_size) * sizeof(float));
     std::memset(grad_out, 0, static_cast<size_t>(kBlock * outputs) * sizeof(float));
     const int64_t end = PartBegin(blocks, parts, part + 1);
@@ -104,7 +100,8 @@ bool BackwardNormDense(const NormDenseBackward& args, const Parallel& parallel) 
         for (int64_t j = 0; j < outputs; ++j) grad_bias[j] += to[j];
       }
       Normalise(layer, rows, unit, moments);
-      AddTransposed(unit, inputs, inputs, grad_out, outputs, outputs, rows.worked_on, grad_kernel);
+      AddTransposed(unit, inputs, inputs, grad_out, outputs, outputs, rows.worked_on, false,
+                    grad_kernel);
       Multiply(grad_out, outputs, rows.worked_on, transposed,
                [&](int64_t row, int64_t column, Vec sums) {
                  StoreVec(grad_unit + row * inputs + column, sums);
@@ -117,6 +114,7 @@ bool BackwardNormDense(const NormDenseBackward& args, const Parallel& parallel) 
       }
     }
   });
+  if (!ok) return false;
   AddParts(all_sums.get(), parts, sums_size, parallel);
   const float* const sums = all_sums.get();
   CopyRows(sums, outputs, inputs, layer.outputs, args.grad_kernel);

@@ -17,6 +17,12 @@ struct Sums {
       : first(data), mid(first + m.inputs * m.Width()),
         last(mid + m.middle * m.hidden * m.Width()) {}
 
+  // Clears what is added to from the beginning; a part's first block sets the rest, if it has one.
+  void Begin(const Mlp& m) const {
+    const int64_t size = m.Blocks() == 0 ? Size(m) : m.Width();
+    std::memset(m.Blocks() == 0 ? first : last, 0, static_cast<size_t>(size) * sizeof(float));
+  }
+
   float *first, *mid, *last;
 };
 
@@ -31,11 +37,9 @@ bool ForwardSpatialGradient(const SpatialGradientForward& args, const Parallel& 
   const int64_t parts = CountParts(m.Blocks()), kept_size = m.KeptOfSpatialGradient();
   const int64_t own_kept_size = args.kept != nullptr ? 0 : kept_size;
   const int64_t scratch_size = own_kept_size + 2 * kBlock * stride;
-  const Scratch<float> scratch(parts * scratch_size);
-  if (!weights.ok() || !transposed.ok() || !blocks.ok() || !scratch.ok()) return false;
+  if (!weights.ok() || !transposed.ok() || !blocks.ok()) return false;
 
-  ParallelFor(parallel, parts, [&](int64_t part) {
-    float* const own_kept = scratch.get() + part * scratch_size;
+  return ParallelWithScratch(parallel, parts, scratch_size, [&](int64_t part, float* own_kept) {
     float* const x = own_kept + own_kept_size;
     float* const grad_x = x + kBlock * stride;
     embedding.ClearGradients(kBlock, grad_x);
@@ -67,7 +71,6 @@ bool ForwardSpatialGradient(const SpatialGradientForward& args, const Parallel& 
       }
     }
   });
-  return true;
 }
 
 bool BackwardSpatialGradient(const SpatialGradientBackward& args, const Parallel& parallel) {
@@ -78,19 +81,20 @@ bool BackwardSpatialGradient(const SpatialGradientBackward& args, const Parallel
   const Blocks blocks(m, embedding);
   const int64_t parts = CountParts(m.Blocks()), sums_size = Sums::Size(m);
   const int64_t scratch_size = kBlock * (2 * stride + 2 * width);
-  const Scratch<float> all_sums(parts * sums_size), scratch(parts * scratch_size);
-  if (!weights.ok() || !blocks.ok() || !all_sums.ok() || !scratch.ok()) return false;
+  const Scratch<float> all_sums(parts * sums_size);
+  if (!weights.ok() || !blocks.ok() || !all_sums.ok()) return false;
 
-  ParallelFor(parallel, parts, [&](int64_t part) {
+  const bool ok = ParallelWithScratch(parallel, parts, scratch_size, [&](int64_t part, float* x) {
     float* const own_sums = all_sums.get() + part * sums_size;
-    std::memset(own_sums, 0, static_cast<size_t>(sums_size) * sizeof(float));
     const Sums sums(m, own_sums);
-    float* const x = scratch.get() + part * scratch_size;
+    sums.Begin(m);
     float* const tangent_x = x + kBlock * stride;
     float* tangent = tangent_x + kBlock * stride;
     float* tangent_above = tangent + kBlock * width;
+    const int64_t begin = PartBegin(m.Blocks(), parts, part);
     const int64_t end = PartBegin(m.Blocks(), parts, part + 1);
-    for (int64_t block = PartBegin(m.Blocks(), parts, part); block < end; ++block) {
+    for (int64_t block = begin; block < end; ++block) {
+      const bool fresh = block == begin;
       const float* const kept = args.kept + block * m.KeptOfSpatialGradient();
       const float* const grads = kept + m.KeptOfBlock();
       const int64_t rows = blocks.rows(block);
@@ -102,23 +106,22 @@ bool BackwardSpatialGradient(const SpatialGradientBackward& args, const Parallel
         embedding.Tangent(x + row * stride, direction, tangent_x + row * stride);
       }
       AddTransposed(tangent_x, stride, m.inputs, blocks.Layer(grads, 0, 0), width, width, rows,
-                    sums.first);
+                    fresh, sums.first);
       MaskedProduct(tangent_x, rows, stride, weights.first(), blocks.Layer(kept, 0, 0), tangent);
       for (int64_t layer = 1; layer <= m.middle; ++layer) {
         AddTransposed(tangent, width, m.hidden, blocks.Layer(grads, layer, 0), width, width, rows,
-                      sums.mid + (layer - 1) * m.hidden * width);
+                      fresh, sums.mid + (layer - 1) * m.hidden * width);
         MaskedProduct(tangent, rows, width, weights.mid(layer - 1), blocks.Layer(kept, layer, 0),
                       tangent_above);
         float* const other = tangent;
         tangent = tangent_above;
         tangent_above = other;
       }
-      for (int64_t row = 0; row < rows; ++row) {
-        for (int64_t j = 0; j < width; ++j) sums.last[j] += tangent[row * width + j];
-      }
+      AddRows(tangent, rows, width, sums.last);
     }
   });
 
+  if (!ok) return false;
   AddParts(all_sums.get(), parts, sums_size, parallel);
   const Sums sums(m, all_sums.get());
   CopyRows(sums.first, width, m.inputs, m.hidden, args.grad_first);

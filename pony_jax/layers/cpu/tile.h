@@ -203,15 +203,16 @@ inline void Multiply(const float* a, int64_t a_row, int64_t rows, const Panels& 
   });
 }
 
-// sums += a^T @ g, over `depth` rows of both. `width`, of g and of sums, is a multiple of kLanes.
+// sums += a^T @ g, or = if they are `fresh`, over `depth` rows of both. `width`, of g and of sums, is
+// a multiple of kLanes.
 inline void AddTransposed(const float* a, int64_t a_step, int64_t a_width, const float* g,
-                          int64_t g_step, int64_t width, int64_t depth, float* sums) {
+                          int64_t g_step, int64_t width, int64_t depth, bool fresh, float* sums) {
   ForPanels(width, [&](int64_t column, int vectors) {
     for (int64_t row = 0; row < a_width; row += kRows) {
       const int64_t rows = a_width - row < kRows ? a_width - row : kRows;
       WithTile(rows, vectors, [&](auto tile) {
         float* const to = sums + row * width + column;
-        tile.Load(to, width);
+        if (!fresh) tile.Load(to, width);
         tile.Add(a + row, 1, a_step, g + column, g_step, depth);
         tile.Store(to, width);
       });

@@ -82,9 +82,9 @@ class WinogradTiles {
 
   const int64_t channels;
 
-  // The image with all that tiles look at.
+  // The image with all that tiles look at: one pixel around it, and one more after an odd side.
   Padded padded() const {
-    return {RoundUp(image_.height, 2), RoundUp(image_.width, 2), channels, 1, 1};
+    return {image_.height, image_.width, channels, 1 + image_.height % 2, 1 + image_.width % 2};
   }
   // Floats of the places of a part, the products of all places one after the other. A vector lies
   // between them: places a power of two apart would share the same few lines of a cache.
@@ -223,15 +223,15 @@ class WinogradTaps {
     });
   }
 
-  // Adds the gradient of the taps to `grad` [3, 3, c, c]; `places` [16, c, c] is that of theirs.
-  static void AddGradient(const float* places, int64_t channels, float* grad) {
+  // The gradient of the taps [3, 3, c, c] from that of their places [16, c, c].
+  static void Gradient(const float* places, int64_t channels, float* grad) {
     const int64_t size = channels * channels;
     for (int64_t at = 0; at < size; at += kLanes) {
       Vec transformed[kPlaces], square[9];
       for (int i = 0; i < kPlaces; ++i) transformed[i] = LoadVec(places + i * size + at);
       OnSquare<4, 3, TransformTapsBack>(transformed, square);
       for (int i = 0; i < 9; ++i) {
-        StoreVec(grad + i * size + at, LoadVec(grad + i * size + at) + square[i]);
+        StoreVec(grad + i * size + at, square[i]);
       }
     }
   }
