@@ -7,6 +7,7 @@ from pony_jax.layers.convolution import convolution
 from pony_jax.layers.mlp import MLPWeights, mlp
 from pony_jax.layers.norm_dense import NormDenseWeights, norm_dense
 from pony_jax.layers.spatial_gradient import spatial_gradient
+from pony_jax.layers.token_dense import token_dense
 
 __all__ = [
     "ConvBlockWeights",
@@ -20,4 +21,5 @@ __all__ = [
     "norm_dense",
     "plain_xla",
     "spatial_gradient",
+    "token_dense",
 ]

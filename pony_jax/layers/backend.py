@@ -21,6 +21,8 @@ _SYMBOLS = {
     "adam": "LayersAdam",
     "norm_dense": "LayersNormDense",
     "norm_dense_grad": "LayersNormDenseGrad",
+    "token_dense": "LayersTokenDense",
+    "token_dense_grad": "LayersTokenDenseGrad",
 }
 
 _KERNELS = Kernels("liblayers_cpu.so", __package__, _SYMBOLS, "LayersSetMaxThreads")

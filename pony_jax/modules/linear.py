@@ -1,6 +1,5 @@
 """Dense layers with PyTorch's initialisation, which the original's learning rates expect."""
 
-import functools
 from collections.abc import Callable
 
 import flax.linen as nn
@@ -8,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from pony_jax.layers import convolution
+from pony_jax.layers import convolution, token_dense
 
 # Uniform in +-1/sqrt(fan_in): torch.nn.Linear and torch.nn.Conv2d.
 torch_kernel_init = nn.initializers.variance_scaling(1 / 3, "fan_in", "uniform")
@@ -109,31 +108,7 @@ class PerTokenLinear(nn.Module):
 
         kernel = self.param("kernel", kernels, (k, fan_in, self.features))
         bias = self.param("bias", bias_init, (k, self.features))
-        return (
-            _per_token_product(x, kernel, fan_in if self.num_trained is None else self.num_trained)
-            + bias
-        )
-
-
-@functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
-def _per_token_product(x: Array, kernel: Array, num_trained: int) -> Array:
-    # Tokens first: on a CPU twice as fast as the same by einsum.
-    return jnp.swapaxes(jnp.swapaxes(x, 0, 1) @ kernel, 0, 1)
-
-
-def _per_token_forward(x: Array, kernel: Array, num_trained: int) -> tuple[Array, tuple]:
-    return _per_token_product(x, kernel, num_trained), (x, kernel)
-
-
-def _per_token_backward(num_trained: int, kept: tuple, grad: Array) -> tuple[Array, Array]:
-    x, kernel = kept
-    grad = jnp.swapaxes(grad, 0, 1)
-    grad_x = jnp.swapaxes(grad @ jnp.swapaxes(kernel[:, :num_trained], 1, 2), 0, 1)
-    grad_x = jnp.pad(grad_x, [(0, 0), (0, 0), (0, x.shape[-1] - num_trained)])
-    return grad_x, jnp.moveaxis(x, 0, 2) @ grad
-
-
-_per_token_product.defvjp(_per_token_forward, _per_token_backward)
+        return token_dense(x, kernel, fan_in if self.num_trained is None else self.num_trained) + bias
 
 
 class MLP(nn.Module):

@@ -56,16 +56,6 @@ inline int64_t TransposedKernelSize(const Convolution& c) {
   return c.kernel_height * c.kernel_width * c.outputs * RoundUp(c.inputs, kLanes);
 }
 
-// Calls use(first, tile) for tiles that cover `width` pixels of a row, each cleared.
-template <class Use>
-inline void ForTilesOfRow(int64_t width, int vectors, Use use) {
-  const int64_t tiles = (width + kRows - 1) / kRows;
-  for (int64_t i = 0; i < tiles; ++i) {
-    const int64_t first = PartBegin(width, tiles, i);
-    WithTile(PartBegin(width, tiles, i + 1) - first, vectors, [&](auto tile) { use(first, tile); });
-  }
-}
-
 // The kernel as the right factor, in `data` of KernelSize.
 inline Panels PackKernel(const Convolution& c, const float* kernel, float* data) {
   const Panels panels = {c.kernel_height * c.kernel_width * c.inputs, OutputLanes(c), data};
@@ -80,7 +70,7 @@ inline void Convolve(const Convolution& c, const float* x, const Panels& kernel,
   const int64_t step = PaddedX(c).Step();
   ForPanels(kernel.width, [&](int64_t column, int vectors) {
     for (int64_t y = 0; y < c.OutHeight(); ++y) {
-      ForTilesOfRow(c.OutWidth(), vectors, [&](int64_t first, auto tile) {
+      ForTiles(c.OutWidth(), vectors, [&](int64_t first, auto tile) {
         constexpr int R = decltype(tile)::kTileRows, V = decltype(tile)::kTileVectors;
         const float* from = x + y * c.stride * step + first * c.stride * c.inputs;
         for (int64_t dy = 0; dy < c.kernel_height; ++dy) {
@@ -133,7 +123,7 @@ class TransposedKernel {
       const int64_t taps = of_x.count * c_.outputs;
       ForPanels(panels.width, [&](int64_t channel, int vectors) {
         for (int64_t j = 0; j < rows; ++j) {
-          ForTilesOfRow(columns, vectors, [&](int64_t first, auto tile) {
+          ForTiles(columns, vectors, [&](int64_t first, auto tile) {
             constexpr int R = decltype(tile)::kTileRows, V = decltype(tile)::kTileVectors;
             for (int64_t t = 0; t < of_y.count; ++t) {
               const int64_t at = padded.Pixel(of_y.offset + j - (of_y.count - 1) + t,

@@ -25,6 +25,8 @@ namespace layers {
   bool BackwardConvBlock(const ConvBlockBackward&, const Parallel&);                \
   bool ForwardNormDense(const NormDenseForward&, const Parallel&);                  \
   bool BackwardNormDense(const NormDenseBackward&, const Parallel&);                \
+  bool ForwardTokenDense(const TokenDenseForward&, const Parallel&);                \
+  bool BackwardTokenDense(const TokenDenseBackward&, const Parallel&);              \
   bool UpdateByAdam(const Adam&, const Parallel&);                                  \
   const Kernels kernels = {ForwardMlp,         BackwardMlp,                         \
                            ForwardSpatialGradient,                                  \
@@ -33,6 +35,7 @@ namespace layers {
                            ConvolutionGradientOfKernel,                             \
                            ForwardConvBlock,   BackwardConvBlock,                   \
                            ForwardNormDense,   BackwardNormDense,                   \
+                           ForwardTokenDense,  BackwardTokenDense,                  \
                            UpdateByAdam};                                           \
   }
 
@@ -403,6 +406,45 @@ ffi::Error RunNormDenseGrad(ffi::ThreadPool pool, Floats x, Floats scale, Floats
   return Run("gradient of norm_dense", BestKernels().norm_dense_backward, args, pool);
 }
 
+ffi::Error ReadTokenDense(const Floats& x, const Floats& kernel, Dims out, TokenDense* layer) {
+  const Dims rows = x.dimensions(), weights = kernel.dimensions();
+  if (rows.size() != 3) return BadShape("x", "[b,k,i]", rows);
+  if (weights.size() != 3 || weights[0] != rows[1] || weights[1] != rows[2] ||
+      weights[2] % kWidthMultiple != 0) {
+    return BadShape("kernel", "[k,i,o] with o a multiple of 16", weights);
+  }
+  if (!Is(out, {rows[0], rows[1], weights[2]})) {
+    return BadShape("result or its gradient", "[b,k,o]", out);
+  }
+  *layer = {rows[0], rows[1], rows[2], weights[2], x.typed_data(), kernel.typed_data()};
+  return ffi::Error::Success();
+}
+
+ffi::Error RunTokenDense(ffi::ThreadPool pool, Floats x, Floats kernel, ffi::Result<Floats> out) {
+  TokenDenseForward args;
+  ffi::Error error = ReadTokenDense(x, kernel, out->dimensions(), &args.layer);
+  if (error.failure()) return error;
+  args.out = out->typed_data();
+  return Run("token_dense", BestKernels().token_dense_forward, args, pool);
+}
+
+ffi::Error RunTokenDenseGrad(ffi::ThreadPool pool, Floats x, Floats kernel, Floats grad_out,
+                             ffi::Result<Floats> grad_x, ffi::Result<Floats> grad_kernel) {
+  TokenDenseBackward args;
+  ffi::Error error = ReadTokenDense(x, kernel, grad_out.dimensions(), &args.layer);
+  if (error.failure()) return error;
+  const Dims rows = x.dimensions(), trained = grad_x->dimensions();
+  if (trained.size() != 3 || !Is(trained, {rows[0], rows[1], trained[2]}) ||
+      trained[2] > rows[2]) {
+    return BadShape("gradient of x", "[b,k,at most i]", trained);
+  }
+  args.trained = trained[2];
+  args.grad_out = grad_out.typed_data();
+  args.grad_x = grad_x->typed_data();
+  args.grad_kernel = grad_kernel->typed_data();
+  return Run("gradient of token_dense", BestKernels().token_dense_backward, args, pool);
+}
+
 // `arrays` are the values of all parameters, their means and their squares, each joined to one array,
 // and their gradients; the results are all but the gradients, in place.
 ffi::Error RunAdam(ffi::ThreadPool pool, Floats scalars, ffi::RemainingArgs arrays,
@@ -597,6 +639,22 @@ XLA_FFI_DEFINE_HANDLER_SYMBOL(LayersNormDenseGrad, layers::RunNormDenseGrad,
                                   .Ret<rasterizer::Floats>()    // gradient of shift
                                   .Ret<rasterizer::Floats>()    // gradient of kernel
                                   .Ret<rasterizer::Floats>());  // gradient of bias
+
+XLA_FFI_DEFINE_HANDLER_SYMBOL(LayersTokenDense, layers::RunTokenDense,
+                              ffi::Ffi::Bind()
+                                  .Ctx<ffi::ThreadPool>()
+                                  .Arg<rasterizer::Floats>()    // x
+                                  .Arg<rasterizer::Floats>()    // kernel
+                                  .Ret<rasterizer::Floats>());  // result
+
+XLA_FFI_DEFINE_HANDLER_SYMBOL(LayersTokenDenseGrad, layers::RunTokenDenseGrad,
+                              ffi::Ffi::Bind()
+                                  .Ctx<ffi::ThreadPool>()
+                                  .Arg<rasterizer::Floats>()    // x
+                                  .Arg<rasterizer::Floats>()    // kernel
+                                  .Arg<rasterizer::Floats>()    // gradient of the result
+                                  .Ret<rasterizer::Floats>()    // of x, its first columns
+                                  .Ret<rasterizer::Floats>());  // of the kernel
 
 XLA_FFI_DEFINE_HANDLER_SYMBOL(LayersAdam, layers::RunAdam,
                               ffi::Ffi::Bind()

@@ -188,6 +188,26 @@ struct NormDenseBackward {
   float* grad_bias;
 };
 
+// A dense layer of its own for each token. Outputs are a multiple of kWidthMultiple.
+struct TokenDense {
+  int64_t rows, tokens, inputs, outputs;
+  const float* x;       // [b, k, i]
+  const float* kernel;  // [k, i, o]
+};
+
+struct TokenDenseForward {
+  TokenDense layer;
+  float* out;  // [b, k, o]
+};
+
+struct TokenDenseBackward {
+  TokenDense layer;
+  int64_t trained;  // so many of the first inputs have a gradient
+  const float* grad_out;
+  float* grad_x;       // [b, k, trained]
+  float* grad_kernel;  // [k, i, o]
+};
+
 // Parameters of any shape with their moments, which an update changes, and their gradient.
 struct AdamArray {
   int64_t size;
@@ -221,6 +241,8 @@ struct Kernels {
   bool (*conv_block_backward)(const ConvBlockBackward&, const Parallel&);
   bool (*norm_dense_forward)(const NormDenseForward&, const Parallel&);
   bool (*norm_dense_backward)(const NormDenseBackward&, const Parallel&);
+  bool (*token_dense_forward)(const TokenDenseForward&, const Parallel&);
+  bool (*token_dense_backward)(const TokenDenseBackward&, const Parallel&);
   bool (*adam)(const Adam&, const Parallel&);
 };
 

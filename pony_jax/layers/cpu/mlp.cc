@@ -93,11 +93,12 @@ class BlockGradient {
   }
 
   void AddToCondition(int64_t block, int64_t slot) const {
-    for (int64_t row = 0; row < blocks_.count(block); ++row) {
+    const int64_t count = blocks_.count(block);
+    for (int64_t row = 0, end; row < count; row = end) {
       const int64_t image = blocks_.Image(block, row, slot);
+      for (end = row + 1; end < count && blocks_.Image(block, end, slot) == image;) ++end;
       if (image < 0) continue;
-      float* const sum = sums_.condition + image * width_;
-      for (int64_t j = 0; j < width_; ++j) sum[j] += grad_[row * width_ + j];
+      AddRows(grad_ + row * width_, end - row, width_, sums_.condition + image * width_);
     }
   }
 

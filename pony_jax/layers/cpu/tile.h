@@ -23,6 +23,8 @@ bool ForwardConvBlock(const ConvBlockForward& args, const Parallel& parallel);
 bool BackwardConvBlock(const ConvBlockBackward& args, const Parallel& parallel);
 bool ForwardNormDense(const NormDenseForward& args, const Parallel& parallel);
 bool BackwardNormDense(const NormDenseBackward& args, const Parallel& parallel);
+bool ForwardTokenDense(const TokenDenseForward& args, const Parallel& parallel);
+bool BackwardTokenDense(const TokenDenseBackward& args, const Parallel& parallel);
 bool UpdateByAdam(const Adam& args, const Parallel& parallel);
 
 namespace {
@@ -146,6 +148,16 @@ inline void WithTile(int64_t rows, int vectors, Use use) {
   }
 }
 
+// Calls use(first row, tile) for tiles that cover `rows`, each cleared.
+template <class Use>
+inline void ForTiles(int64_t rows, int vectors, Use use) {
+  const int64_t tiles = (rows + kRows - 1) / kRows;
+  for (int64_t i = 0; i < tiles; ++i) {
+    const int64_t first = PartBegin(rows, tiles, i);
+    WithTile(PartBegin(rows, tiles, i + 1) - first, vectors, [&](auto tile) { use(first, tile); });
+  }
+}
+
 // Calls use(first column, number of vectors) for each panel of a matrix of this width.
 template <class Use>
 inline void ForPanels(int64_t width, Use use) {
@@ -222,11 +234,18 @@ inline void AddTransposed(const float* a, int64_t a_step, int64_t a_width, const
 
 // sums += the sum of `count` rows of `width`, a multiple of kLanes.
 inline void AddRows(const float* rows, int64_t count, int64_t width, float* sums) {
-  for (int64_t j = 0; j < width; j += kLanes) {
-    Vec sum = LoadVec(sums + j);
-    for (int64_t i = 0; i < count; ++i) sum += LoadVec(rows + i * width + j);
-    StoreVec(sums + j, sum);
-  }
+  ForPanels(width, [&](int64_t column, int vectors) {
+    WithVectors<1>(vectors, [&](auto tile) {
+      constexpr int V = decltype(tile)::kTileVectors;
+      tile.Load(sums + column, 0);
+      for (int64_t i = 0; i < count; ++i) {
+        for (int v = 0; v < V; ++v) {
+          tile.sum[0][v] += LoadVec(rows + i * width + column + v * kLanes);
+        }
+      }
+      tile.Store(sums + column, 0);
+    });
+  });
 }
 
 // The first `columns` of rows that lie `from_row` apart.

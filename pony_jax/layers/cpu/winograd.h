@@ -215,7 +215,7 @@ class WinogradTaps {
   void Multiply(int place, const float* rows, int64_t count, float* out) const {
     const Panels taps = {channels_, channels_, data_ + place * channels_ * channels_};
     ForPanels(channels_, [&](int64_t column, int vectors) {
-      ForTilesOfRow(count, vectors, [&](int64_t first, auto tile) {
+      ForTiles(count, vectors, [&](int64_t first, auto tile) {
         constexpr int64_t kStep = decltype(tile)::kTileVectors * kLanes;
         tile.Add(rows + first * channels_, channels_, 1, taps.panel(column), kStep, channels_);
         tile.Store(out + first * channels_ + column, channels_);
