@@ -1,8 +1,12 @@
 """Arithmetic of a function's matrix products and convolutions, and what this machine could do."""
 
 import math
+import os
+import subprocess
+import tempfile
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -49,6 +53,22 @@ def matmul_rate(size: int = 2048, repeats: int = 5) -> float:
         call()
         best_s = min(best_s, time.perf_counter() - start)
     return 2 * size**3 / best_s
+
+
+def fma_peak() -> float:
+    """FLOP/s of fused multiply-adds in registers, with all cores at once: what nothing exceeds.
+
+    Takes a second or two, and a C compiler, which building the project needs as well.
+    """
+    source = Path(__file__).with_name("fma_peak.c")
+    with tempfile.TemporaryDirectory() as folder:
+        program = Path(folder) / "fma_peak"
+        subprocess.run(["cc", "-O2", "-march=native", source, "-o", program], check=True)
+        cores = [
+            subprocess.Popen([program], stdout=subprocess.PIPE, text=True)
+            for _ in os.sched_getaffinity(0)
+        ]
+        return sum(float(core.communicate()[0]) for core in cores)
 
 
 def _of_jaxpr(jaxpr: Jaxpr, while_rounds: int | None) -> int:

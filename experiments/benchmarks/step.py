@@ -10,8 +10,9 @@ included; parts are compiled on their own, so their sum is not the whole.
 
 GFLOP are those of matrix products and convolutions (`flops.py`) that the mesh and the foreground
 need: padding of buffers does not count, and of the search for the surface only a first round (an
-eighth). The last column is their rate in the median call, as a share of the best rate at which this
-machine multiplied large matrices between the parts; the work that is no product takes its time too.
+eighth). The last columns are their rate in the median call, as a share of the best rate at which
+this machine multiplied large matrices between the parts, and of its peak, fused multiply-adds in
+registers; the work that is no product takes its time too.
 """
 
 import argparse
@@ -28,7 +29,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from configs import horse
-from experiments.benchmarks.flops import count_flops, matmul_rate
+from experiments.benchmarks.flops import count_flops, fma_peak, matmul_rate
 from pony_jax.model import NO_CAPACITIES, Capacities, Pony, Stage, build_model
 from pony_jax.model.objective import Rendered, image_losses
 from pony_jax.model.render import composite
@@ -37,8 +38,11 @@ from pony_jax.training.environment import keep_freed_memory, retire_freed_memory
 from pony_jax.training.optimizers import parameter_groups
 from pony_jax.training.step import Report, init_state, train_step
 
-TOKENS = (16, 64)
-"""Tokens along each side of an image, and their length, of the random images."""
+TOKENS = (16, 32)
+"""Tokens along each side of an image, and their length: of the data that the default run makes."""
+
+# What the original's sizes are timed with; its own tokens are longer.
+_ORIGINAL_TOKENS = (16, 64)
 
 # The search for the surface goes on only where its cells leave the blocks that it started with.
 _WHILE_ROUNDS = 1
@@ -50,9 +54,9 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=30)
     args = parser.parse_args()
     keep_freed_memory()
-    model, config = _model(args.sizes or "default")
+    model, config, tokens = _model(args.sizes or "default")
     params = jax.jit(model.init)(jax.random.key(0))
-    batch = random_batch(config)
+    batch = random_batch(config, tokens)
     count = loss_counts(model, params, batch)
     stage = fitting_stage(model, config.num_steps - 1, count)
     needed = stage._replace(capacities=Capacities(*map(int, count(stage))))
@@ -69,10 +73,14 @@ def main() -> None:
     timer.print_table()
 
 
-def _model(sizes: str) -> tuple[Pony, ConfigDict]:
-    """The default configuration, or the network and grid sizes that the original was timed at."""
-    config = horse.get_config()
+def _model(sizes: str) -> tuple[Pony, ConfigDict, tuple[int, int]]:
+    """The default configuration, or the network and grid sizes that the original was timed at.
+
+    Returns model, configuration, and number and length of its tokens.
+    """
+    config, tokens = horse.get_config(), TOKENS
     if sizes != "default":
+        tokens = _ORIGINAL_TOKENS
         large = sizes == "original_large"
         width, resolution = (128, 64) if large else (64, 32)
         config.model.hidden = width
@@ -85,18 +93,18 @@ def _model(sizes: str) -> tuple[Pony, ConfigDict]:
         config.model.articulation_window = 1
         config.model.silhouette_hidden = 0
         config.model.refine_steps = 0
-    return build_model(config, TOKENS), config
+    return build_model(config, tokens), config, tokens
 
 
-def random_batch(config: ConfigDict) -> dict[str, jax.Array]:
-    """Images, masks, features and tokens of the configuration's sizes, all of them noise."""
+def random_batch(config: ConfigDict, tokens: tuple[int, int] = TOKENS) -> dict[str, jax.Array]:
+    """Images, masks and features of the configuration's sizes, and tokens, all of them noise."""
     rng = np.random.default_rng(0)
     size, b = config.data.image_size, config.data.batch_size
 
     def noise(*shape: int) -> jax.Array:
         return jnp.asarray(rng.uniform(size=(b, *shape)), jnp.float32)
 
-    token_shape = (TOKENS[0], TOKENS[0], TOKENS[1])
+    token_shape = (tokens[0], *tokens)
     one = (size, size, 1)
     return {
         "image": noise(size, size, 3),
@@ -241,7 +249,7 @@ class _Timer:
     def __init__(self, repeats: int):
         self._repeats = repeats
         self._rows: list[tuple[str, list[float], int]] = []
-        self._rate = matmul_rate()
+        self._rate, self._peak = matmul_rate(), fma_peak()
 
     def measure(self, name: str, function: Callable[..., Any], *arguments: Any, flops: int) -> None:
         compiled = jax.jit(function).lower(*arguments).compile()
@@ -251,14 +259,19 @@ class _Timer:
         self._time(name, steps, flops)
 
     def print_table(self) -> None:
+        self._peak = max(self._peak, fma_peak())
         print(f"large float32 matrix products: {self._rate / 1e9:.1f} GFLOP/s")
-        print(f"{'part':30s} {'min ms':>8s} {'median':>8s} {'GFLOP':>8s} {'% of rate':>10s}")
+        print(f"fused multiply-adds in registers: {self._peak / 1e9:.1f} GFLOP/s")
+        print(
+            f"{'part':30s} {'min ms':>8s} {'median':>8s} {'GFLOP':>8s} {'% of rate':>10s} "
+            f"{'% of peak':>10s}"
+        )
         for name, seconds, flops in self._rows:
             fastest, median = min(seconds), statistics.median(seconds)
-            share = flops / median / self._rate
+            of_rate, of_peak = (flops / median / best for best in (self._rate, self._peak))
             print(
                 f"{name:30s} {1e3 * fastest:8.2f} {1e3 * median:8.2f} {flops / 1e9:8.3f} "
-                f"{100 * share:10.1f}"
+                f"{100 * of_rate:10.1f} {100 * of_peak:10.1f}"
             )
 
     def _time(self, name: str, call: Callable[[], Any], flops: int) -> None:

@@ -70,7 +70,7 @@ def _group_norm(
     rows = x.reshape(len(x), -1, x.shape[-1])
 
     def mean(rows: Float[Array, "b n c"]) -> Float[Array, "b 1 c"]:
-        sums = jnp.einsum("n,bnc->bc", jnp.ones(rows.shape[1]), rows)
+        sums = jnp.einsum("n,bnc->bc", jnp.ones(rows.shape[1]), rows, precision="highest")
         groups = jnp.sum(sums.reshape(len(rows), -1, _GROUP), axis=-1)
         return jnp.repeat(groups, _GROUP, axis=-1)[:, None] / (rows.shape[1] * _GROUP)
 

@@ -15,7 +15,8 @@ from pony_jax.ops.numerics import safe_sqrt
 def _image_mean(x: Float[Array, "b h w c"]) -> Float[Array, " b"]:
     """By a product with ones: XLA's CPU backend takes several times as long for a sum."""
     rows = x.reshape(len(x), -1)
-    return rows @ jnp.ones(rows.shape[1], x.dtype) / rows.shape[1]
+    ones = jnp.ones(rows.shape[1], x.dtype)
+    return jnp.matmul(rows, ones, precision="highest") / rows.shape[1]
 
 
 def mask_loss(

@@ -1,11 +1,13 @@
 """FLOPs of functions that can be counted by hand."""
 
+from collections.abc import Callable
+
 import jax
 import jax.numpy as jnp
 import pytest
 from jax import lax
 
-from experiments.benchmarks.flops import count_flops, matmul_rate
+from experiments.benchmarks.flops import count_flops, fma_peak, matmul_rate
 
 _A, _B = jnp.ones((3, 4)), jnp.ones((4, 5))
 _ONE_PRODUCT = 2 * 3 * 4 * 5
@@ -121,6 +123,7 @@ def test_groups_of_a_convolution_share_its_channels() -> None:
     assert count_flops(depthwise, x, kernel) == 2 * 25 * 4
 
 
-def test_the_rate_is_that_of_a_computer() -> None:
+@pytest.mark.parametrize("rate", [lambda: matmul_rate(size=512, repeats=2), fma_peak])
+def test_rates_are_those_of_a_computer(rate: Callable[[], float]) -> None:
     # From a tenth of one old core to a hundred new ones: a wrong unit is off by a thousand.
-    assert 1e9 < matmul_rate(size=512, repeats=2) < 2e13
+    assert 1e9 < rate() < 2e13

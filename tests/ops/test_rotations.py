@@ -6,7 +6,12 @@ import numpy as np
 from scipy.spatial.transform import Rotation
 
 from pony_jax.ops.numerics import safe_normalize
-from pony_jax.ops.rotations import euler_xyz_to_matrix, look_at_rotation, quaternion_to_matrix
+from pony_jax.ops.rotations import (
+    euler_xyz_to_matrix,
+    look_at_rotation,
+    quaternion_to_matrix,
+    small_matmul,
+)
 
 
 def test_euler_equals_the_original(golden_case, equals_original):
@@ -25,6 +30,13 @@ def test_euler_is_the_product_of_three_turns():
     # A quarter turn about z takes x to y: the column-vector convention.
     quarter = euler_xyz_to_matrix(jnp.array([0, 0, np.pi / 2]))
     np.testing.assert_allclose(quarter @ jnp.array([1.0, 0, 0]), [0, 1, 0], atol=1e-6)
+
+
+def test_small_products_equal_matmul_with_its_broadcast():
+    rng = np.random.default_rng(0)
+    a, b = rng.normal(size=(5, 1, 4, 4)), rng.normal(size=(3, 4, 2))
+    # Sums of four products of size one, in float32.
+    np.testing.assert_allclose(small_matmul(jnp.float32(a), jnp.float32(b)), a @ b, atol=2e-6)
 
 
 def test_quaternions_turn_like_those_of_scipy():

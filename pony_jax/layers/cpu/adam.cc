@@ -1,7 +1,5 @@
 // Adam's update of many arrays in one pass, in place.
 
-#include <cmath>
-
 #include "tile.h"
 
 namespace layers {
@@ -11,12 +9,10 @@ namespace {
 // A piece is one task.
 constexpr int64_t kPiece = 1 << 14;
 
-inline float Root(float x) { return std::sqrt(x); }
-
 void UpdatePiece(const Adam& adam, const AdamArray& array, int64_t begin, int64_t end) {
   const float keep_mean = adam.mean_decay, keep_square = adam.square_decay;
   const float rate = adam.rate / adam.mean_correction;
-  const float root = 1 / Root(adam.square_correction);
+  const float root = 1 / __builtin_sqrtf(adam.square_correction);
   float* const value = array.value;
   float* const mean = array.mean;
   float* const square = array.square;
@@ -28,7 +24,7 @@ void UpdatePiece(const Adam& adam, const AdamArray& array, int64_t begin, int64_
     const float s = keep_square * square[i] + (1 - keep_square) * g * g;
     mean[i] = m;
     square[i] = s;
-    value[i] -= rate * m / (root * Root(s) + adam.epsilon);
+    value[i] -= rate * m / (root * __builtin_sqrtf(s) + adam.epsilon);
   }
 }
 

@@ -1,4 +1,5 @@
-// Residual blocks of a convolution between a normalisation and a gelu, an image at a time.
+// Residual blocks of a convolution, by Winograd's minimal filtering, between a normalisation and a
+// gelu, an image at a time.
 
 #include "normalise.h"
 #include "winograd.h"

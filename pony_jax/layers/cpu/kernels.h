@@ -130,8 +130,8 @@ struct ConvolutionGradKernel {
 };
 
 // x + gelu(convolution of the normalised x + bias): each pixel's channels are normalised to mean 0
-// and variance 1, then scaled and shifted. Channels are a multiple of kWidthMultiple, stride is 1
-// and images keep their size.
+// and variance 1, then scaled and shifted. Channels are a multiple of kWidthMultiple; kernels have
+// 3 x 3 taps, stride and padding are 1.
 struct ConvBlock {
   Convolution shape;
   float epsilon;       // added to variances
