@@ -21,12 +21,12 @@ static double Seconds(void) {
 
 int main(void) {
   const long kRounds = 1000000;
-  Vec sums[kSums], factor, start;
+  Vec sums[kSums], factor = {}, start = {};
   for (int j = 0; j < kLanes; ++j) {
     factor[j] = 0.5f;
     start[j] = 1 + j;
   }
-  for (int i = 0; i < kSums; ++i) sums[i] = start * i;
+  for (int i = 0; i < kSums; ++i) sums[i] = start * (float)i;
   double best = 0;
   for (int repeat = 0; repeat < 60; ++repeat) {
     const double begin = Seconds();
