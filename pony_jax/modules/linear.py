@@ -108,7 +108,8 @@ class PerTokenLinear(nn.Module):
 
         kernel = self.param("kernel", kernels, (k, fan_in, self.features))
         bias = self.param("bias", bias_init, (k, self.features))
-        return token_dense(x, kernel, fan_in if self.num_trained is None else self.num_trained) + bias
+        num_trained = fan_in if self.num_trained is None else self.num_trained
+        return token_dense(x, kernel, num_trained) + bias
 
 
 class MLP(nn.Module):

@@ -59,8 +59,8 @@ def block_weights(channels: int, taps: int) -> ConvBlockWeights:
     )
 
 
-# 16 channels and more with 3 x 3 taps are made by our kernel, in multiples of 16; others are left to
-# XLA. Of the 90 tiles of 2 x 2 pixels in the last images, 64 at most are worked on together.
+# 16 channels and more with 3 x 3 taps are made by our kernel, in multiples of 16; others are left
+# to XLA. Of the 90 tiles of 2 x 2 pixels in the last images, 64 at most are worked on together.
 @pytest.mark.parametrize("channels", [8, 16, 48, 64])
 @pytest.mark.parametrize("taps", [1, 3])
 @pytest.mark.parametrize("shape", [(1, 5, 7), (3, 8, 8), (2, 1, 1), (2, 17, 20)])
