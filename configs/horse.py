@@ -2,13 +2,14 @@
 
 | variant  | learns from                        | hardware, wall time | held-out mask IoU |
 |----------|------------------------------------|---------------------|-------------------|
-| (none)   | synthetic horses, made on the spot | two cores, 18 min   | .883              |
+| (none)   | synthetic horses, made on the spot | two cores, 10 min   | .883              |
 | `photos` | Weizmann horses, 295 photographs   | one core, 35 min    | .862              |
 | `paper`  | the original recipe in full        | one GPU             | not run           |
 | `unified`| the same as 3DAnimals has it       | one GPU             | not run           |
 | `test`   | a handful of synthetic horses      | seconds             | -                 |
 
-Scores: experiments/results/training.md (2026-11-23; mean of three seeds, photographs seed 0).
+Scores: experiments/results/training.md (2026-11-23; mean of three seeds, photographs seed 0). The
+10 minutes are those of seed 0 with faster steps (2026-11-28, .887).
 Command: `python -m pony_jax.train --config=configs/horse.py[:variant] --workdir=runs/horse`
 """
 
