@@ -51,13 +51,16 @@ def check_against_xla(function: Callable[..., jax.Array], *arguments: Any) -> No
         np.testing.assert_allclose(got, expected, rtol=0, atol=TOLERANCE * scale)
 
 
-def check_threads(results: Callable[[], list[np.ndarray]]) -> None:
+def check_threads(
+    results: Callable[[], list[np.ndarray]],
+    set_max_threads: Callable[[int | None], None] = backend.set_max_threads,
+) -> None:
     """Any number of threads gives the same bits."""
     every = results()
     try:
-        for num_threads in (1, 3):
-            backend.set_max_threads(num_threads)
+        for num_threads in (1, 2, 3):
+            set_max_threads(num_threads)
             for a, b in zip(every, results(), strict=True):
                 np.testing.assert_array_equal(a, b)
     finally:
-        backend.set_max_threads(None)
+        set_max_threads(None)

@@ -11,6 +11,7 @@ from pony_jax.ops.bones import Skeleton, estimate_bones
 from pony_jax.ops.cameras import camera_from_pose, transform_points
 from pony_jax.ops.sampling import bilinear_windows
 from pony_jax.ops.skinning import skin, skinning_weights
+from tests.layers.layer_checks import check_threads
 
 SIZE = 16
 NO_FACES, ONE_FACE = jnp.full((2, 3), -1), jnp.array([[0, 1, 2], [-1, -1, -1]])
@@ -219,15 +220,7 @@ def test_threads_change_no_bit():
             )
         )
 
-    try:
-        geometry.set_max_threads(1)
-        alone = run_all()
-        for threads in (2, 3):
-            geometry.set_max_threads(threads)
-            for a, b in zip(alone, run_all(), strict=True):
-                np.testing.assert_array_equal(a, b)
-    finally:
-        geometry.set_max_threads(None)
+    check_threads(run_all, geometry.set_max_threads)
 
 
 def test_wrong_shapes_are_refused():
