@@ -19,8 +19,11 @@ _SYMBOLS = {
     "convolution_grad_x": "LayersConvolutionGradX",
     "convolution_grad_kernel": "LayersConvolutionGradKernel",
     "adam": "LayersAdam",
+    "norm": "LayersNorm",
     "norm_dense": "LayersNormDense",
     "norm_dense_grad": "LayersNormDenseGrad",
+    "group_norm": "LayersGroupNorm",
+    "group_norm_grad": "LayersGroupNormGrad",
     "token_dense": "LayersTokenDense",
     "token_dense_grad": "LayersTokenDenseGrad",
 }

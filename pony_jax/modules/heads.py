@@ -7,12 +7,9 @@ from flax.linen.linear import default_kernel_init
 from jax import lax
 from jaxtyping import Array, Float
 
-from pony_jax.layers import ConvBlockWeights, NormDenseWeights, conv_block, norm_dense
+from pony_jax.layers import ConvBlockWeights, NormDenseWeights, conv_block, group_norm, norm_dense
 from pony_jax.modules.linear import MLP, Conv, Weights, torch_kernel_init
 from pony_jax.ops.numerics import safe_normalize
-
-# Channels that a token encoder normalises together.
-_GROUP = 4
 
 
 class TokenEncoder(nn.Module):
@@ -48,7 +45,7 @@ class TokenEncoder(nn.Module):
             )(x)
             ones, zeros, shape = nn.initializers.ones, nn.initializers.zeros, (self.hidden,)
             norm = Weights((("scale", ones, shape), ("bias", zeros, shape)), name=f"norm_{i}")()
-            x = nn.leaky_relu(_group_norm(x, *norm), 0.2)
+            x = group_norm(x, *norm)
         x = Conv(
             self.features,
             4,
@@ -57,26 +54,6 @@ class TokenEncoder(nn.Module):
             name=f"conv_{halvings}",
         )(x)
         return x.reshape(len(x), -1)
-
-
-def _group_norm(
-    x: Float[Array, "b h w c"], scale: Float[Array, " c"], shift: Float[Array, " c"]
-) -> Float[Array, "b h w c"]:
-    """Groups of four channels with mean 0 and variance 1 in each image, scaled and shifted.
-
-    Sums over pixels are products with ones: XLA's CPU backend takes longer for a sum over axes
-    around others, and computes it again for whatever uses it.
-    """
-    rows = x.reshape(len(x), -1, x.shape[-1])
-
-    def mean(rows: Float[Array, "b n c"]) -> Float[Array, "b 1 c"]:
-        sums = jnp.einsum("n,bnc->bc", jnp.ones(rows.shape[1]), rows, precision="highest")
-        groups = jnp.sum(sums.reshape(len(rows), -1, _GROUP), axis=-1)
-        return jnp.repeat(groups, _GROUP, axis=-1)[:, None] / (rows.shape[1] * _GROUP)
-
-    centred = rows - mean(rows)
-    unit = centred * lax.rsqrt(mean(centred * centred) + 1e-5)
-    return (unit * scale + shift).reshape(x.shape)
 
 
 class SilhouetteHead(nn.Module):

@@ -36,8 +36,8 @@ def keep_freed_memory() -> bool:
     page, each zeroed by the kernel: measured on two cores, 45,000 page faults and 90 ms of system
     time beside 120 ms of work in each gradient of a small MLP on 60,000 points, and none in four
     of five with these settings. All threads share one arena, since other arenas unmap their heaps
-    whatever the thresholds are. Returns whether it was done (glibc only). Call before XLA starts
-    its threads.
+    whatever the thresholds are. Returns whether it was done (not where memory is another
+    allocator's). Call before XLA starts its threads.
     """
     libc = _glibc()
     if libc is None:
@@ -86,7 +86,14 @@ def retire_freed_memory() -> int:
 
 
 def _glibc() -> ctypes.CDLL | None:
+    """None where memory is another allocator's, be it one that was loaded before glibc."""
     if not sys.platform.startswith("linux"):
         return None
     libc = ctypes.CDLL(None)
-    return libc if hasattr(libc, "gnu_get_libc_version") else None
+    if not hasattr(libc, "gnu_get_libc_version"):
+        return None
+    used, own = (
+        ctypes.cast(library.malloc, ctypes.c_void_p).value
+        for library in (libc, ctypes.CDLL("libc.so.6"))
+    )
+    return libc if used == own else None

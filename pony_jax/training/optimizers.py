@@ -15,7 +15,7 @@ import optax
 from flax.traverse_util import flatten_dict, unflatten_dict
 from jaxtyping import Array, Bool, Float, Int
 
-from pony_jax.layers import adam_update, joined
+from pony_jax.layers import adam_update, joined, norm
 from pony_jax.model import Stage
 
 Params = dict[str, Any]
@@ -134,7 +134,7 @@ def update_params(
 
 def _clipping(grads: FlatParams, max_norm: float) -> Float[Array, ""] | float:
     """What is left of gradients after they are scaled down to a norm."""
-    return max_norm / jnp.maximum(optax.tree.norm(grads), max_norm) if max_norm else 1.0
+    return max_norm / jnp.maximum(norm(grads.values()), max_norm) if max_norm else 1.0
 
 
 def split_by_group(tree: Params, groups: dict[str, Group]) -> dict[str, FlatParams]:
@@ -156,7 +156,7 @@ def split_by_group(tree: Params, groups: dict[str, Group]) -> dict[str, FlatPara
 
 def gradient_norms(grads: Params) -> dict[str, Array]:
     """Euclidean norm of the gradients of the prior and of the instance."""
-    return {f"gradient_norm_{name}": optax.tree.norm(tree) for name, tree in grads.items()}
+    return {f"gradient_norm_{name}": norm(jax.tree.leaves(tree)) for name, tree in grads.items()}
 
 
 def num_parameters(params: Params) -> int:

@@ -1,7 +1,10 @@
 """Settings of the process."""
 
+import os
+import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -65,3 +68,29 @@ def test_freed_blocks_are_not_used_again_once_retired() -> None:
     assert is_new == "True"
     # Nothing was freed since but what this test printed.
     assert int(retired_later) < 20
+
+
+# Stands for tcmalloc and its like, which know nothing of glibc's settings, and whose free blocks
+# retiring would never come to the end of.
+_ALLOCATOR = """
+#include <stddef.h>
+void *__libc_malloc(size_t);
+void *malloc(size_t size) { return __libc_malloc(size); }
+"""
+
+_WITH_ANOTHER_ALLOCATOR = """
+from pony_jax.training.environment import keep_freed_memory, retire_freed_memory
+print(keep_freed_memory(), retire_freed_memory())
+"""
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="glibc only")
+@pytest.mark.skipif(not shutil.which("cc"), reason="needs a C compiler")
+def test_the_memory_of_another_allocator_is_left_alone(tmp_path: Path) -> None:
+    library = tmp_path / "allocator.so"
+    compiler = ["cc", "-shared", "-fPIC", "-x", "c", "-", "-o", library]
+    subprocess.run(compiler, input=_ALLOCATOR, text=True, check=True)
+    run = [sys.executable, "-c", _WITH_ANOTHER_ALLOCATOR]
+    environment = os.environ | {"LD_PRELOAD": os.fspath(library)}
+    done = subprocess.run(run, capture_output=True, text=True, check=True, env=environment)
+    assert done.stdout.split() == ["False", "0"]

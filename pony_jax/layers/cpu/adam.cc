@@ -1,13 +1,10 @@
 // Adam's update of many arrays in one pass, in place.
 
-#include "tile.h"
+#include "pieces.h"
 
 namespace layers {
 namespace RASTERIZER_ISA {
 namespace {
-
-// A piece is one task.
-constexpr int64_t kPiece = 1 << 14;
 
 void UpdatePiece(const Adam& adam, const AdamArray& array, int64_t begin, int64_t end) {
   const float keep_mean = adam.mean_decay, keep_square = adam.square_decay;
@@ -31,23 +28,12 @@ void UpdatePiece(const Adam& adam, const AdamArray& array, int64_t begin, int64_
 }  // namespace
 
 bool UpdateByAdam(const Adam& adam, const Parallel& parallel) {
-  const Scratch<int64_t> first_piece(adam.num_arrays + 1);
-  if (!first_piece.ok()) return false;
-  first_piece[0] = 0;
-  for (int64_t i = 0; i < adam.num_arrays; ++i) {
-    first_piece[i + 1] = first_piece[i] + (adam.arrays[i].size + kPiece - 1) / kPiece;
-  }
-  // Pieces of small arrays are small, so a task is several neighbours.
-  const int64_t pieces = first_piece[adam.num_arrays], parts = CountParts(pieces);
-  ParallelFor(parallel, parts, [&](int64_t part) {
-    int64_t array = 0;
-    const int64_t end = PartBegin(pieces, parts, part + 1);
-    for (int64_t piece = PartBegin(pieces, parts, part); piece < end; ++piece) {
-      while (first_piece[array + 1] <= piece) ++array;
-      const int64_t begin = (piece - first_piece[array]) * kPiece;
-      const int64_t left = adam.arrays[array].size - begin;
-      UpdatePiece(adam, adam.arrays[array], begin, begin + (left < kPiece ? left : kPiece));
-    }
+  const Pieces pieces(adam.num_arrays, [&](int64_t i) { return adam.arrays[i].size; });
+  if (!pieces.ok()) return false;
+  ParallelFor(parallel, pieces.CountOfParts(), [&](int64_t part) {
+    pieces.ForPart(part, [&](int64_t array, int64_t begin, int64_t end) {
+      UpdatePiece(adam, adam.arrays[array], begin, end);
+    });
   });
   return true;
 }

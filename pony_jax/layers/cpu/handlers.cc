@@ -25,9 +25,12 @@ namespace layers {
   bool BackwardConvBlock(const ConvBlockBackward&, const Parallel&);                \
   bool ForwardNormDense(const NormDenseForward&, const Parallel&);                  \
   bool BackwardNormDense(const NormDenseBackward&, const Parallel&);                \
+  bool ForwardGroupNorm(const GroupNormForward&, const Parallel&);                  \
+  bool BackwardGroupNorm(const GroupNormBackward&, const Parallel&);                \
   bool ForwardTokenDense(const TokenDenseForward&, const Parallel&);                \
   bool BackwardTokenDense(const TokenDenseBackward&, const Parallel&);              \
   bool UpdateByAdam(const Adam&, const Parallel&);                                  \
+  bool ComputeNorm(const NormOfArrays&, const Parallel&);                           \
   const Kernels kernels = {ForwardMlp,         BackwardMlp,                         \
                            ForwardSpatialGradient,                                  \
                            BackwardSpatialGradient,                                 \
@@ -35,8 +38,9 @@ namespace layers {
                            ConvolutionGradientOfKernel,                             \
                            ForwardConvBlock,   BackwardConvBlock,                   \
                            ForwardNormDense,   BackwardNormDense,                   \
+                           ForwardGroupNorm,   BackwardGroupNorm,                   \
                            ForwardTokenDense,  BackwardTokenDense,                  \
-                           UpdateByAdam};                                           \
+                           UpdateByAdam,       ComputeNorm};                        \
   }
 
 LAYERS_DECLARE(baseline)
@@ -447,6 +451,64 @@ ffi::Error RunTokenDenseGrad(ffi::ThreadPool pool, Floats x, Floats kernel, Floa
 
 // `arrays` are the values of all parameters, their means and their squares, each joined to one array,
 // and their gradients; the results are all but the gradients, in place.
+ffi::Error ReadGroupNorm(const Floats& x, const Floats& scale, const Floats& shift, float epsilon,
+                         float slope, Dims out, GroupNorm* norm) {
+  const Dims images = x.dimensions();
+  if (images.size() != 4 || images[3] % kWidthMultiple != 0) {
+    return BadShape("x", "[b,h,w,c] with c a multiple of 16", images);
+  }
+  for (const Floats* array : {&scale, &shift}) {
+    if (!Is(array->dimensions(), {images[3]})) {
+      return BadShape("scale or shift", "[c]", array->dimensions());
+    }
+  }
+  if (!std::equal(images.begin(), images.end(), out.begin(), out.end())) {
+    return BadShape("result or its gradient", "[b,h,w,c]", out);
+  }
+  *norm = {images[0],      images[1] * images[2], images[3],
+           epsilon,        slope,                 x.typed_data(),
+           scale.typed_data(), shift.typed_data()};
+  return ffi::Error::Success();
+}
+
+ffi::Error RunGroupNorm(ffi::ThreadPool pool, Floats x, Floats scale, Floats shift, float epsilon,
+                        float slope, ffi::Result<Floats> out) {
+  GroupNormForward args;
+  ffi::Error error = ReadGroupNorm(x, scale, shift, epsilon, slope, out->dimensions(), &args.norm);
+  if (error.failure()) return error;
+  args.out = out->typed_data();
+  return Run("group_norm", BestKernels().group_norm_forward, args, pool);
+}
+
+ffi::Error RunGroupNormGrad(ffi::ThreadPool pool, Floats x, Floats scale, Floats shift,
+                            Floats grad_out, float epsilon, float slope,
+                            ffi::Result<Floats> grad_x, ffi::Result<Floats> grad_scale,
+                            ffi::Result<Floats> grad_shift) {
+  GroupNormBackward args;
+  ffi::Error error =
+      ReadGroupNorm(x, scale, shift, epsilon, slope, grad_out.dimensions(), &args.norm);
+  if (error.failure()) return error;
+  args.grad_out = grad_out.typed_data();
+  args.grad_x = grad_x->typed_data();
+  args.grad_scale = grad_scale->typed_data();
+  args.grad_shift = grad_shift->typed_data();
+  return Run("gradient of group_norm", BestKernels().group_norm_backward, args, pool);
+}
+
+ffi::Error RunNorm(ffi::ThreadPool pool, ffi::RemainingArgs arrays, ffi::Result<Floats> out) {
+  if (!Is(out->dimensions(), {})) return BadShape("norm", "[]", out->dimensions());
+  std::vector<int64_t> sizes(arrays.size());
+  std::vector<const float*> data(arrays.size());
+  for (size_t i = 0; i < arrays.size(); ++i) {
+    const Floats array = *arrays.get<Floats>(i);
+    sizes[i] = static_cast<int64_t>(array.element_count());
+    data[i] = array.typed_data();
+  }
+  const NormOfArrays args = {static_cast<int64_t>(arrays.size()), sizes.data(), data.data(),
+                             out->typed_data()};
+  return Run("norm", BestKernels().norm, args, pool);
+}
+
 ffi::Error RunAdam(ffi::ThreadPool pool, Floats scalars, ffi::RemainingArgs arrays,
                    float mean_decay, float square_decay, float epsilon, ffi::RemainingRets results) {
   if (!Is(scalars.dimensions(), {5})) return BadShape("scalars", "[5]", scalars.dimensions());
@@ -656,6 +718,29 @@ XLA_FFI_DEFINE_HANDLER_SYMBOL(LayersTokenDenseGrad, layers::RunTokenDenseGrad,
                                   .Ret<rasterizer::Floats>()    // of x, its first columns
                                   .Ret<rasterizer::Floats>());  // of the kernel
 
+XLA_FFI_DEFINE_HANDLER_SYMBOL(LayersGroupNorm, layers::RunGroupNorm,
+                              ffi::Ffi::Bind()
+                                  .Ctx<ffi::ThreadPool>()
+                                  .Arg<rasterizer::Floats>()  // x
+                                  .Arg<rasterizer::Floats>()  // scale
+                                  .Arg<rasterizer::Floats>()  // shift
+                                  .Attr<float>("epsilon")
+                                  .Attr<float>("slope")
+                                  .Ret<rasterizer::Floats>());  // result
+
+XLA_FFI_DEFINE_HANDLER_SYMBOL(LayersGroupNormGrad, layers::RunGroupNormGrad,
+                              ffi::Ffi::Bind()
+                                  .Ctx<ffi::ThreadPool>()
+                                  .Arg<rasterizer::Floats>()  // x
+                                  .Arg<rasterizer::Floats>()  // scale
+                                  .Arg<rasterizer::Floats>()  // shift
+                                  .Arg<rasterizer::Floats>()  // gradient of the result
+                                  .Attr<float>("epsilon")
+                                  .Attr<float>("slope")
+                                  .Ret<rasterizer::Floats>()    // gradient of x
+                                  .Ret<rasterizer::Floats>()    // gradient of scale
+                                  .Ret<rasterizer::Floats>());  // gradient of shift
+
 XLA_FFI_DEFINE_HANDLER_SYMBOL(LayersAdam, layers::RunAdam,
                               ffi::Ffi::Bind()
                                   .Ctx<ffi::ThreadPool>()
@@ -665,6 +750,12 @@ XLA_FFI_DEFINE_HANDLER_SYMBOL(LayersAdam, layers::RunAdam,
                                   .Attr<float>("square_decay")
                                   .Attr<float>("epsilon")
                                   .RemainingRets());  // values, means, squares
+
+XLA_FFI_DEFINE_HANDLER_SYMBOL(LayersNorm, layers::RunNorm,
+                              ffi::Ffi::Bind()
+                                  .Ctx<ffi::ThreadPool>()
+                                  .RemainingArgs()              // arrays
+                                  .Ret<rasterizer::Floats>());  // norm
 
 // Limits the threads of every op from now on; 0 takes the limit away.
 extern "C" void LayersSetMaxThreads(int threads) { layers::max_threads = threads; }

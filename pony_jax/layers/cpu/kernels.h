@@ -188,6 +188,33 @@ struct NormDenseBackward {
   float* grad_bias;
 };
 
+// leaky(scale * norm(x) + shift): each kGroupChannels neighbouring channels of an image are normalised
+// to mean 0 and variance 1 over its pixels. Channels are a multiple of kWidthMultiple.
+constexpr int64_t kGroupChannels = 4;
+
+struct GroupNorm {
+  int64_t images, pixels, channels;
+  float epsilon;       // added to variances
+  float slope;         // of the rectifier, below 0
+  const float* x;      // [b, pixels, c]
+  const float* scale;  // [c]
+  const float* shift;  // [c]
+};
+
+struct GroupNormForward {
+  GroupNorm norm;
+  float* out;  // [b, pixels, c]
+};
+
+struct GroupNormBackward {
+  GroupNorm norm;
+  const float* grad_out;
+  // Gradients of the arrays of `norm`, of their shapes.
+  float* grad_x;
+  float* grad_scale;
+  float* grad_shift;
+};
+
 // A dense layer of its own for each token. Outputs are a multiple of kWidthMultiple.
 struct TokenDense {
   int64_t rows, tokens, inputs, outputs;
@@ -227,6 +254,14 @@ struct Adam {
   float epsilon;
 };
 
+// The Euclidean norm of all numbers of some arrays.
+struct NormOfArrays {
+  int64_t num_arrays;
+  const int64_t* sizes;
+  const float* const* arrays;
+  float* out;  // one number
+};
+
 // Each function returns false when memory for its scratch could not be had; the outputs are then
 // undefined.
 struct Kernels {
@@ -241,9 +276,12 @@ struct Kernels {
   bool (*conv_block_backward)(const ConvBlockBackward&, const Parallel&);
   bool (*norm_dense_forward)(const NormDenseForward&, const Parallel&);
   bool (*norm_dense_backward)(const NormDenseBackward&, const Parallel&);
+  bool (*group_norm_forward)(const GroupNormForward&, const Parallel&);
+  bool (*group_norm_backward)(const GroupNormBackward&, const Parallel&);
   bool (*token_dense_forward)(const TokenDenseForward&, const Parallel&);
   bool (*token_dense_backward)(const TokenDenseBackward&, const Parallel&);
   bool (*adam)(const Adam&, const Parallel&);
+  bool (*norm)(const NormOfArrays&, const Parallel&);
 };
 
 }  // namespace layers

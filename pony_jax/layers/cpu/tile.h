@@ -23,9 +23,12 @@ bool ForwardConvBlock(const ConvBlockForward& args, const Parallel& parallel);
 bool BackwardConvBlock(const ConvBlockBackward& args, const Parallel& parallel);
 bool ForwardNormDense(const NormDenseForward& args, const Parallel& parallel);
 bool BackwardNormDense(const NormDenseBackward& args, const Parallel& parallel);
+bool ForwardGroupNorm(const GroupNormForward& args, const Parallel& parallel);
+bool BackwardGroupNorm(const GroupNormBackward& args, const Parallel& parallel);
 bool ForwardTokenDense(const TokenDenseForward& args, const Parallel& parallel);
 bool BackwardTokenDense(const TokenDenseBackward& args, const Parallel& parallel);
 bool UpdateByAdam(const Adam& args, const Parallel& parallel);
+bool ComputeNorm(const NormOfArrays& args, const Parallel& parallel);
 
 namespace {
 

@@ -2,7 +2,7 @@
 
 #include "vectors.h"
 
-#ifdef __AVX512F__
+#ifdef __AVX2__
 // GCC 12 takes its own undefined vectors for mistakes.
 #pragma GCC diagnostic push
 #pragma GCC diagnostic ignored "-Wuninitialized"
@@ -90,43 +90,71 @@ void WeighLanes(const Segment* segments, int64_t bones, float scale, const Vec p
   for (int64_t j = 0; j < bones; ++j) weight[j] *= share;
 }
 
-// One 3 x 4 matrix in rows, and four elements of 0.
-inline Vec16 LoadMatrix(const float* from) {
-  Vec16 matrix = {};
-  std::memcpy(&matrix, from, 12 * sizeof(float));
-  return matrix;
-}
+// A 3 x 4 matrix in rows and four elements of 0, as vectors that registers hold: the compiler goes
+// through memory for wider ones.
+struct Matrix {
+  static constexpr int kParts = 16 / kLanes;
+  Vec part[kParts];
+
+  static Matrix Load(const float* from) {
+    float elements[16] = {};
+    std::memcpy(elements, from, 12 * sizeof(float));
+    Matrix matrix;
+    std::memcpy(matrix.part, elements, sizeof elements);
+    return matrix;
+  }
+  Vec4 Row(int i) const {
+    Vec4 row;
+    std::memcpy(&row, reinterpret_cast<const char*>(part) + 16 * i, sizeof row);
+    return row;
+  }
+  void operator+=(const Matrix& other) {
+    for (int i = 0; i < kParts; ++i) part[i] += other.part[i];
+  }
+  void AddScaled(float scale, const Matrix& other) {
+    for (int i = 0; i < kParts; ++i) part[i] += scale * other.part[i];
+  }
+  // Element by element.
+  Matrix operator*(const Matrix& other) const {
+    Matrix product;
+    for (int i = 0; i < kParts; ++i) product.part[i] = part[i] * other.part[i];
+    return product;
+  }
+};
 
 constexpr int kGroup = 4;  // vertices that are moved together
 
-// (x, y, z, w) four times. By itself the compiler goes through memory.
-inline Vec16 Repeated(Vec4 v) {
-#ifdef __AVX512F__
-  return (Vec16)_mm512_broadcast_f32x4((__m128)v);
+// All rows are (x, y, z, w). By itself the compiler goes through memory.
+inline Matrix Repeated(Vec4 v) {
+  Matrix matrix;
+#if defined(__AVX512F__)
+  matrix.part[0] = (Vec)_mm512_broadcast_f32x4((__m128)v);
+#elif defined(__AVX2__)
+  matrix.part[0] = matrix.part[1] = (Vec)_mm256_set_m128((__m128)v, (__m128)v);
 #else
-  return __builtin_shufflevector(v, v, 0, 1, 2, 3, 0, 1, 2, 3, 0, 1, 2, 3, 0, 1, 2, 3);
+  for (Vec& part : matrix.part) part = v;
 #endif
+  return matrix;
 }
 
-// Each element four times.
-inline Vec16 Spread(Vec4 v) {
-#ifdef __AVX512F__
+// Each element four times: a row.
+inline Matrix Spread(Vec4 v) {
+  Matrix matrix;
+#if defined(__AVX512F__)
   const __m512i fours = _mm512_setr_epi32(0, 0, 0, 0, 1, 1, 1, 1, 2, 2, 2, 2, 3, 3, 3, 3);
-  return (Vec16)_mm512_permutexvar_ps(fours, _mm512_castps128_ps512((__m128)v));
+  matrix.part[0] = (Vec)_mm512_permutexvar_ps(fours, _mm512_castps128_ps512((__m128)v));
 #else
-  return __builtin_shufflevector(v, v, 0, 0, 0, 0, 1, 1, 1, 1, 2, 2, 2, 2, 3, 3, 3, 3);
+  constexpr int kRows = kLanes / 4;  // of a part
+  for (int i = 0; i < Matrix::kParts; ++i) {
+    for (int j = 0; j < kLanes; ++j) matrix.part[i][j] = v[i * kRows + j / 4];
+  }
 #endif
+  return matrix;
 }
 
-inline Vec4 Quarter(const Vec16& v, int i) {
-  Vec4 quarter;
-  std::memcpy(&quarter, reinterpret_cast<const char*>(&v) + 16 * i, sizeof quarter);
-  return quarter;
-}
-
-void LoadMatrices(const Skin& in, int64_t image, Vec16* matrices) {
+void LoadMatrices(const Skin& in, int64_t image, Matrix* matrices) {
   for (int64_t j = 0; j < in.bones; ++j) {
-    matrices[j] = LoadMatrix(in.transform + 16 * (image * in.bones + j));
+    matrices[j] = Matrix::Load(in.transform + 16 * (image * in.bones + j));
   }
 }
 
@@ -193,26 +221,26 @@ bool ComputeSkinningWeights(const SkinningWeights& args, const Parallel& paralle
 bool ForwardSkin(const SkinForward& args, const Parallel& parallel) {
   const Skin& in = args.in;
   const int64_t parts = PartsOf(in.vertices);
-  const Rows<Vec16> matrices(in.images, in.bones);
+  const Rows<Matrix> matrices(in.images, in.bones);
   if (!matrices.ok()) return false;
   for (int64_t image = 0; image < in.images; ++image) LoadMatrices(in, image, matrices.of(image));
   ParallelFor(parallel, in.images * parts, [&](int64_t task) {
     const int64_t image = task / parts, part = task % parts;
     const int64_t end = image * in.vertices + PartBegin(in.vertices, parts, part + 1);
-    const Vec16* matrix = matrices.of(image);
+    const Matrix* matrix = matrices.of(image);
     for (int64_t v = image * in.vertices + PartBegin(in.vertices, parts, part); v < end;) {
       // A group of vertices at once; at the end, single ones in the place of all of a group.
       const bool whole = end - v >= kGroup;
       const int64_t stride = whole ? in.bones : 0, count = whole ? kGroup : 1;
       const float* weight = in.weight + in.bones * v;
-      Vec16 mean[kGroup] = {};
+      Matrix mean[kGroup] = {};
       for (int64_t j = 0; j < in.bones; ++j) {
-        for (int g = 0; g < kGroup; ++g) mean[g] += weight[g * stride + j] * matrix[j];
+        for (int g = 0; g < kGroup; ++g) mean[g].AddScaled(weight[g * stride + j], matrix[j]);
       }
       for (int64_t i = 0; i < count; ++i) {
-        const Vec16 terms = mean[i] * Repeated(Load3(in.vertex + 3 * (v + i), 1.0f));
+        const Matrix terms = mean[i] * Repeated(Load3(in.vertex + 3 * (v + i), 1.0f));
         float* out = args.out + 3 * (v + i);
-        for (int r = 0; r < 3; ++r) out[r] = Sum(Quarter(terms, r))[0];
+        for (int r = 0; r < 3; ++r) out[r] = Sum(terms.Row(r))[0];
       }
       v += count;
     }
@@ -223,44 +251,44 @@ bool ForwardSkin(const SkinForward& args, const Parallel& parallel) {
 bool BackwardSkin(const SkinBackward& args, const Parallel& parallel) {
   const Skin& in = args.in;
   const int64_t parts = PartsOf(in.vertices), bones = in.bones;
-  const Rows<Vec16> matrices(in.images, bones);
-  const Rows<Vec16> sums(in.images * parts, bones);
+  const Rows<Matrix> matrices(in.images, bones);
+  const Rows<Matrix> sums(in.images * parts, bones);
   if (!matrices.ok() || !sums.ok()) return false;
   for (int64_t image = 0; image < in.images; ++image) LoadMatrices(in, image, matrices.of(image));
   ParallelFor(parallel, in.images * parts, [&](int64_t task) {
     const int64_t image = task / parts, part = task % parts;
     const int64_t end = image * in.vertices + PartBegin(in.vertices, parts, part + 1);
-    const Vec16* matrix = matrices.of(image);
-    Vec16* sum = sums.of(task);
-    for (int64_t j = 0; j < bones; ++j) sum[j] = Vec16{};
+    const Matrix* matrix = matrices.of(image);
+    Matrix* sum = sums.of(task);
+    for (int64_t j = 0; j < bones; ++j) sum[j] = Matrix{};
     for (int64_t v = image * in.vertices + PartBegin(in.vertices, parts, part); v < end;) {
       const bool whole = end - v >= kGroup;
       const int64_t stride = whole ? bones : 0, count = whole ? kGroup : 1;
       const float* weight = in.weight + bones * v;
-      Vec16 grad[kGroup] = {}, by_matrix[kGroup] = {}, mean[kGroup] = {};
+      Matrix grad[kGroup] = {}, by_matrix[kGroup] = {}, mean[kGroup] = {};
       for (int64_t i = 0; i < count; ++i) {
         grad[i] = Spread(Load3(args.grad_out + 3 * (v + i), 0.0f));
         by_matrix[i] = grad[i] * Repeated(Load3(in.vertex + 3 * (v + i), 1.0f));
       }
       for (int64_t j = 0; j < bones; ++j) {
-        Vec16 add = {};
+        Matrix add = {};
         for (int g = 0; g < kGroup; ++g) {
           const float share = weight[g * stride + j];
-          mean[g] += share * matrix[j];
-          add += share * by_matrix[g];
+          mean[g].AddScaled(share, matrix[j]);
+          add.AddScaled(share, by_matrix[g]);
         }
         sum[j] += add;
       }
       for (int64_t i = 0; i < count; ++i) {
-        const Vec16 terms = mean[i] * grad[i];
+        const Matrix terms = mean[i] * grad[i];
         Store3(args.grad_vertex + 3 * (v + i),
-               Quarter(terms, 0) + Quarter(terms, 1) + Quarter(terms, 2));
+               terms.Row(0) + terms.Row(1) + terms.Row(2));
       }
       v += count;
     }
   });
   for (int64_t i = 0; i < in.images * bones; ++i) {
-    Vec16 total = {};
+    Matrix total = {};
     for (int64_t part = 0; part < parts; ++part) {
       total += sums.of(i / bones * parts + part)[i % bones];
     }
