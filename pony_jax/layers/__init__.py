@@ -1,6 +1,7 @@
 """What costs most in the networks, made for a CPU: layers at points and of images, the update."""
 
 from pony_jax.layers.adam import adam_update, joined
+from pony_jax.layers.attention import attention
 from pony_jax.layers.backend import plain_xla
 from pony_jax.layers.conv_block import ConvBlockWeights, conv_block
 from pony_jax.layers.convolution import convolution
@@ -16,6 +17,7 @@ __all__ = [
     "MLPWeights",
     "NormDenseWeights",
     "adam_update",
+    "attention",
     "conv_block",
     "convolution",
     "group_norm",

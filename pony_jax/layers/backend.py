@@ -24,6 +24,8 @@ _SYMBOLS = {
     "norm_dense_grad": "LayersNormDenseGrad",
     "group_norm": "LayersGroupNorm",
     "group_norm_grad": "LayersGroupNormGrad",
+    "attention": "LayersAttention",
+    "attention_grad": "LayersAttentionGrad",
     "token_dense": "LayersTokenDense",
     "token_dense_grad": "LayersTokenDenseGrad",
 }

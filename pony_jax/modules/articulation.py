@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from pony_jax.layers import NormDenseWeights, norm_dense
+from pony_jax.layers import NormDenseWeights, attention, norm_dense
 from pony_jax.modules.linear import MLP, Linear, PerTokenLinear, Weights
 from pony_jax.ops.harmonic import harmonic_embedding
 
@@ -88,12 +88,9 @@ class _Block(nn.Module):
 
     @nn.compact
     def __call__(self, x: Float[Array, "b k c"]) -> Float[Array, "b k c"]:
-        b, k, width = x.shape
+        width = x.shape[-1]
         qkv = _norm_linear(x, 3 * width, "norm_attention", "qkv", use_bias=False)
-        q, key, v = jnp.moveaxis(qkv.reshape(b, k, 3, self.num_heads, -1), 2, 0)
-        logits = jnp.einsum("bqhd,bkhd->bhqk", q, key) * q.shape[-1] ** -0.5
-        mixed = jnp.einsum("bhqk,bkhd->bqhd", nn.softmax(logits), v).reshape(b, k, width)
-        x = x + Linear(width, name="projection")(mixed)
+        x = x + Linear(width, name="projection")(attention(qkv, self.num_heads))
         h = nn.gelu(_norm_linear(x, 2 * width, "norm_mlp", "mlp_in"), approximate=False)
         return x + Linear(width, name="mlp_out")(h)
 

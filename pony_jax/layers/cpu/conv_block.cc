@@ -1,26 +1,13 @@
 // Residual blocks of a convolution, by Winograd's minimal filtering, between a normalisation and a
 // gelu, an image at a time.
 
+#include "exponential.h"
 #include "normalise.h"
 #include "winograd.h"
 
 namespace layers {
 namespace RASTERIZER_ISA {
 namespace {
-
-// Right to 2e-7 of the value; 0 and infinity where that is so.
-inline Vec Exp(Vec x) {
-  constexpr float kLog2E = 1.44269504088896341f, kToInteger = 12582912.0f;  // 1.5 * 2^23
-  // ln 2 in two parts, the first with few enough bits for exact products with exponents.
-  constexpr float kHigh = 0.693359375f, kLow = -2.12194440e-4f;
-  x = x < -87.0f ? Vec{} - 87.0f : x > 88.0f ? Vec{} + 88.0f : x;
-  const Vec n = (x * kLog2E + kToInteger) - kToInteger;
-  const Vec r = x - n * kHigh - n * kLow;
-  const Vec tail = 1.0f / 6 + r * (1.0f / 24 + r * (1.0f / 120 + r * (1.0f / 720 + r / 5040)));
-  const Vec value = 1 + r * (1 + r * (0.5f + r * tail));
-  const IntVec bits = (IntVec)value + (__builtin_convertvector(n, IntVec) << 23);
-  return (Vec)bits;
-}
 
 // u / 2 * (1 + tanh(z)) with z = sqrt(2/pi) (u + 0.044715 u^3), which is u * sigmoid(2z).
 constexpr float kTwoRoot = 1.5957691216057308f, kCube = 0.044715f;

@@ -1,6 +1,7 @@
 // The XLA FFI targets: shapes are checked, then the kernels compute on XLA's threads.
 
 #include <algorithm>
+#include <cmath>
 #include <cstdint>
 #include <string>
 #include <vector>
@@ -27,6 +28,8 @@ namespace layers {
   bool BackwardNormDense(const NormDenseBackward&, const Parallel&);                \
   bool ForwardGroupNorm(const GroupNormForward&, const Parallel&);                  \
   bool BackwardGroupNorm(const GroupNormBackward&, const Parallel&);                \
+  bool ForwardAttention(const AttentionForward&, const Parallel&);                  \
+  bool BackwardAttention(const AttentionBackward&, const Parallel&);                \
   bool ForwardTokenDense(const TokenDenseForward&, const Parallel&);                \
   bool BackwardTokenDense(const TokenDenseBackward&, const Parallel&);              \
   bool UpdateByAdam(const Adam&, const Parallel&);                                  \
@@ -39,6 +42,7 @@ namespace layers {
                            ForwardConvBlock,   BackwardConvBlock,                   \
                            ForwardNormDense,   BackwardNormDense,                   \
                            ForwardGroupNorm,   BackwardGroupNorm,                   \
+                           ForwardAttention,   BackwardAttention,                   \
                            ForwardTokenDense,  BackwardTokenDense,                  \
                            UpdateByAdam,       ComputeNorm};                        \
   }
@@ -495,6 +499,39 @@ ffi::Error RunGroupNormGrad(ffi::ThreadPool pool, Floats x, Floats scale, Floats
   return Run("gradient of group_norm", BestKernels().group_norm_backward, args, pool);
 }
 
+ffi::Error ReadAttention(const Floats& qkv, int64_t heads, Dims out, Attention* attention) {
+  const Dims tokens = qkv.dimensions();
+  if (tokens.size() != 3 || heads < 1 || tokens[2] % (3 * heads * kWidthMultiple) != 0) {
+    return BadShape("qkv", "[b,k,3c] with c a multiple of 16 for each head", tokens);
+  }
+  const int64_t width = tokens[2] / 3;
+  if (!Is(out, {tokens[0], tokens[1], width})) {
+    return BadShape("result or its gradient", "[b,k,c]", out);
+  }
+  const float scale = 1.0f / std::sqrt(static_cast<float>(width / heads));
+  *attention = {tokens[0], tokens[1], heads, width, scale, qkv.typed_data()};
+  return ffi::Error::Success();
+}
+
+ffi::Error RunAttention(ffi::ThreadPool pool, Floats qkv, int64_t num_heads,
+                        ffi::Result<Floats> out) {
+  AttentionForward args;
+  ffi::Error error = ReadAttention(qkv, num_heads, out->dimensions(), &args.attention);
+  if (error.failure()) return error;
+  args.out = out->typed_data();
+  return Run("attention", BestKernels().attention_forward, args, pool);
+}
+
+ffi::Error RunAttentionGrad(ffi::ThreadPool pool, Floats qkv, Floats grad_out, int64_t num_heads,
+                            ffi::Result<Floats> grad_qkv) {
+  AttentionBackward args;
+  ffi::Error error = ReadAttention(qkv, num_heads, grad_out.dimensions(), &args.attention);
+  if (error.failure()) return error;
+  args.grad_out = grad_out.typed_data();
+  args.grad_qkv = grad_qkv->typed_data();
+  return Run("gradient of attention", BestKernels().attention_backward, args, pool);
+}
+
 ffi::Error RunNorm(ffi::ThreadPool pool, ffi::RemainingArgs arrays, ffi::Result<Floats> out) {
   if (!Is(out->dimensions(), {})) return BadShape("norm", "[]", out->dimensions());
   std::vector<int64_t> sizes(arrays.size());
@@ -740,6 +777,21 @@ XLA_FFI_DEFINE_HANDLER_SYMBOL(LayersGroupNormGrad, layers::RunGroupNormGrad,
                                   .Ret<rasterizer::Floats>()    // gradient of x
                                   .Ret<rasterizer::Floats>()    // gradient of scale
                                   .Ret<rasterizer::Floats>());  // gradient of shift
+
+XLA_FFI_DEFINE_HANDLER_SYMBOL(LayersAttention, layers::RunAttention,
+                              ffi::Ffi::Bind()
+                                  .Ctx<ffi::ThreadPool>()
+                                  .Arg<rasterizer::Floats>()  // queries, keys, values
+                                  .Attr<int64_t>("num_heads")
+                                  .Ret<rasterizer::Floats>());  // result
+
+XLA_FFI_DEFINE_HANDLER_SYMBOL(LayersAttentionGrad, layers::RunAttentionGrad,
+                              ffi::Ffi::Bind()
+                                  .Ctx<ffi::ThreadPool>()
+                                  .Arg<rasterizer::Floats>()  // queries, keys, values
+                                  .Arg<rasterizer::Floats>()  // gradient of the result
+                                  .Attr<int64_t>("num_heads")
+                                  .Ret<rasterizer::Floats>());  // of queries, keys, values
 
 XLA_FFI_DEFINE_HANDLER_SYMBOL(LayersAdam, layers::RunAdam,
                               ffi::Ffi::Bind()

@@ -215,6 +215,27 @@ struct GroupNormBackward {
   float* grad_shift;
 };
 
+// Values mixed by the softmax of scaled products of queries and keys, each head by itself. Channels
+// of a head are a multiple of kWidthMultiple.
+struct Attention {
+  int64_t images, tokens, heads, width;  // width: of all heads
+  float scale;                           // of the products
+  const float* qkv;                      // [b, k, 3, heads, width / heads]
+
+  int64_t Channels() const { return width / heads; }
+};
+
+struct AttentionForward {
+  Attention attention;
+  float* out;  // [b, k, width]
+};
+
+struct AttentionBackward {
+  Attention attention;
+  const float* grad_out;
+  float* grad_qkv;
+};
+
 // A dense layer of its own for each token. Outputs are a multiple of kWidthMultiple.
 struct TokenDense {
   int64_t rows, tokens, inputs, outputs;
@@ -278,6 +299,8 @@ struct Kernels {
   bool (*norm_dense_backward)(const NormDenseBackward&, const Parallel&);
   bool (*group_norm_forward)(const GroupNormForward&, const Parallel&);
   bool (*group_norm_backward)(const GroupNormBackward&, const Parallel&);
+  bool (*attention_forward)(const AttentionForward&, const Parallel&);
+  bool (*attention_backward)(const AttentionBackward&, const Parallel&);
   bool (*token_dense_forward)(const TokenDenseForward&, const Parallel&);
   bool (*token_dense_backward)(const TokenDenseBackward&, const Parallel&);
   bool (*adam)(const Adam&, const Parallel&);
