@@ -1,4 +1,4 @@
-// Attention among a few tokens, all heads of an image as tasks of their own.
+// Attention among a few tokens, each head of an image as a task of its own.
 
 #include "exponential.h"
 
@@ -6,7 +6,7 @@ namespace layers {
 namespace RASTERIZER_ISA {
 namespace {
 
-// A left or right factor, or a result: element (i, j) is data[i * row + j * column].
+// A left factor of a product: element (i, j) is data[i * row + j * column].
 struct Factor {
   const float* data;
   int64_t row, column;

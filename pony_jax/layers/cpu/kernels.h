@@ -188,10 +188,11 @@ struct NormDenseBackward {
   float* grad_bias;
 };
 
-// leaky(scale * norm(x) + shift): each kGroupChannels neighbouring channels of an image are normalised
-// to mean 0 and variance 1 over its pixels. Channels are a multiple of kWidthMultiple.
+// Neighbouring channels that are normalised together.
 constexpr int64_t kGroupChannels = 4;
 
+// leaky(scale * norm(x) + shift): each group of channels of an image is normalised to mean 0 and
+// variance 1 over its pixels. Channels are a multiple of kWidthMultiple.
 struct GroupNorm {
   int64_t images, pixels, channels;
   float epsilon;       // added to variances
