@@ -20,6 +20,15 @@ inline Vec GroupSums(Vec v) {
   return LoadVec(lanes);
 }
 
+// In every lane, the mean over its group.
+inline void MeansOfGroups(double* lanes, double share) {
+  for (int i = 0; i < kLanes; i += kGroupChannels) {
+    double sum = 0.0;
+    for (int j = 0; j < kGroupChannels; ++j) sum += lanes[i + j];
+    for (int j = 0; j < kGroupChannels; ++j) lanes[i + j] = sum * share;
+  }
+}
+
 // A vector of channels at all pixels of an image.
 struct Column {
   const float* x;
@@ -29,19 +38,24 @@ struct Column {
   Column(const GroupNorm& norm, int64_t image, int64_t channel)
       : x(norm.x + image * norm.pixels * norm.channels + channel), pixels(norm.pixels),
         step(norm.channels) {
-    const float share = 1.0f / static_cast<float>(pixels * kGroupChannels);
-    Vec sums = {}, squares = {};
-    for (int64_t i = 0; i < pixels; ++i) sums += LoadVec(x + i * step);
-    mean = GroupSums(sums) * share;
+    // Sums of single precision are as far off as all that follows together.
+    double sums[kLanes] = {}, squares[kLanes] = {};
+    const double share = 1.0 / static_cast<double>(pixels * kGroupChannels);
     for (int64_t i = 0; i < pixels; ++i) {
-      const Vec centred = LoadVec(x + i * step) - mean;
-      squares += centred * centred;
+      for (int k = 0; k < kLanes; ++k) sums[k] += x[i * step + k];
     }
-    const Vec variance = GroupSums(squares) * share;
-    float lanes[kLanes];
-    StoreVec(lanes, variance);
-    for (float& lane : lanes) lane = 1 / __builtin_sqrtf(lane + norm.epsilon);
-    inverse_deviation = LoadVec(lanes);
+    MeansOfGroups(sums, share);
+    for (int64_t i = 0; i < pixels; ++i) {
+      for (int k = 0; k < kLanes; ++k) {
+        const double centred = x[i * step + k] - sums[k];
+        squares[k] += centred * centred;
+      }
+    }
+    MeansOfGroups(squares, share);
+    for (int k = 0; k < kLanes; ++k) {
+      mean[k] = static_cast<float>(sums[k]);
+      inverse_deviation[k] = static_cast<float>(1 / __builtin_sqrt(squares[k] + norm.epsilon));
+    }
   }
 
   Vec Unit(int64_t pixel) const { return (LoadVec(x + pixel * step) - mean) * inverse_deviation; }
