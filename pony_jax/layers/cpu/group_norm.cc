@@ -8,25 +8,21 @@ namespace {
 
 static_assert(kLanes % kGroupChannels == 0, "a vector is whole groups");
 
-// In every lane, the sum over its group.
-inline Vec GroupSums(Vec v) {
-  float lanes[kLanes];
-  StoreVec(lanes, v);
+// Puts into every lane the sum over its group, times `share`.
+template <class Float>
+inline void SumGroups(Float* lanes, Float share) {
   for (int i = 0; i < kLanes; i += kGroupChannels) {
-    float sum = 0.0f;
-    for (int j = 0; j < kGroupChannels; ++j) sum += lanes[i + j];
-    for (int j = 0; j < kGroupChannels; ++j) lanes[i + j] = sum;
-  }
-  return LoadVec(lanes);
-}
-
-// In every lane, the mean over its group.
-inline void MeansOfGroups(double* lanes, double share) {
-  for (int i = 0; i < kLanes; i += kGroupChannels) {
-    double sum = 0.0;
+    Float sum = 0;
     for (int j = 0; j < kGroupChannels; ++j) sum += lanes[i + j];
     for (int j = 0; j < kGroupChannels; ++j) lanes[i + j] = sum * share;
   }
+}
+
+inline Vec GroupSums(Vec v, float share) {
+  float lanes[kLanes];
+  StoreVec(lanes, v);
+  SumGroups(lanes, share);
+  return LoadVec(lanes);
 }
 
 // A vector of channels at all pixels of an image.
@@ -44,14 +40,14 @@ struct Column {
     for (int64_t i = 0; i < pixels; ++i) {
       for (int k = 0; k < kLanes; ++k) sums[k] += x[i * step + k];
     }
-    MeansOfGroups(sums, share);
+    SumGroups(sums, share);
     for (int64_t i = 0; i < pixels; ++i) {
       for (int k = 0; k < kLanes; ++k) {
         const double centred = x[i * step + k] - sums[k];
         squares[k] += centred * centred;
       }
     }
-    MeansOfGroups(squares, share);
+    SumGroups(squares, share);
     for (int k = 0; k < kLanes; ++k) {
       mean[k] = static_cast<float>(sums[k]);
       inverse_deviation[k] = static_cast<float>(1 / __builtin_sqrt(squares[k] + norm.epsilon));
@@ -102,8 +98,8 @@ bool BackwardGroupNorm(const GroupNormBackward& args, const Parallel& parallel) 
       }
       StoreVec(&sums[2 * image * norm.channels + channel], grad_scale);
       StoreVec(&sums[(2 * image + 1) * norm.channels + channel], grad_shift);
-      const Vec mean = GroupSums(grad_shift * scale) * share;
-      const Vec slope = GroupSums(grad_scale * scale) * share;
+      const Vec mean = GroupSums(grad_shift * scale, share);
+      const Vec slope = GroupSums(grad_scale * scale, share);
       for (int64_t i = 0; i < norm.pixels; ++i) {
         const Vec unit = column.Unit(i), scaled = gradient(i, unit) * scale;
         StoreVec(args.grad_x + first + i * norm.channels,
