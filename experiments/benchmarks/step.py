@@ -31,7 +31,7 @@ from ml_collections import ConfigDict
 from configs import horse
 from experiments.benchmarks.flops import count_flops, fma_peak, matmul_rate
 from pony_jax.model import NO_CAPACITIES, Capacities, Pony, Stage, build_model
-from pony_jax.model.objective import Rendered, image_losses
+from pony_jax.model.objective import image_losses
 from pony_jax.model.render import composite
 from pony_jax.ops import losses
 from pony_jax.training.environment import keep_freed_memory, retire_freed_memory
@@ -171,7 +171,7 @@ def _parts(
         return found.point_rest, found.normal_cam
 
     def compare(x: jax.Array) -> Any:
-        return image_losses(Rendered(x[..., :3], x[..., 3:4], x[..., 4:]), batch)
+        return image_losses(x, batch)
 
     def composed(x: jax.Array, clip: jax.Array) -> Any:
         return composite(visible._replace(verts_clip=clip), x, samples=model.samples)

@@ -7,9 +7,13 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Bool, Float, Int
 
+from pony_jax.native import geometry, uses_kernels
 from pony_jax.ops import losses
 
 Batch = dict[str, Array]
+
+# In the order that the kernel has.
+IMAGE_LOSSES = ("mask", "mask_pyramid", "mask_distance", "mask_inverse_distance", "rgb", "feature")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,14 +40,6 @@ class LossWeights:
     flow: float
 
 
-class Rendered(NamedTuple):
-    """What the losses compare with the batch."""
-
-    image: Float[Array, "b h w 3"]
-    alpha: Float[Array, "b h w 1"]
-    feature: Float[Array, "b h w c"]
-
-
 class FlowLosses(NamedTuple):
     """Of the pairs of consecutive frames: n clips of p pairs, p + 1 frames.
 
@@ -57,20 +53,30 @@ class FlowLosses(NamedTuple):
     agree: Bool[Array, "n p"]
 
 
-def image_losses(rendered: Rendered, batch: Batch) -> dict[str, Float[Array, " b"]]:
+def image_losses(render: Float[Array, "b h w n"], batch: Batch) -> dict[str, Float[Array, " b"]]:
     """Reconstruction losses of each image, unweighted (MagicPony@e4a8b20, compute_reconstruction).
 
-    Distances in `batch` are in units of the image side.
+    Differentiable in the render alone.
+
+    Args:
+      render: colours, coverage and features, 4 + c channels.
+      batch: as the schema has it; distances in units of the image side.
     """
-    alpha, mask, valid = rendered.alpha, batch["mask"], batch["valid"]
+    names = "image", "feature", "mask", "valid", "distance_outside", "distance_inside"
+    image, feature, *maps = (lax.stop_gradient(batch[name]) for name in names)
+    if uses_kernels(render, image, feature, *maps):
+        values = geometry.image_losses(render, image, feature, *maps)
+        return dict(zip(IMAGE_LOSSES, values.T, strict=True))
+    mask, valid, distance_outside, distance_inside = maps
+    rgb, alpha, rendered_feature = jnp.split(render, [3, 4], axis=-1)
     overlap = losses.overlap_mask(alpha, mask, valid)
     return {
         "mask": losses.mask_loss(alpha, mask, valid),
         "mask_pyramid": losses.mask_pyramid_loss(alpha, mask, valid),
-        "mask_distance": losses.mask_distance_loss(alpha, batch["distance_outside"]),
-        "mask_inverse_distance": losses.mask_inverse_distance_loss(alpha, batch["distance_inside"]),
-        "rgb": losses.rgb_loss(rendered.image, batch["image"], overlap),
-        "feature": losses.feature_loss(rendered.feature, batch["feature"], overlap),
+        "mask_distance": losses.mask_distance_loss(alpha, distance_outside),
+        "mask_inverse_distance": losses.mask_inverse_distance_loss(alpha, distance_inside),
+        "rgb": losses.rgb_loss(rgb, image, overlap),
+        "feature": losses.feature_loss(rendered_feature, feature, overlap),
     }
 
 

@@ -17,7 +17,6 @@ from pony_jax.model.objective import (
     Batch,
     FlowLosses,
     LossWeights,
-    Rendered,
     flow_losses,
     image_losses,
     total_loss,
@@ -429,17 +428,16 @@ class Pony:
         shaded = self._shade(params, appearance, visible)
         rgb = shaded["albedo"] * shaded["shading"]
         values = jnp.concatenate([rgb, jnp.ones_like(rgb[:, :1]), shaded["feature"]], axis=-1)
-        image = composite(
+        render = composite(
             visible, values, samples=self.samples, background=self._background(values)
         )
-        rendered = Rendered(*jnp.split(image, [3, 4], axis=-1))
 
         pick = jnp.arange(len(chosen)), chosen
         loss, metrics = total_loss(
-            image_losses(rendered, batch),
+            image_losses(render, batch),
             self._regularisers(params, rig, angles, step, prior_key)
             | self._silhouette_term(params, batch, dropout_key),
-            flow=self._flow_losses(visible, rendered.alpha, batch, chosen),
+            flow=self._flow_losses(visible, render[..., 3:4], batch, chosen),
             score=hypotheses.logits[pick],
             probability=probabilities[pick],
             num_hypotheses=probabilities.shape[1],

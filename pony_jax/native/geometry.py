@@ -24,6 +24,8 @@ _SYMBOLS = {
     "windows": "GeometryWindows",
     "windows_grad_maps": "GeometryWindowsGradMaps",
     "windows_grad_positions": "GeometryWindowsGradPositions",
+    "image_losses": "GeometryImageLosses",
+    "image_losses_grad": "GeometryImageLossesGrad",
     "compact": "GeometryCompact",
     "lattice_cells": "GeometryLatticeCells",
     "lattice_march": "GeometryLatticeMarch",
@@ -189,6 +191,45 @@ def _windows_backward(_: int, kept: tuple[Array, Array], grad_out: Array) -> tup
 
 
 bilinear_windows.defvjp(_windows_forward, _windows_backward)
+
+
+@jax.custom_vjp
+def image_losses(
+    render: Float[Array, "b h w n"],
+    image: Float[Array, "b h w 3"],
+    feature: Float[Array, "b h w c"],
+    *maps: Float[Array, "b h w 1"],
+) -> Float[Array, "b 6"]:
+    """Losses of each image, in the order of `pony_jax.model.objective.image_losses`.
+
+    No gradient but to the render.
+
+    Args:
+      render: colours, coverage and features: 4 + c channels.
+      maps: mask, valid, distance_outside and distance_inside.
+    """
+    return _image_losses(render, image, feature, *maps)[0]
+
+
+def _image_losses(*args: Array) -> list[Array]:
+    b, h, w = args[0].shape[:3]
+    overlap = jax.ShapeDtypeStruct((b, h, w), jnp.bool_)
+    half = b, -(-h // 8) * 4, -(-w // 8) * 4
+    return _KERNELS.call("image_losses", [(b, 6), overlap, half], *args)
+
+
+def _image_losses_forward(*args: Array) -> tuple[Array, tuple[Array, ...]]:
+    out, *kept = _image_losses(*args)
+    return out, (*args, *kept)
+
+
+def _image_losses_backward(kept: tuple[Array, ...], grad_out: Array) -> tuple[Array | None, ...]:
+    shape = kept[0].shape
+    (grad_render,) = _KERNELS.call("image_losses_grad", [shape], *kept, grad_out)
+    return grad_render, *(None for _ in kept[1:-2])
+
+
+image_losses.defvjp(_image_losses_forward, _image_losses_backward)
 
 
 def compact(flags: Bool[Array, " n"], capacity: int) -> tuple[Int[Array, " n"], Int[Array, " c"]]:

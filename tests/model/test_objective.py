@@ -9,7 +9,6 @@ import pytest
 
 from pony_jax.model.objective import (
     LossWeights,
-    Rendered,
     flow_losses,
     image_losses,
     total_loss,
@@ -70,7 +69,7 @@ def test_terms_and_gradients_equal_the_original(golden_case, equals_original, na
     @jax.jit
     def run(learned):
         shaded, feature = (jnp.moveaxis(learned[k], 1, -1) for k in ("shaded", "dino_pred"))
-        rendered = Rendered(shaded[..., :3], shaded[..., 3:], feature)
+        render = jnp.concatenate([shaded, feature], axis=-1)
         regularisers = {"eikonal": jnp.asarray(case["in/sdf_gradient_reg_loss"])}
         if angles_count:
             angles = learned["arti_params"]
@@ -81,7 +80,7 @@ def test_terms_and_gradients_equal_the_original(golden_case, equals_original, na
             offsets = learned["deformation"]
             regularisers["deformation"] = losses.deformation_loss(offsets, offsets.shape[1])
         return total_loss(
-            image_losses(rendered, batch),
+            image_losses(render, batch),
             regularisers,
             score=learned["rot_logit"],
             probability=jnp.asarray(case["in/rot_prob"]),
@@ -149,12 +148,12 @@ def test_clips_equal_the_original(golden_case, equals_original):
         shaded, feature, flow = (
             jnp.moveaxis(learned[k], 1, -1) for k in ("shaded", "dino_pred", "flow_pred")
         )
-        rendered = Rendered(shaded[..., :3], shaded[..., 3:], feature)
+        render = jnp.concatenate([shaded, feature], axis=-1)
         chosen = jnp.asarray(case["in/rot_idx"])
         return total_loss(
-            image_losses(rendered, batch),
+            image_losses(render, batch),
             regularisers,
-            flow=flow_losses(flow, rendered.alpha, batch, chosen, num_frames=frames),
+            flow=flow_losses(flow, render[..., 3:4], batch, chosen, num_frames=frames),
             score=learned["rot_logit"],
             probability=jnp.asarray(case["in/rot_prob"]),
             num_hypotheses=cfg["num_pose_hypos"],

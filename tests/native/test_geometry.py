@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from pony_jax.model.objective import image_losses
 from pony_jax.model.render import find_surface
 from pony_jax.native import geometry, plain_xla
 from pony_jax.ops.bones import Skeleton, estimate_bones
@@ -202,6 +203,35 @@ def test_unneeded_gradients_of_windows_cost_nothing(argument, unneeded):
     assert f"pony_jax_windows_{unneeded}" not in compiled
 
 
+def render_and_batch(b: int, h: int, w: int, c: int) -> tuple[jax.Array, dict[str, jax.Array]]:
+    """A disc that lies beside that of the mask, at an image whose right side is outside."""
+    y, x = np.meshgrid(np.linspace(-1, 1, h), np.linspace(-1, 1, w), indexing="ij")
+    inside = jnp.clip(4 - 5 * np.hypot(x - 0.3, y), 0, 1)[..., None]
+    mask = jnp.asarray(np.hypot(x, y) < 0.8, jnp.float32)[..., None]
+    valid = jnp.asarray(x < 0.9, jnp.float32)[..., None]
+    noise = jnp.abs(normal(3, b, h, w, 2))
+    render = jnp.concatenate(
+        [normal(0, b, h, w, 3), jnp.broadcast_to(inside, (b, h, w, 1)), normal(1, b, h, w, c)], -1
+    )
+    batch = {
+        "image": normal(2, b, h, w, 3).at[:, h // 2].set(render[:, h // 2, :, :3]),  # no error
+        "feature": normal(4, b, h, w, c),
+        "mask": jnp.broadcast_to(mask, (b, h, w, 1)),
+        "valid": jnp.broadcast_to(valid, (b, h, w, 1)),
+        "distance_outside": noise[..., :1],
+        "distance_inside": noise[..., 1:],
+    }
+    return render, batch
+
+
+@pytest.mark.parametrize("b, h, w, c", [(1, 16, 16, 1), (3, 37, 50, 5), (2, 64, 64, 16)])
+def test_image_losses_equal_xla(b, h, w, c):
+    render, batch = render_and_batch(b, h, w, c)
+    losses = image_losses(render, batch)
+    assert all(np.all(value > 0) for value in losses.values())
+    assert_equals_xla(image_losses, render, batch)
+
+
 def test_threads_change_no_bit():
     *args, faces = scene(3)
     verts, bones, transforms = normal(0, 2, 3000, 3), normal(2, 2, 20, 2, 3), matrices(2, 20)
@@ -216,6 +246,7 @@ def test_threads_change_no_bit():
                 with_gradients(moved, verts, transforms),
                 with_gradients(transform_points, camera, verts),
                 with_gradients(windows_of(5), maps, verts[:, :20, :2]),
+                with_gradients(image_losses, *render_and_batch(3, 16, 24, 4)),
                 estimate_bones(verts, jnp.ones(3000, bool), Skeleton(), None),
             )
         )
@@ -238,3 +269,8 @@ def test_wrong_shapes_are_refused():
     coverage, faces = jnp.zeros((2, 5, 4, 4)), jnp.zeros((1, 3), jnp.int32)
     with pytest.raises(Exception, match=r"with whole pixels, got \[2,5,4,4\]"):
         geometry.visible_surface(verts, verts[0], jnp.zeros((2, 4, 4)), coverage, faces, 2, 9)
+    render, image, one = jnp.zeros((2, 8, 8, 6)), jnp.zeros((2, 8, 8, 3)), jnp.zeros((2, 8, 8, 1))
+    with pytest.raises(Exception, match=r"feature: expected shape \[b,h,w,c\], got \[2,8,8,1\]"):
+        geometry.image_losses(render, image, one, one, one, one, one)
+    with pytest.raises(Exception, match=r"render: expected shape \[b,h,w,4\+c\], got \[2,8,8,3\]"):
+        geometry.image_losses(image, image, one, one, one, one, one)

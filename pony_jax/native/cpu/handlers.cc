@@ -24,6 +24,8 @@ namespace geometry {
   bool ForwardWindows(const WindowsForward&, const Parallel&);                   \
   bool WindowsGradientOfMaps(const WindowsGradMaps&, const Parallel&);           \
   bool WindowsGradientOfPositions(const WindowsGradPositions&, const Parallel&); \
+  bool ForwardImageLosses(const ImageLossesForward&, const Parallel&);           \
+  bool BackwardImageLosses(const ImageLossesBackward&, const Parallel&);         \
   bool CompactFlags(const Compact&, const Parallel&);                            \
   bool FindLatticeCells(const LatticeCells&, const Parallel&);                   \
   bool MarchLatticeCells(const LatticeMarch&, const Parallel&);                  \
@@ -31,6 +33,7 @@ namespace geometry {
                            ComputeSkinningWeights, ForwardSkin, BackwardSkin,    \
                            ForwardSurface, BackwardSurface, ForwardWindows,      \
                            WindowsGradientOfMaps, WindowsGradientOfPositions,    \
+                           ForwardImageLosses, BackwardImageLosses,              \
                            CompactFlags, FindLatticeCells, MarchLatticeCells};   \
   }
 
@@ -356,6 +359,71 @@ ffi::Error RunWindowsGradPositions(ffi::ThreadPool pool, Floats maps, Floats pos
   return Run("gradient of positions", BestKernels().windows_grad_positions, args, pool);
 }
 
+ffi::Error ReadImageLosses(const Floats& render, const Floats& image, const Floats& feature,
+                           const Floats& mask, const Floats& valid, const Floats& outside,
+                           const Floats& inside, ImageLosses* in) {
+  const Dims dims = render.dimensions();
+  if (dims.size() != 4 || dims[3] < kFirstFeature) {
+    return BadShape("render", "[b,h,w,4+c]", dims);
+  }
+  const int64_t b = dims[0], h = dims[1], w = dims[2], c = dims[3] - kFirstFeature;
+  *in = {b, h, w, dims[3], render.typed_data(), image.typed_data(), feature.typed_data(),
+         mask.typed_data(), valid.typed_data(), outside.typed_data(), inside.typed_data()};
+  return Check({{"image", "[b,h,w,3]", image.dimensions(), {b, h, w, kCoverage}},
+                {"feature", "[b,h,w,c]", feature.dimensions(), {b, h, w, c}},
+                {"mask", "[b,h,w,1]", mask.dimensions(), {b, h, w, 1}},
+                {"valid", "[b,h,w,1]", valid.dimensions(), {b, h, w, 1}},
+                {"distance_outside", "[b,h,w,1]", outside.dimensions(), {b, h, w, 1}},
+                {"distance_inside", "[b,h,w,1]", inside.dimensions(), {b, h, w, 1}}});
+}
+
+ffi::Error CheckKept(const ImageLosses& in, Dims overlap, Dims pyramid) {
+  return Check({{"overlap", "[b,h,w]", overlap, {in.images, in.height, in.width}},
+                {"gradient of the pyramid", "[b,h/2,w/2] of whole eights", pyramid,
+                 {in.images, in.HalfHeight(), in.HalfWidth()}}});
+}
+
+ffi::Error RunImageLosses(ffi::ThreadPool pool, Floats render, Floats image, Floats feature,
+                          Floats mask, Floats valid, Floats outside, Floats inside,
+                          ffi::Result<Floats> out, ffi::Result<Flags> overlap,
+                          ffi::Result<Floats> pyramid) {
+  ImageLossesForward args;
+  ffi::Error error =
+      ReadImageLosses(render, image, feature, mask, valid, outside, inside, &args.in);
+  if (error.failure()) return error;
+  error = Check({{"result", "[b,6]", out->dimensions(), {args.in.images, kImageLosses}}});
+  if (error.failure()) return error;
+  error = CheckKept(args.in, overlap->dimensions(), pyramid->dimensions());
+  if (error.failure()) return error;
+  args.out = out->typed_data();
+  args.overlap = overlap->typed_data();
+  args.grad_pyramid = pyramid->typed_data();
+  return Run("losses of images", BestKernels().image_losses_forward, args, pool);
+}
+
+ffi::Error RunImageLossesGrad(ffi::ThreadPool pool, Floats render, Floats image, Floats feature,
+                              Floats mask, Floats valid, Floats outside, Floats inside,
+                              Flags overlap, Floats pyramid, Floats grad_out,
+                              ffi::Result<Floats> grad_render) {
+  ImageLossesBackward args;
+  ffi::Error error =
+      ReadImageLosses(render, image, feature, mask, valid, outside, inside, &args.in);
+  if (error.failure()) return error;
+  error = CheckKept(args.in, overlap.dimensions(), pyramid.dimensions());
+  if (error.failure()) return error;
+  const ImageLosses& in = args.in;
+  error = Check({{"gradient of the result", "[b,6]", grad_out.dimensions(),
+                  {in.images, kImageLosses}},
+                 {"gradient of render", "[b,h,w,4+c]", grad_render->dimensions(),
+                  {in.images, in.height, in.width, in.channels}}});
+  if (error.failure()) return error;
+  args.overlap = overlap.typed_data();
+  args.grad_pyramid = pyramid.typed_data();
+  args.grad_out = grad_out.typed_data();
+  args.grad_render = grad_render->typed_data();
+  return Run("gradient of losses of images", BestKernels().image_losses_backward, args, pool);
+}
+
 ffi::Error RunCompact(ffi::ThreadPool pool, Flags flags, ffi::Result<Ints> prefix,
                       ffi::Result<Ints> positions) {
   ffi::Error error = Check({{"flags", "[n]", flags.dimensions(), {-1}}});
@@ -557,6 +625,35 @@ XLA_FFI_DEFINE_HANDLER_SYMBOL(GeometryWindowsGradPositions, geometry::RunWindows
                                   .Arg<rasterizer::Floats>()  // positions
                                   .Arg<rasterizer::Floats>()  // gradient of the result
                                   .Ret<rasterizer::Floats>());  // gradient of positions
+
+XLA_FFI_DEFINE_HANDLER_SYMBOL(GeometryImageLosses, geometry::RunImageLosses,
+                              ffi::Ffi::Bind()
+                                  .Ctx<ffi::ThreadPool>()
+                                  .Arg<rasterizer::Floats>()    // render
+                                  .Arg<rasterizer::Floats>()    // image
+                                  .Arg<rasterizer::Floats>()    // feature
+                                  .Arg<rasterizer::Floats>()    // mask
+                                  .Arg<rasterizer::Floats>()    // valid
+                                  .Arg<rasterizer::Floats>()    // distance_outside
+                                  .Arg<rasterizer::Floats>()    // distance_inside
+                                  .Ret<rasterizer::Floats>()    // result
+                                  .Ret<geometry::Flags>()       // overlap
+                                  .Ret<rasterizer::Floats>());  // gradient of the pyramid
+
+XLA_FFI_DEFINE_HANDLER_SYMBOL(GeometryImageLossesGrad, geometry::RunImageLossesGrad,
+                              ffi::Ffi::Bind()
+                                  .Ctx<ffi::ThreadPool>()
+                                  .Arg<rasterizer::Floats>()    // render
+                                  .Arg<rasterizer::Floats>()    // image
+                                  .Arg<rasterizer::Floats>()    // feature
+                                  .Arg<rasterizer::Floats>()    // mask
+                                  .Arg<rasterizer::Floats>()    // valid
+                                  .Arg<rasterizer::Floats>()    // distance_outside
+                                  .Arg<rasterizer::Floats>()    // distance_inside
+                                  .Arg<geometry::Flags>()       // overlap
+                                  .Arg<rasterizer::Floats>()    // gradient of the pyramid
+                                  .Arg<rasterizer::Floats>()    // gradient of the result
+                                  .Ret<rasterizer::Floats>());  // gradient of render
 
 XLA_FFI_DEFINE_HANDLER_SYMBOL(GeometryCompact, geometry::RunCompact,
                               ffi::Ffi::Bind()

@@ -150,6 +150,53 @@ struct WindowsGradPositions {
   float* grad_position;
 };
 
+// The losses of an image, in their order.
+enum ImageLoss { kMask, kMaskPyramid, kMaskDistance, kMaskInverseDistance, kRgb, kFeature };
+constexpr int kImageLosses = kFeature + 1;
+// Channels of a render: colours before the coverage, features from there on.
+constexpr int64_t kCoverage = 3, kFirstFeature = 4;
+
+// Renders and the photographs that they are compared with.
+struct ImageLosses {
+  int64_t images, height, width;
+  int64_t channels;      // of a render, at least kFirstFeature
+  const float* render;   // [b, height, width, channels]
+  const float* image;    // [b, height, width, 3]
+  const float* feature;  // [b, height, width, channels - kFirstFeature]
+  // [b, height, width]
+  const float* mask;
+  const float* valid;
+  const float* outside;  // distance from the mask
+  const float* inside;   // depth in it
+
+  int64_t Pixels() const { return height * width; }  // of an image
+  float Coverage(int64_t pixel) const { return render[pixel * channels + kCoverage]; }
+  int64_t ChannelsOf(int loss) const {
+    return loss == kRgb ? kCoverage : loss == kFeature ? channels - kFirstFeature : 1;
+  }
+  // Of an image of half the size, padded so that it can be halved twice again.
+  int64_t HalfHeight() const { return (height + 7) / 8 * 4; }
+  int64_t HalfWidth() const { return (width + 7) / 8 * 4; }
+  int64_t HalfSize() const { return HalfHeight() * HalfWidth(); }
+};
+
+struct ImageLossesForward {
+  ImageLosses in;
+  float* out;  // [b, kImageLosses]
+  // For the gradient: where pixels count for colours and features, and the pyramid's gradient.
+  bool* overlap;        // [b, height, width]
+  float* grad_pyramid;  // [b, HalfHeight, HalfWidth]
+};
+
+struct ImageLossesBackward {
+  ImageLosses in;
+  // From the forward pass.
+  const bool* overlap;
+  const float* grad_pyramid;
+  const float* grad_out;
+  float* grad_render;
+};
+
 // The places of flags that are set.
 struct Compact {
   int64_t size, capacity;
@@ -208,6 +255,8 @@ struct Kernels {
   bool (*windows_forward)(const WindowsForward&, const Parallel&);
   bool (*windows_grad_maps)(const WindowsGradMaps&, const Parallel&);
   bool (*windows_grad_positions)(const WindowsGradPositions&, const Parallel&);
+  bool (*image_losses_forward)(const ImageLossesForward&, const Parallel&);
+  bool (*image_losses_backward)(const ImageLossesBackward&, const Parallel&);
   bool (*compact)(const Compact&, const Parallel&);
   bool (*lattice_cells)(const LatticeCells&, const Parallel&);
   bool (*lattice_march)(const LatticeMarch&, const Parallel&);
