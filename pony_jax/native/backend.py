@@ -1,7 +1,7 @@
 """The door to compiled kernels, shared by the packages that have some."""
 
-import contextlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from typing import Any
 
 import jax
@@ -10,7 +10,8 @@ from jaxtyping import Array
 
 from rasterizer_ffi.library import load_library
 
-_plain = False
+# Part of the key of JAX's caches, so that both kinds of a compiled function are kept.
+_plain = jax.make_user_context(default_value=False)
 
 
 def uses_kernels(*arrays: Array) -> bool:
@@ -20,23 +21,12 @@ def uses_kernels(*arrays: Array) -> bool:
       arrays: of floats that it is made from; kernels take float32 alone.
     """
     is_single = all(array.dtype == jnp.float32 for array in arrays)
-    return not _plain and jax.default_backend() == "cpu" and is_single
+    return not _plain.value and jax.default_backend() == "cpu" and is_single
 
 
-@contextlib.contextmanager
-def plain_xla() -> Iterator[None]:
-    """Leaves to XLA what is traced inside: the reference, and what a GPU runs.
-
-    Compiled functions are forgotten at both ends.
-    """
-    global _plain
-    before, _plain = _plain, True
-    jax.clear_caches()
-    try:
-        yield
-    finally:
-        _plain = before
-        jax.clear_caches()
+def plain_xla() -> AbstractContextManager[None]:
+    """Leaves to XLA what is traced inside: the reference, and what a GPU runs."""
+    return _plain(True)
 
 
 class Kernels:

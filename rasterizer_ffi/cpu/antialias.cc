@@ -69,22 +69,22 @@ class Outlines {
       return;
     }
     // The corners of each triangle, then what lies beyond the edges that face them.
-    Vec16i vertex[6], known[6];
+    GroupI vertex[6], known[6];
     LoadTriples(g.tri + 3 * first, vertex);
     LoadTriples(args_.opposite + 3 * first, vertex + 3);
     const uint32_t num_vertices = static_cast<uint32_t>(Min(g.num_vertices, int64_t{1} << 31));
-    PlanePoint<Vec16f> p[6];
+    PlanePoint<GroupF> p[6];
     for (int k = 0; k < 6; ++k) {
-      known[k] = (Vec16u)vertex[k] < num_vertices;
+      known[k] = (GroupU)vertex[k] < num_vertices;
       alignas(64) int32_t index[kGroup];
-      const Vec16i safe = vertex[k] & known[k];
+      const GroupI safe = vertex[k] & known[k];
       std::memcpy(index, &safe, sizeof safe);
-      Vec16f unused[2];
-      LoadRows([&](int i) { return points + index[i]; }, &p[k].x, &p[k].y, &unused[0], &unused[1]);
+      const Columns columns = LoadRows([&](int i) { return points + index[i]; });
+      p[k] = {columns.x, columns.y};
     }
-    Vec16i possible = {};
+    GroupI possible = {};
     for (int k = 0; k < 3; ++k) {
-      const Vec16i ruled_out = known[3 + k] & RuledOut(p, k, p[3 + k], extent);
+      const GroupI ruled_out = known[3 + k] & RuledOut(p, k, p[3 + k], extent);
       possible |= ~ruled_out & (1 << k);
     }
     possible &= known[0] & known[1] & known[2];
@@ -110,18 +110,18 @@ struct Row {
   void Read(const float* rast, int64_t count, int64_t num_triangles, const int32_t* edges_by_id) {
     for (int64_t i = 0; i < count; i += kGroup) {
       if (count - i >= kGroup && NoneShown(rast + 4 * i)) {
-        const Vec16i none = {};
+        const GroupI none = {};
         std::memcpy(id + i, &none, sizeof none);
         std::memcpy(edges + i, &none, sizeof none);
         continue;
       }
-      Vec16f unused[2], z, w;
-      LoadPixelRows(rast + 4 * i, count - i, &unused[0], &unused[1], &z, &w);
-      const Vec16i valid = (w >= 1.0f) & (w <= Vec16f{} + static_cast<float>(num_triangles));
-      const Vec16i ids = __builtin_convertvector(valid ? w : Vec16f{}, Vec16i);
-      const Vec16i possible = AllZero((Vec16u)ids) ? Vec16i{} : Gather(edges_by_id, ids);
+      const Columns pixels = LoadPixelRows(rast + 4 * i, count - i);
+      const GroupI valid =
+          (pixels.w >= 1.0f) & (pixels.w <= GroupF{} + static_cast<float>(num_triangles));
+      const GroupI ids = __builtin_convertvector(valid ? pixels.w : GroupF{}, GroupI);
+      const GroupI possible = AllZero((GroupU)ids) ? GroupI{} : Gather(edges_by_id, ids);
       std::memcpy(id + i, &ids, sizeof ids);
-      std::memcpy(depth + i, &z, sizeof z);
+      std::memcpy(depth + i, &pixels.z, sizeof pixels.z);
       std::memcpy(edges + i, &possible, sizeof possible);
     }
   }
@@ -131,13 +131,13 @@ struct Row {
 // the nearer has an edge that may be a silhouette. Without a branch per pixel: this turns down
 // nearly all pairs of a fine mesh.
 inline uint32_t CandidatePairs(const Row& row, int64_t at, const Row& other, int64_t other_at) {
-  const Vec16i id0 = Load<Vec16i>(row.id + at), id1 = Load<Vec16i>(other.id + other_at);
-  const Vec16i differ = id0 != id1;
-  if (AllZero((Vec16u)differ)) return 0;
-  const Vec16i nearer = Load<Vec16f>(row.depth + at) < Load<Vec16f>(other.depth + other_at);
-  const Vec16i first = (id1 == 0) | ((id0 != 0) & nearer);
-  const Vec16i edges0 = Load<Vec16i>(row.edges + at);
-  const Vec16i edges1 = Load<Vec16i>(other.edges + other_at);
+  const GroupI id0 = Load<GroupI>(row.id + at), id1 = Load<GroupI>(other.id + other_at);
+  const GroupI differ = id0 != id1;
+  if (AllZero((GroupU)differ)) return 0;
+  const GroupI nearer = Load<GroupF>(row.depth + at) < Load<GroupF>(other.depth + other_at);
+  const GroupI first = (id1 == 0) | ((id0 != 0) & nearer);
+  const GroupI edges0 = Load<GroupI>(row.edges + at);
+  const GroupI edges1 = Load<GroupI>(other.edges + other_at);
   return BitsOfMask(differ & (first ? edges0 : edges1));
 }
 

@@ -70,7 +70,7 @@ void ForwardFew(const InterpolateForward& arguments, int64_t image, int64_t begi
   for (int64_t left = end - begin; left > 0; left -= kGroup) {
     const int64_t count = Min(left, int64_t{kGroup});
     if (count == kGroup && NoneShown(rast)) {
-      std::memset(out, 0, sizeof(float) * kChannels * kGroup);
+      for (int c = 0; c < kChannels; ++c) Store(GroupF{}, out + c * kGroup, false);
       rast += 4 * kGroup;
       out += kChannels * kGroup;
       continue;

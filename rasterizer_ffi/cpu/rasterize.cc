@@ -107,6 +107,11 @@ struct Band {
   int32_t width, height;
 };
 
+// Rows of most triangles have few pixels: they take half of a register where it holds 16.
+constexpr int kFew = kGroup < 8 ? kGroup : 8;
+typedef uint32_t FewU __attribute__((vector_size(4 * kFew)));
+typedef int32_t FewI __attribute__((vector_size(4 * kFew)));
+
 // Draws triangle i of the group, one vector of pixels of a row at a time. kNarrow: its rows fit one.
 template <class VecU, class VecI, bool kNarrow, bool kBehind>
 inline void Draw(const SetupGroup& s, int i, const Band& band) {
@@ -215,13 +220,13 @@ inline void DrawTriangle(const CornerGroup& corners, const SetupGroup& setup, in
     }
   } else if (setup.drawn[i]) {
     if (band.in_front != nullptr) {
-      Draw<Vec16u, Vec16i, false, true>(setup, i, band);
-    } else if (setup.x_max[i] - setup.x_min[i] < 8) {
-      Draw<Vec8u, Vec8i, true, false>(setup, i, band);
-    } else if (setup.x_max[i] - setup.x_min[i] < 16) {
-      Draw<Vec16u, Vec16i, true, false>(setup, i, band);
+      Draw<GroupU, GroupI, false, true>(setup, i, band);
+    } else if (setup.x_max[i] - setup.x_min[i] < kFew) {
+      Draw<FewU, FewI, true, false>(setup, i, band);
+    } else if (setup.x_max[i] - setup.x_min[i] < kGroup) {
+      Draw<GroupU, GroupI, true, false>(setup, i, band);
     } else {
-      Draw<Vec16u, Vec16i, false, false>(setup, i, band);
+      Draw<GroupU, GroupI, false, false>(setup, i, band);
     }
   }
 }
@@ -231,31 +236,35 @@ void DrawClipped(const float* pos, const int32_t* tri, int32_t id, const Frame& 
   Snapped polygon[2 * kMaxClipped];
   const int count = ClipAndSnap(pos, tri, frame.half_width, frame.half_height, polygon);
   if (count == 0) return;
-  CornerGroup fan = {};
-  for (int i = 2; i < count; ++i) {
-    const Snapped* triangle[3] = {&polygon[0], &polygon[i - 1], &polygon[i]};
-    for (int k = 0; k < 3; ++k) {
-      fan.x[k][i - 2] = triangle[k]->x;
-      fan.y[k][i - 2] = triangle[k]->y;
-      fan.zw[k][i - 2] = triangle[k]->zw;
+  for (int begin = 2; begin < count; begin += kGroup) {  // a fan, by groups
+    const int size = Min(kGroup, count - begin);
+    CornerGroup fan = {};
+    for (int i = 0; i < size; ++i) {
+      const Snapped* triangle[3] = {&polygon[0], &polygon[begin + i - 1], &polygon[begin + i]};
+      for (int k = 0; k < 3; ++k) {
+        fan.x[k][i] = triangle[k]->x;
+        fan.y[k][i] = triangle[k]->y;
+        fan.zw[k][i] = triangle[k]->zw;
+      }
+      fan.id[i] = id;
     }
-    fan.id[i - 2] = id;
+    SetupGroup setup;
+    SetUp(fan, size, band.width, band.height, &setup);
+    for (int i = 0; i < size; ++i) DrawTriangle(fan, setup, i, band);
   }
-  SetupGroup setup;
-  SetUp(fan, count - 2, band.width, band.height, &setup);
-  for (int i = 0; i < count - 2; ++i) DrawTriangle(fan, setup, i, band);
 }
 
 // Loads the snapped corners of kGroup triangles.
 inline void LoadCorners(const int32_t* const* tri, const Snapped* snapped, CornerGroup* group) {
-  alignas(64) int32_t inside[3][kGroup];
+  GroupI inside = ~GroupI{};
   for (int k = 0; k < 3; ++k) {
-    LoadRows([&](int i) { return snapped + tri[i][k]; }, group->x[k], group->y[k], group->zw[k],
-             inside[k]);
+    const Columns corner = LoadRows([&](int i) { return snapped + tri[i][k]; });
+    std::memcpy(group->x[k], &corner.x, sizeof corner.x);
+    std::memcpy(group->y[k], &corner.y, sizeof corner.y);
+    std::memcpy(group->zw[k], &corner.z, sizeof corner.z);
+    inside &= (GroupI)corner.w;
   }
-  for (int i = 0; i < kGroup; ++i) {
-    group->inside[i] = inside[0][i] & inside[1][i] & inside[2][i];
-  }
+  std::memcpy(group->inside, &inside, sizeof inside);
 }
 
 // Triangles with valid indices that wait until there is a group of them.
@@ -302,7 +311,7 @@ class Pending {
 };
 
 inline bool NoneHasBit(const uint32_t* masks, uint32_t bit) {
-  return AllZero(Load<Vec16u>(masks) & bit);
+  return AllZero(Load<GroupU>(masks) & bit);
 }
 
 // Draws the triangles of an image that touch a band, in their order. `masks` has one bit per band
@@ -415,65 +424,63 @@ Shading MakeShading(const RasterizeForward& args, int64_t image) {
 void ShadeGroup(const Shading& s, const int32_t* ids, float fy, int32_t column, float* rast,
                 float* rast_db) {
   // Pixels that show nothing compute with the triangle of one that does; it is thrown away.
-  const Vec16i shown_id = Load<Vec16i>(ids);
-  const Vec16i shown = shown_id != 0;
+  const GroupI shown_id = Load<GroupI>(ids);
+  const GroupI shown = shown_id != 0;
   const int32_t one_shown = ids[__builtin_ctz(BitsOfMask(shown))];
   alignas(64) int32_t first_index[kGroup];  // in s.tri
-  const Vec16i first = 3 * ((shown ? shown_id : one_shown) - 1);
+  const GroupI first = 3 * ((shown ? shown_id : one_shown) - 1);
   std::memcpy(first_index, &first, sizeof first);
-  Vec16f corner[3][4];  // by corner: x, y, z, w
-#pragma GCC unroll 3
-  for (int k = 0; k < 3; ++k) {
-    LoadRows([&](int i) { return s.pos + 4 * static_cast<int64_t>(s.tri[first_index[i] + k]); },
-             &corner[k][0], &corner[k][1], &corner[k][2], &corner[k][3]);
-  }
-  const Vec16f z0 = corner[0][2], z1 = corner[1][2], z2 = corner[2][2];
-  const Vec16f w0 = corner[0][3], w1 = corner[1][3], w2 = corner[2][3];
+  const auto load_corner = [&](int k) {
+    return LoadRows([&](int i) { return s.pos + 4 * int64_t{s.tri[first_index[i] + k]}; });
+  };
+  const Columns corner[3] = {load_corner(0), load_corner(1), load_corner(2)};
+  const GroupF w0 = corner[0].w, w1 = corner[1].w, w2 = corner[2].w;
 
-  const Vec16i columns = Load<Vec16i>(kLanes) + column;
-  const Vec16f fx = s.step_x * __builtin_convertvector(columns, Vec16f) + s.first_x;
+  const GroupI columns = Load<GroupI>(kLanes) + column;
+  const GroupF fx = s.step_x * __builtin_convertvector(columns, GroupF) + s.first_x;
   // Vertices as seen from the pixel: the homogeneous weights are the areas of opposite edges.
-  const Vec16f x0 = corner[0][0] - fx * w0, y0 = corner[0][1] - fy * w0;
-  const Vec16f x1 = corner[1][0] - fx * w1, y1 = corner[1][1] - fy * w1;
-  const Vec16f x2 = corner[2][0] - fx * w2, y2 = corner[2][1] - fy * w2;
-  const Vec16f a0 = x1 * y2 - y1 * x2;
-  const Vec16f a1 = x2 * y0 - y2 * x0;
-  const Vec16f a2 = x0 * y1 - y0 * x1;
-  const Vec16f inverse = 1.0f / (a0 + a1 + a2);
-  const Vec16f b0 = a0 * inverse, b1 = a1 * inverse;
-  const Vec16f depth = (z0 * a0 + z1 * a1 + z2 * a2) / (w0 * a0 + w1 * a1 + w2 * a2);
+  const GroupF x0 = corner[0].x - fx * w0, y0 = corner[0].y - fy * w0;
+  const GroupF x1 = corner[1].x - fx * w1, y1 = corner[1].y - fy * w1;
+  const GroupF x2 = corner[2].x - fx * w2, y2 = corner[2].y - fy * w2;
+  const GroupF a0 = x1 * y2 - y1 * x2;
+  const GroupF a1 = x2 * y0 - y2 * x0;
+  const GroupF a2 = x0 * y1 - y0 * x1;
+  const GroupF inverse = 1.0f / (a0 + a1 + a2);
+  const GroupF b0 = a0 * inverse, b1 = a1 * inverse;
+  const GroupF depth = (corner[0].z * a0 + corner[1].z * a1 + corner[2].z * a2) /
+                       (w0 * a0 + w1 * a1 + w2 * a2);
 
   // Written so that NaN becomes 0, or -1 for the depth.
-  const Vec16f zero = {}, one = zero + 1.0f;
-  Vec16f u = b0 > zero ? b0 : zero;
-  Vec16f v = b1 > zero ? b1 : zero;
+  const GroupF zero = {}, one = zero + 1.0f;
+  GroupF u = b0 > zero ? b0 : zero;
+  GroupF v = b1 > zero ? b1 : zero;
   u = u < one ? u : one;
   v = v < one ? v : one;
-  const Vec16f sum = u + v;
-  const Vec16f shrink = 1.0f / (sum > one ? sum : one);
+  const GroupF sum = u + v;
+  const GroupF shrink = 1.0f / (sum > one ? sum : one);
   u *= shrink;
   v *= shrink;
-  Vec16f zw = depth > -one ? depth : -one;
+  GroupF zw = depth > -one ? depth : -one;
   zw = zw < one ? zw : one;
 
   // The pixel's own coordinates cancel in the derivatives of the areas.
-  const Vec16f a0x = corner[1][1] * w2 - w1 * corner[2][1];
-  const Vec16f a0y = w1 * corner[2][0] - corner[1][0] * w2;
-  const Vec16f a1x = corner[2][1] * w0 - w2 * corner[0][1];
-  const Vec16f a1y = w2 * corner[0][0] - corner[2][0] * w0;
-  const Vec16f a2x = corner[0][1] * w1 - w0 * corner[1][1];
-  const Vec16f a2y = w0 * corner[1][0] - corner[0][0] * w1;
-  const Vec16f sum_x = a0x + a1x + a2x, sum_y = a0y + a1y + a2y;
-  const Vec16f per_x = s.step_x * inverse, per_y = s.step_y * inverse;
+  const GroupF a0x = corner[1].y * w2 - w1 * corner[2].y;
+  const GroupF a0y = w1 * corner[2].x - corner[1].x * w2;
+  const GroupF a1x = corner[2].y * w0 - w2 * corner[0].y;
+  const GroupF a1y = w2 * corner[0].x - corner[2].x * w0;
+  const GroupF a2x = corner[0].y * w1 - w0 * corner[1].y;
+  const GroupF a2y = w0 * corner[1].x - corner[0].x * w1;
+  const GroupF sum_x = a0x + a1x + a2x, sum_y = a0y + a1y + a2y;
+  const GroupF per_x = s.step_x * inverse, per_y = s.step_y * inverse;
 
-  const Vec16f out[4] = {shown ? u : zero, shown ? v : zero, shown ? zw : zero,
-                         __builtin_convertvector(shown_id, Vec16f)};
-  const Vec16f out_db[4] = {shown ? per_x * (a0x - u * sum_x) : zero,
-                            shown ? per_y * (a0y - u * sum_y) : zero,
-                            shown ? per_x * (a1x - v * sum_x) : zero,
-                            shown ? per_y * (a1y - v * sum_y) : zero};
-  StoreRows(&out[0], &out[1], &out[2], &out[3], rast, s.streamed);
-  StoreRows(&out_db[0], &out_db[1], &out_db[2], &out_db[3], rast_db, s.streamed);
+  const Columns out = {shown ? u : zero, shown ? v : zero, shown ? zw : zero,
+                       __builtin_convertvector(shown_id, GroupF)};
+  const Columns out_db = {shown ? per_x * (a0x - u * sum_x) : zero,
+                          shown ? per_y * (a0y - u * sum_y) : zero,
+                          shown ? per_x * (a1x - v * sum_x) : zero,
+                          shown ? per_y * (a1y - v * sum_y) : zero};
+  StoreRows(out, rast, s.streamed);
+  StoreRows(out_db, rast_db, s.streamed);
 }
 
 // Shades one row. `ids` may be read up to the next multiple of kGroup; what lies there is ignored.
@@ -484,7 +491,7 @@ void ShadeRow(const Shading& s, int32_t* ids, int64_t row, int64_t width, float*
   int64_t column = 0;
   while (column < width) {
     const int64_t empty_begin = column;
-    while (column < width && AllZero(Load<Vec16u>(ids + column))) column += kGroup;
+    while (column < width && AllZero(Load<GroupU>(ids + column))) column += kGroup;
     const int64_t empty = 4 * (Min(column, width) - empty_begin);
     if (empty > 0) {
       ZeroFill(rast + 4 * empty_begin, empty, s.streamed);

@@ -15,7 +15,7 @@ TOLERANCE = 5e-6
 
 
 def noise(key: int, *shape: int) -> jax.Array:
-    return jax.random.normal(jax.random.key(key), shape)
+    return jnp.asarray(np.random.default_rng(key).standard_normal(shape), jnp.float32)
 
 
 def weights(num_frequencies: int, hidden: int, middle: int, outputs: int) -> MLPWeights:

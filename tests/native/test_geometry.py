@@ -19,7 +19,7 @@ NO_FACES, ONE_FACE = jnp.full((2, 3), -1), jnp.array([[0, 1, 2], [-1, -1, -1]])
 
 
 def normal(seed: int, *shape: int) -> jax.Array:
-    return jax.random.normal(jax.random.key(seed), shape)
+    return jnp.asarray(np.random.default_rng(seed).standard_normal(shape), jnp.float32)
 
 
 def matrices(*shape: int) -> jax.Array:

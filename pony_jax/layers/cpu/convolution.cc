@@ -1,86 +1,205 @@
-// Convolutions and their gradients.
+// Convolutions and their gradients, as products of pixels with all taps of a kernel row at once.
 
-#include "convolution.h"
+#include "padded.h"
 
 namespace layers {
 namespace RASTERIZER_ISA {
+namespace {
+
+inline Padded PaddedX(const Convolution& c) {
+  return {c.height, c.width, c.inputs, c.padding, c.padding};
+}
+// With all that a tap may look at.
+inline Padded PaddedGrad(const Convolution& c) {
+  return {c.OutHeight(), c.OutWidth(), c.outputs, c.kernel_height - 1, c.kernel_width - 1};
+}
+
+inline void PadImages(const Padded& padded, int64_t images, const float* from, float* to,
+                      const Parallel& parallel) {
+  const int64_t size = padded.height * padded.width * padded.channels;
+  ParallelFor(parallel, images, [&](int64_t image) {
+    padded.Copy(from + image * size, to + image * padded.Size());
+  });
+}
+
+// Images of `rows` by `columns` pixels.
+struct Grid {
+  int64_t images, rows, columns;
+
+  int64_t Pixels() const { return images * rows * columns; }
+
+  struct Place {
+    int64_t image, y, x;
+  };
+  Place At(int64_t pixel) const {
+    return {pixel / columns / rows, pixel / columns % rows, pixel % columns};
+  }
+};
+
+// Calls store(pixel, channel, sums) for each vector of the products of all pixels' windows with
+// `kernel`. A window begins at `window(place)`; its rows are `taps` long and `step` apart.
+template <class Window, class Store>
+inline void SlidingProducts(const Grid& grid, int64_t taps, int64_t step, const Panels& kernel,
+                            const Parallel& parallel, Window window, Store store) {
+  const int64_t parts = CountParts(grid.Pixels() / kRows);
+  ParallelFor(parallel, parts, [&](int64_t part) {
+    const int64_t begin = PartBegin(grid.Pixels(), parts, part);
+    const int64_t count = PartBegin(grid.Pixels(), parts, part + 1) - begin;
+    ForPanels(kernel.width, [&](int64_t column, int vectors) {
+      ForTiles(count, vectors, [&](int64_t first, auto tile) {
+        constexpr int R = decltype(tile)::kTileRows, V = decltype(tile)::kTileVectors;
+        const float* rows[R];
+        for (int r = 0; r < R; ++r) rows[r] = window(grid.At(begin + first + r));
+        for (int64_t k = 0; k < kernel.depth; k += taps) {
+          tile.Add(rows, kernel.panel(column) + k * V * kLanes, V * kLanes, taps);
+          for (int r = 0; r < R; ++r) rows[r] += step;
+        }
+        for (int r = 0; r < R; ++r) {
+          for (int v = 0; v < V; ++v) {
+            store(begin + first + r, column + v * kLanes, tile.sum[r][v]);
+          }
+        }
+      });
+    });
+  });
+}
+
+// Along one axis, what inputs whose place is `phase` modulo the stride have to do with outputs: the
+// input at phase + stride * j meets the kernel's tap first + stride * t at the output
+// offset + j - t, for t < count.
+struct Phase {
+  Phase(int64_t phase, int64_t stride, int64_t padding, int64_t kernel)
+      : first((phase + padding) % stride),
+        count(first < kernel ? (kernel - first + stride - 1) / stride : 0),
+        offset((phase + padding - first) / stride) {}
+
+  int64_t first, count, offset;
+};
+
+// The kernel for gradients of inputs of a phase along each axis, in `data`. Taps go from the last to
+// the first: their outputs then follow each other in memory.
+inline Panels TransposedKernel(const Convolution& c, const Phase& of_y, const Phase& of_x,
+                               const float* kernel, float* data) {
+  const Panels panels = {of_y.count * of_x.count * c.outputs, RoundUp(c.inputs, kLanes), data};
+  for (int64_t t = 0; t < of_y.count * of_x.count; ++t) {
+    const int64_t dy = of_y.first + c.stride * (of_y.count - 1 - t / of_x.count);
+    const int64_t dx = of_x.first + c.stride * (of_x.count - 1 - t % of_x.count);
+    panels.Pack(t * c.outputs, c.outputs, c.inputs,
+                kernel + (dy * c.kernel_width + dx) * c.inputs * c.outputs, 1, c.outputs);
+  }
+  return panels;
+}
+
+}  // namespace
 
 bool ForwardConvolution(const ConvolutionForward& args, const Parallel& parallel) {
   const Convolution& c = args.shape;
   const Padded padded = PaddedX(c);
-  const Scratch<float> packed(KernelSize(c));
-  if (!packed.ok()) return false;
-  const Panels kernel = PackKernel(c, args.kernel, packed.get());
-  return ParallelWithScratch(parallel, c.images, padded.Size(), [&](int64_t image, float* x) {
-    padded.Copy(args.x + image * c.height * c.width * c.inputs, x);
-    float* const out = args.out + image * c.OutHeight() * c.OutWidth() * c.outputs;
-    Convolve(c, x, kernel, [&](int64_t row, int64_t column, int64_t channel, Vec sums) {
-      StoreSome(out + (row * c.OutWidth() + column) * c.outputs + channel, sums,
-                c.outputs - channel);
-    });
-  });
+  const Scratch<float> x(c.images * padded.Size());
+  const int64_t depth = c.kernel_height * c.kernel_width * c.inputs;
+  const int64_t lanes = RoundUp(c.outputs, kLanes);
+  const Scratch<float> packed(depth * lanes);
+  if (!x.ok() || !packed.ok()) return false;
+  PadImages(padded, c.images, args.x, x.get(), parallel);
+  const Panels kernel = {depth, lanes, packed.get()};
+  kernel.Pack(0, depth, c.outputs, args.kernel, c.outputs, 1);
+  SlidingProducts(
+      Grid{c.images, c.OutHeight(), c.OutWidth()}, c.kernel_width * c.inputs, padded.Step(), kernel,
+      parallel,
+      [&](const Grid::Place& at) {
+        return x.get() + at.image * padded.Size() +
+               padded.Pixel(at.y * c.stride - c.padding, at.x * c.stride - c.padding);
+      },
+      [&](int64_t pixel, int64_t channel, Vec sums) {
+        StoreSome(args.out + pixel * c.outputs + channel, sums, c.outputs - channel);
+      });
+  return true;
 }
 
 bool ConvolutionGradientOfX(const ConvolutionGradX& args, const Parallel& parallel) {
   const Convolution& c = args.shape;
   const Padded padded = PaddedGrad(c);
-  const Scratch<float> packed(TransposedKernelSize(c));
-  if (!packed.ok()) return false;
-  const TransposedKernel kernel(c, args.kernel, packed.get());
-  return ParallelWithScratch(parallel, c.images, padded.Size(), [&](int64_t image, float* grad) {
-    padded.Copy(args.grad_out + image * c.OutHeight() * c.OutWidth() * c.outputs, grad);
-    float* const out = args.grad_x + image * c.height * c.width * c.inputs;
-    kernel.Apply(grad, [&](int64_t row, int64_t column, int64_t channel, Vec sums) {
-      StoreSome(out + (row * c.width + column) * c.inputs + channel, sums, c.inputs - channel);
-    });
-  });
+  const Scratch<float> grad(c.images * padded.Size());
+  const Scratch<float> packed(c.kernel_height * c.kernel_width * c.outputs *
+                              RoundUp(c.inputs, kLanes));
+  if (!grad.ok() || !packed.ok()) return false;
+  PadImages(padded, c.images, args.grad_out, grad.get(), parallel);
+  for (int64_t y = 0; y < c.stride; ++y) {
+    for (int64_t x = 0; x < c.stride; ++x) {
+      const Phase of_y(y, c.stride, c.padding, c.kernel_height);
+      const Phase of_x(x, c.stride, c.padding, c.kernel_width);
+      const Grid grid = {c.images, (c.height - y + c.stride - 1) / c.stride,
+                         (c.width - x + c.stride - 1) / c.stride};
+      SlidingProducts(
+          grid, of_x.count * c.outputs, padded.Step(),
+          TransposedKernel(c, of_y, of_x, args.kernel, packed.get()), parallel,
+          [&](const Grid::Place& at) {
+            return grad.get() + at.image * padded.Size() +
+                   padded.Pixel(of_y.offset + at.y - (of_y.count - 1),
+                                of_x.offset + at.x - (of_x.count - 1));
+          },
+          [&](int64_t pixel, int64_t channel, Vec sums) {
+            const Grid::Place at = grid.At(pixel);
+            const int64_t row = at.image * c.height + y + c.stride * at.y;
+            StoreSome(args.grad_x + (row * c.width + x + c.stride * at.x) * c.inputs + channel,
+                      sums, c.inputs - channel);
+          });
+    }
+  }
+  return true;
 }
 
-// A part of the kernel's rows at a time, summed over all images in registers.
+// A part of the kernel's rows at a time, summed over all images. What they are multiplied with lies
+// far apart, so that some pixels' is copied together first.
 bool ConvolutionGradientOfKernel(const ConvolutionGradKernel& args, const Parallel& parallel) {
-  constexpr int64_t kRowsOfPart = 4 * kRows;
+  constexpr int64_t kRowsOfPart = 4 * kRows, kPixels = 256;
   const Convolution& c = args.shape;
   const Padded padded = PaddedX(c);
-  const int64_t lanes = OutputLanes(c), pixels = c.OutHeight() * c.OutWidth();
-  const int64_t padded_lanes = lanes == c.outputs ? 0 : lanes;
-  const Scratch<float> images(c.images * padded.Size());
-  const Scratch<float> widened(c.images * pixels * padded_lanes);
-  if (!images.ok() || !widened.ok()) return false;
-  ParallelFor(parallel, c.images, [&](int64_t image) {
-    padded.Copy(args.x + image * c.height * c.width * c.inputs,
-                images.get() + image * padded.Size());
-    for (int64_t i = image * pixels * padded_lanes; i < (image + 1) * pixels * padded_lanes; ++i) {
-      const int64_t channel = i % lanes;
-      widened[i] = channel < c.outputs ? args.grad_out[i / lanes * c.outputs + channel] : 0.0f;
-    }
+  const Grid grid = {c.images, c.OutHeight(), c.OutWidth()};
+  const int64_t lanes = RoundUp(c.outputs, kLanes);
+  const Scratch<float> x(c.images * padded.Size());
+  const Scratch<float> packed(grid.Pixels() * lanes);
+  if (!x.ok() || !packed.ok()) return false;
+  PadImages(padded, c.images, args.x, x.get(), parallel);
+  const Panels grads = {grid.Pixels(), lanes, packed.get()};
+  const int64_t chunks = (grid.Pixels() + kPixels - 1) / kPixels;
+  ParallelFor(parallel, chunks, [&](int64_t chunk) {
+    const int64_t begin = chunk * kPixels, left = grid.Pixels() - begin;
+    grads.Pack(begin, left < kPixels ? left : kPixels, c.outputs,
+               args.grad_out + begin * c.outputs, c.outputs, 1);
   });
-  const float* const grads = padded_lanes > 0 ? widened.get() : args.grad_out;
+
   const int64_t taps = c.kernel_width * c.inputs;  // of a kernel row, neighbours in memory
   const int64_t parts = (taps + kRowsOfPart - 1) / kRowsOfPart;
-  ParallelFor(parallel, c.kernel_height * parts, [&](int64_t i) {
-    const int64_t dy = i / parts, end = PartBegin(taps, parts, i % parts + 1);
-    for (int64_t row = PartBegin(taps, parts, i % parts); row < end; row += kRows) {
-      ForPanels(lanes, [&](int64_t column, int vectors) {
-        WithTile(end - row < kRows ? end - row : kRows, vectors, [&](auto tile) {
-          constexpr int R = decltype(tile)::kTileRows, V = decltype(tile)::kTileVectors;
-          for (int64_t y = 0; y < c.images * c.OutHeight(); ++y) {
-            const int64_t image = y / c.OutHeight(), y_in = y % c.OutHeight() * c.stride + dy;
-            tile.Add(images.get() + image * padded.Size() + y_in * padded.Step() + row, 1,
-                     c.stride * c.inputs, grads + y * c.OutWidth() * lanes + column, lanes,
-                     c.OutWidth());
+  return ParallelWithScratch(
+      parallel, c.kernel_height * parts, kRowsOfPart * (kPixels + lanes),
+      [&](int64_t i, float* together) {
+        float* const sums = together + kRowsOfPart * kPixels;
+        const int64_t dy = i / parts, first = PartBegin(taps, parts, i % parts);
+        const int64_t rows = PartBegin(taps, parts, i % parts + 1) - first;
+        std::memset(sums, 0, static_cast<size_t>(rows * lanes) * sizeof(float));
+        for (int64_t begin = 0; begin < grid.Pixels(); begin += kPixels) {
+          const int64_t left = grid.Pixels() - begin, count = left < kPixels ? left : kPixels;
+          for (int64_t k = 0; k < count; ++k) {
+            const Grid::Place at = grid.At(begin + k);
+            const int64_t window =
+                padded.Pixel(at.y * c.stride - c.padding + dy, at.x * c.stride - c.padding);
+            std::memcpy(together + k * rows, x.get() + at.image * padded.Size() + window + first,
+                        static_cast<size_t>(rows) * sizeof(float));
           }
-          for (int r = 0; r < R; ++r) {
-            for (int v = 0; v < V; ++v) {
-              const int64_t channel = column + v * kLanes;
-              StoreSome(args.grad_kernel + (dy * taps + row + r) * c.outputs + channel,
-                        tile.sum[r][v], c.outputs - channel);
-            }
-          }
-        });
+          ForPanels(lanes, [&](int64_t column, int vectors) {
+            ForTiles(rows, vectors, [&](int64_t row, auto tile) {
+              constexpr int V = decltype(tile)::kTileVectors;
+              tile.Load(sums + row * lanes + column, lanes);
+              tile.Add(together + row, 1, rows, grads.panel(column) + begin * V * kLanes,
+                       V * kLanes, count);
+              tile.Store(sums + row * lanes + column, lanes);
+            });
+          });
+        }
+        CopyRows(sums, lanes, rows, c.outputs,
+                 args.grad_kernel + (dy * taps + first) * c.outputs);
       });
-    }
-  });
-  return true;
 }
 
 }  // namespace RASTERIZER_ISA

@@ -123,6 +123,23 @@ struct Tile {
       b += b_step;
     }
   }
+
+  // The same for rows of `a` that lie anywhere.
+  inline __attribute__((always_inline)) void Add(const float* const (&a)[R], const float* b,
+                                                 int64_t b_step, int64_t depth) {
+    for (int64_t k = 0; k < depth; ++k) {
+      Vec row[V];
+#pragma GCC unroll 4
+      for (int v = 0; v < V; ++v) row[v] = LoadVec(b + v * kLanes);
+#pragma GCC unroll 6
+      for (int r = 0; r < R; ++r) {
+        const float factor = a[r][k];
+#pragma GCC unroll 4
+        for (int v = 0; v < V; ++v) sum[r][v] += factor * row[v];
+      }
+      b += b_step;
+    }
+  }
 };
 
 // Calls use(tile) with a cleared tile of `rows` by `vectors`, at most kRows by kVectors.

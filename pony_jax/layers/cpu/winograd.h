@@ -8,7 +8,7 @@
 #ifndef PONY_JAX_LAYERS_CPU_WINOGRAD_H_
 #define PONY_JAX_LAYERS_CPU_WINOGRAD_H_
 
-#include "convolution.h"
+#include "padded.h"
 
 namespace layers {
 namespace RASTERIZER_ISA {
