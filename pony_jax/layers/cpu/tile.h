@@ -106,39 +106,34 @@ struct Tile {
     }
   }
 
-  // sum(r, j) += sum over k < depth of a[r * a_row + k * a_step] * b[k * b_step + j]
-  inline __attribute__((always_inline)) void Add(const float* a, int64_t a_row, int64_t a_step,
-                                                 const float* b, int64_t b_step, int64_t depth) {
+  // sum(r, j) += sum over k < depth of factor(r, k) * b[k * b_step + j]
+  template <class Factor>
+  inline __attribute__((always_inline)) void AddProduct(Factor factor, const float* b,
+                                                        int64_t b_step, int64_t depth) {
     for (int64_t k = 0; k < depth; ++k) {
       Vec row[V];
 #pragma GCC unroll 4
       for (int v = 0; v < V; ++v) row[v] = LoadVec(b + v * kLanes);
 #pragma GCC unroll 6
       for (int r = 0; r < R; ++r) {
-        const float factor = a[r * a_row];
+        const float of_row = factor(r, k);
 #pragma GCC unroll 4
-        for (int v = 0; v < V; ++v) sum[r][v] += factor * row[v];
+        for (int v = 0; v < V; ++v) sum[r][v] += of_row * row[v];
       }
-      a += a_step;
       b += b_step;
     }
   }
 
-  // The same for rows of `a` that lie anywhere.
-  inline __attribute__((always_inline)) void Add(const float* const (&a)[R], const float* b,
+  // Factors are a[r * a_row + k * a_step].
+  inline __attribute__((always_inline)) void Add(const float* a, int64_t a_row, int64_t a_step,
+                                                 const float* b, int64_t b_step, int64_t depth) {
+    AddProduct([&](int r, int64_t k) { return a[r * a_row + k * a_step]; }, b, b_step, depth);
+  }
+
+  // Rows of factors lie anywhere.
+  inline __attribute__((always_inline)) void Add(const float* const (&rows)[R], const float* b,
                                                  int64_t b_step, int64_t depth) {
-    for (int64_t k = 0; k < depth; ++k) {
-      Vec row[V];
-#pragma GCC unroll 4
-      for (int v = 0; v < V; ++v) row[v] = LoadVec(b + v * kLanes);
-#pragma GCC unroll 6
-      for (int r = 0; r < R; ++r) {
-        const float factor = a[r][k];
-#pragma GCC unroll 4
-        for (int v = 0; v < V; ++v) sum[r][v] += factor * row[v];
-      }
-      b += b_step;
-    }
+    AddProduct([&](int r, int64_t k) { return rows[r][k]; }, b, b_step, depth);
   }
 };
 
