@@ -1,5 +1,5 @@
 """Geometry in one pass an op, those on floats with gradients: transforms, landmarks, skinning, the
-visible surface, windows of maps, marching on a lattice.
+visible surface, windows of maps, marching on a lattice, losses of images.
 """
 
 import functools
