@@ -56,6 +56,24 @@ def test_transforms_equal_xla(b, n):
     assert_equals_xla(transform_points, matrices(b), normal(0, b, n, 3))
 
 
+def test_what_is_compiled_for_either_is_not_taken_for_the_other():
+    inner = jax.jit(transform_points)
+    total = jax.jit(jax.grad(lambda matrix, points: jnp.sum(inner(matrix, points) ** 2)))
+    args = matrices(1), normal(0, 1, 5, 3)
+
+    def calls_kernels() -> bool:
+        total(*args)  # fills the caches
+        return "pony_jax_transform" in total.lower(*args).as_text()
+
+    assert calls_kernels()
+    with plain_xla():
+        assert not calls_kernels()
+        with plain_xla():
+            assert not calls_kernels()
+        assert not calls_kernels()
+    assert calls_kernels()
+
+
 @pytest.mark.parametrize("b, v, k", [(1, 1, 1), (3, 37, 20), (2, 1500, 5), (2, 0, 4)])
 def test_skinning_equals_xla(b, v, k):
     verts, bones = normal(0, b, v, 3), normal(2, b, k, 2, 3).at[0, 0, 1].set(0.5)
