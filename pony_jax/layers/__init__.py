@@ -5,6 +5,7 @@ from pony_jax.layers.attention import attention
 from pony_jax.layers.backend import plain_xla
 from pony_jax.layers.conv_block import ConvBlockWeights, conv_block
 from pony_jax.layers.convolution import convolution
+from pony_jax.layers.gelu_sum import gelu_sum
 from pony_jax.layers.group_norm import group_norm
 from pony_jax.layers.mlp import MLPWeights, mlp
 from pony_jax.layers.norm import norm
@@ -20,6 +21,7 @@ __all__ = [
     "attention",
     "conv_block",
     "convolution",
+    "gelu_sum",
     "group_norm",
     "joined",
     "mlp",

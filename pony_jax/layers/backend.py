@@ -24,6 +24,8 @@ _SYMBOLS = {
     "norm_dense_grad": "LayersNormDenseGrad",
     "group_norm": "LayersGroupNorm",
     "group_norm_grad": "LayersGroupNormGrad",
+    "gelu_sum": "LayersGeluSum",
+    "gelu_sum_grad": "LayersGeluSumGrad",
     "attention": "LayersAttention",
     "attention_grad": "LayersAttentionGrad",
     "token_dense": "LayersTokenDense",

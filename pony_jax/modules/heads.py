@@ -8,8 +8,16 @@ from flax.linen.linear import default_kernel_init
 from jax import lax
 from jaxtyping import Array, Float, UInt32
 
-from pony_jax.layers import ConvBlockWeights, NormDenseWeights, conv_block, group_norm, norm_dense
-from pony_jax.modules.linear import MLP, Conv, Weights, torch_kernel_init
+from pony_jax.layers import (
+    ConvBlockWeights,
+    NormDenseWeights,
+    conv_block,
+    convolution,
+    gelu_sum,
+    group_norm,
+    norm_dense,
+)
+from pony_jax.modules.linear import MLP, Conv, Weights
 from pony_jax.ops.numerics import safe_normalize
 
 
@@ -35,25 +43,11 @@ class TokenEncoder(nn.Module):
             )
         x = tokens
         for i in range(halvings):
-            x = Conv(
-                self.hidden,
-                4,
-                stride=2,
-                padding=1,
-                use_bias=False,
-                kernel_init=torch_kernel_init,
-                name=f"conv_{i}",
-            )(x)
+            x = Conv(self.hidden, 4, stride=2, padding=1, name=f"conv_{i}")(x)
             ones, zeros, shape = nn.initializers.ones, nn.initializers.zeros, (self.hidden,)
             norm = Weights((("scale", ones, shape), ("bias", zeros, shape)), name=f"norm_{i}")()
             x = group_norm(x, *norm)
-        x = Conv(
-            self.features,
-            4,
-            use_bias=False,
-            kernel_init=torch_kernel_init,
-            name=f"conv_{halvings}",
-        )(x)
+        x = Conv(self.features, 4, name=f"conv_{halvings}")(x)
         return x.reshape(len(x), -1)
 
 
@@ -92,13 +86,16 @@ class SilhouetteHead(nn.Module):
         x = jnp.concatenate([tokens, _space_to_depth(pixels, side)], axis=-1)
         if dropout_key is not None:
             x = drop_a_fifth(x, dropout_key)
-        x = nn.gelu(nn.Dense(self.hidden, name="token_in")(x))
+        kernel, bias = _layer((x.shape[-1], self.hidden), "token_in")
+        x = gelu_sum(x @ kernel, None, bias)
         for i in (1, 2):
             x = _ConvBlock(name=f"token_{i}")(x)
         fine, cells = self.hidden // 2, side // 2
         x = _norm_dense(x, cells * cells * fine, "LayerNorm_0", "spread")
-        x = _depth_to_space(x, cells)
-        x = nn.gelu(x + Conv(fine, 3, padding=1, name="cell_in")(_space_to_depth(pixels, 2)))
+        pixels = _space_to_depth(pixels, 2)
+        kernel, bias = _layer((3, 3, pixels.shape[-1], fine), "cell_in")
+        near = convolution(pixels, kernel, stride=1, padding=1)
+        x = gelu_sum(_depth_to_space(x, cells), near, bias)
         for i in (1, 2):
             x = _ConvBlock(name=f"cell_{i}")(x)
         return _depth_to_space(_norm_dense(x, 4, "LayerNorm_1", "output"), 2)
@@ -124,8 +121,15 @@ def _norm_and_layer(
     """Scale and shift of a normalisation, then kernel and bias of a layer."""
     ones, zeros = nn.initializers.ones, nn.initializers.zeros
     of_norm = ("scale", ones, (channels,)), ("bias", zeros, (channels,))
-    of_layer = ("kernel", default_kernel_init, kernel), ("bias", zeros, kernel[-1:])
-    return *Weights(of_norm, name=norm)(), *Weights(of_layer, name=layer)()
+    return *Weights(of_norm, name=norm)(), *_layer(kernel, layer)
+
+
+def _layer(kernel: tuple[int, ...], name: str) -> tuple[Array, ...]:
+    """Kernel and bias, as `flax.linen.Dense` and `flax.linen.Conv` have them."""
+    zeros = nn.initializers.zeros
+    return Weights(
+        (("kernel", default_kernel_init, kernel), ("bias", zeros, kernel[-1:])), name=name
+    )()
 
 
 def drop_a_fifth(x: Array, key: Array) -> Array:

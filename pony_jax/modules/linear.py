@@ -58,7 +58,7 @@ class Linear(nn.Module):
 
 
 class Conv(nn.Module):
-    """A convolution with square kernels, made for a CPU; parameters as `flax.linen.Conv` has them.
+    """A convolution without bias, with PyTorch's initialisation, made for a CPU.
 
     Attributes:
       taps: along each side of the kernel.
@@ -69,18 +69,12 @@ class Conv(nn.Module):
     taps: int
     stride: int = 1
     padding: int = 0
-    use_bias: bool = True
-    kernel_init: Callable[..., Array] = nn.linear.default_kernel_init
 
     @nn.compact
     def __call__(self, x: Float[Array, "b h w i"]) -> Float[Array, "b oh ow o"]:
-        kernel = self.param(
-            "kernel", self.kernel_init, (self.taps, self.taps, x.shape[-1], self.features)
-        )
-        x = convolution(x, kernel, stride=self.stride, padding=self.padding)
-        if self.use_bias:
-            x += self.param("bias", nn.initializers.zeros, (self.features,))
-        return x
+        shape = (self.taps, self.taps, x.shape[-1], self.features)
+        kernel = self.param("kernel", torch_kernel_init, shape)
+        return convolution(x, kernel, stride=self.stride, padding=self.padding)
 
 
 class PerTokenLinear(nn.Module):

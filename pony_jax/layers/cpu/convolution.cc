@@ -157,7 +157,7 @@ bool ConvolutionGradientOfKernel(const ConvolutionGradKernel& args, const Parall
   const Padded padded = PaddedX(c);
   const Grid grid = {c.images, c.OutHeight(), c.OutWidth()};
   const int64_t lanes = RoundUp(c.outputs, kLanes);
-  const Scratch<float> x(c.images * padded.Size());
+  const Scratch<float> x(c.images * padded.Size() + kLanes);
   const Scratch<float> packed(grid.Pixels() * lanes);
   if (!x.ok() || !packed.ok()) return false;
   PadImages(padded, c.images, args.x, x.get(), parallel);
@@ -172,9 +172,9 @@ bool ConvolutionGradientOfKernel(const ConvolutionGradKernel& args, const Parall
   const int64_t taps = c.kernel_width * c.inputs;  // of a kernel row, neighbours in memory
   const int64_t parts = (taps + kRowsOfPart - 1) / kRowsOfPart;
   return ParallelWithScratch(
-      parallel, c.kernel_height * parts, kRowsOfPart * (kPixels + lanes),
+      parallel, c.kernel_height * parts, kRowsOfPart * (kPixels + lanes) + kLanes,
       [&](int64_t i, float* together) {
-        float* const sums = together + kRowsOfPart * kPixels;
+        float* const sums = together + kRowsOfPart * kPixels + kLanes;
         const int64_t dy = i / parts, first = PartBegin(taps, parts, i % parts);
         const int64_t rows = PartBegin(taps, parts, i % parts + 1) - first;
         std::memset(sums, 0, static_cast<size_t>(rows * lanes) * sizeof(float));
@@ -184,8 +184,11 @@ bool ConvolutionGradientOfKernel(const ConvolutionGradKernel& args, const Parall
             const Grid::Place at = grid.At(begin + k);
             const int64_t window =
                 padded.Pixel(at.y * c.stride - c.padding + dy, at.x * c.stride - c.padding);
-            std::memcpy(together + k * rows, x.get() + at.image * padded.Size() + window + first,
-                        static_cast<size_t>(rows) * sizeof(float));
+            const float* const from = x.get() + at.image * padded.Size() + window + first;
+            // By whole vectors: what lies beyond a row is overwritten by the next.
+            for (int64_t j = 0; j < rows; j += kLanes) {
+              StoreVec(together + k * rows + j, LoadVec(from + j));
+            }
           }
           ForPanels(lanes, [&](int64_t column, int vectors) {
             ForTiles(rows, vectors, [&](int64_t row, auto tile) {

@@ -22,8 +22,10 @@ inline void SinCos(Vec phase, Vec* sine, Vec* cosine) {
   r = r - quarters * static_cast<float>(kMiddle);
   r = r - quarters * static_cast<float>(kLow);  // within +-pi/4
   const Vec r2 = r * r;
-  const Vec s = r + r * r2 * (-1.0f / 6 + r2 * (1.0f / 120 + r2 * (-1.0f / 5040 + r2 / 362880)));
-  const Vec c = 1 + r2 * (-0.5f + r2 * (1.0f / 24 + r2 * (-1.0f / 720 + r2 / 40320)));
+  // Factors in brackets are constants: vectors are not divided.
+  const Vec s_tail = -1.0f / 5040 + r2 * (1.0f / 362880), c_tail = -1.0f / 720 + r2 * (1.0f / 40320);
+  const Vec s = r + r * r2 * (-1.0f / 6 + r2 * (1.0f / 120 + r2 * s_tail));
+  const Vec c = 1 + r2 * (-0.5f + r2 * (1.0f / 24 + r2 * c_tail));
   const IntVec quadrant = __builtin_convertvector(quarters, IntVec);
   const Vec for_sine = (quadrant & 1) != 0 ? c : s, for_cosine = (quadrant & 1) != 0 ? s : c;
   *sine = (quadrant & 2) != 0 ? -for_sine : for_sine;

@@ -17,8 +17,8 @@ inline Vec Exp(Vec x) {
   x = x < -87.0f ? Vec{} - 87.0f : x > 88.0f ? Vec{} + 88.0f : x;
   const Vec n = (x * kLog2E + kToInteger) - kToInteger;
   const Vec r = x - n * kHigh - n * kLow;
-  const Vec tail = 1.0f / 6 + r * (1.0f / 24 + r * (1.0f / 120 + r * (1.0f / 720 + r / 5040)));
-  const Vec value = 1 + r * (1 + r * (0.5f + r * tail));
+  const Vec tail = 1.0f / 120 + r * (1.0f / 720 + r * (1.0f / 5040));
+  const Vec value = 1 + r * (1 + r * (0.5f + r * (1.0f / 6 + r * (1.0f / 24 + r * tail))));
   const IntVec bits = (IntVec)value + (__builtin_convertvector(n, IntVec) << 23);
   return (Vec)bits;
 }

@@ -28,6 +28,8 @@ namespace layers {
   bool BackwardNormDense(const NormDenseBackward&, const Parallel&);                \
   bool ForwardGroupNorm(const GroupNormForward&, const Parallel&);                  \
   bool BackwardGroupNorm(const GroupNormBackward&, const Parallel&);                \
+  bool ForwardGeluSum(const GeluSumForward&, const Parallel&);                      \
+  bool BackwardGeluSum(const GeluSumBackward&, const Parallel&);                    \
   bool ForwardAttention(const AttentionForward&, const Parallel&);                  \
   bool BackwardAttention(const AttentionBackward&, const Parallel&);                \
   bool ForwardTokenDense(const TokenDenseForward&, const Parallel&);                \
@@ -42,6 +44,7 @@ namespace layers {
                            ForwardConvBlock,   BackwardConvBlock,                   \
                            ForwardNormDense,   BackwardNormDense,                   \
                            ForwardGroupNorm,   BackwardGroupNorm,                   \
+                           ForwardGeluSum,     BackwardGeluSum,                     \
                            ForwardAttention,   BackwardAttention,                   \
                            ForwardTokenDense,  BackwardTokenDense,                  \
                            UpdateByAdam,       ComputeNorm};                        \
@@ -453,8 +456,6 @@ ffi::Error RunTokenDenseGrad(ffi::ThreadPool pool, Floats x, Floats kernel, Floa
   return Run("gradient of token_dense", BestKernels().token_dense_backward, args, pool);
 }
 
-// `arrays` are the values of all parameters, their means and their squares, each joined to one array,
-// and their gradients; the results are all but the gradients, in place.
 ffi::Error ReadGroupNorm(const Floats& x, const Floats& scale, const Floats& shift, float epsilon,
                          float slope, Dims out, GroupNorm* norm) {
   const Dims images = x.dimensions();
@@ -497,6 +498,53 @@ ffi::Error RunGroupNormGrad(ffi::ThreadPool pool, Floats x, Floats scale, Floats
   args.grad_scale = grad_scale->typed_data();
   args.grad_shift = grad_shift->typed_data();
   return Run("gradient of group_norm", BestKernels().group_norm_backward, args, pool);
+}
+
+ffi::Error RunGeluSum(ffi::ThreadPool pool, Floats first, Floats second, Floats bias,
+                      ffi::Result<Floats> out, ffi::Result<Floats> kept) {
+  const Dims rows = first.dimensions(), channels = bias.dimensions();
+  if (rows.size() != 2 || rows[1] % kWidthMultiple != 0) {
+    return BadShape("first", "[n,c] with c a multiple of 16", rows);
+  }
+  if (!Is(channels, {rows[1]})) return BadShape("bias", "[c]", channels);
+  const size_t size = first.element_count();
+  if (second.element_count() != 0 && second.element_count() != size) {
+    return BadShape("second", "[n,c], or empty", second.dimensions());
+  }
+  if (out->element_count() != size) return BadShape("result", "[n,c]", out->dimensions());
+  if (kept->element_count() != 0 && kept->element_count() != size) {
+    return BadShape("kept slopes", "[n,c], or empty", kept->dimensions());
+  }
+  const GeluSumForward args = {rows[0],
+                               rows[1],
+                               first.typed_data(),
+                               second.element_count() > 0 ? second.typed_data() : nullptr,
+                               bias.typed_data(),
+                               out->typed_data(),
+                               kept->element_count() > 0 ? kept->typed_data() : nullptr};
+  return Run("gelu_sum", BestKernels().gelu_sum_forward, args, pool);
+}
+
+ffi::Error RunGeluSumGrad(ffi::ThreadPool pool, Floats kept, Floats grad_out,
+                          ffi::Result<Floats> grad, ffi::Result<Floats> grad_bias) {
+  const Dims rows = grad_out.dimensions();
+  if (rows.size() != 2 || rows[1] % kWidthMultiple != 0) {
+    return BadShape("gradient of the result", "[n,c] with c a multiple of 16", rows);
+  }
+  if (kept.element_count() != grad_out.element_count() ||
+      grad->element_count() != grad_out.element_count()) {
+    return BadShape("kept slopes or gradient", "[n,c]", kept.dimensions());
+  }
+  if (!Is(grad_bias->dimensions(), {rows[1]})) {
+    return BadShape("gradient of the bias", "[c]", grad_bias->dimensions());
+  }
+  const GeluSumBackward args = {rows[0],
+                                rows[1],
+                                kept.typed_data(),
+                                grad_out.typed_data(),
+                                grad->typed_data(),
+                                grad_bias->typed_data()};
+  return Run("gradient of gelu_sum", BestKernels().gelu_sum_backward, args, pool);
 }
 
 ffi::Error ReadAttention(const Floats& qkv, int64_t heads, Dims out, Attention* attention) {
@@ -546,6 +594,8 @@ ffi::Error RunNorm(ffi::ThreadPool pool, ffi::RemainingArgs arrays, ffi::Result<
   return Run("norm", BestKernels().norm, args, pool);
 }
 
+// `arrays` are the values of all parameters, their means and their squares, each joined to one array,
+// and their gradients; the results are all but the gradients, in place.
 ffi::Error RunAdam(ffi::ThreadPool pool, Floats scalars, ffi::RemainingArgs arrays,
                    float mean_decay, float square_decay, float epsilon, ffi::RemainingRets results) {
   if (!Is(scalars.dimensions(), {5})) return BadShape("scalars", "[5]", scalars.dimensions());
@@ -777,6 +827,23 @@ XLA_FFI_DEFINE_HANDLER_SYMBOL(LayersGroupNormGrad, layers::RunGroupNormGrad,
                                   .Ret<rasterizer::Floats>()    // gradient of x
                                   .Ret<rasterizer::Floats>()    // gradient of scale
                                   .Ret<rasterizer::Floats>());  // gradient of shift
+
+XLA_FFI_DEFINE_HANDLER_SYMBOL(LayersGeluSum, layers::RunGeluSum,
+                              ffi::Ffi::Bind()
+                                  .Ctx<ffi::ThreadPool>()
+                                  .Arg<rasterizer::Floats>()    // first
+                                  .Arg<rasterizer::Floats>()    // second
+                                  .Arg<rasterizer::Floats>()    // bias
+                                  .Ret<rasterizer::Floats>()    // result
+                                  .Ret<rasterizer::Floats>());  // kept slopes
+
+XLA_FFI_DEFINE_HANDLER_SYMBOL(LayersGeluSumGrad, layers::RunGeluSumGrad,
+                              ffi::Ffi::Bind()
+                                  .Ctx<ffi::ThreadPool>()
+                                  .Arg<rasterizer::Floats>()    // kept slopes
+                                  .Arg<rasterizer::Floats>()    // gradient of the result
+                                  .Ret<rasterizer::Floats>()    // of each term
+                                  .Ret<rasterizer::Floats>());  // of the bias
 
 XLA_FFI_DEFINE_HANDLER_SYMBOL(LayersAttention, layers::RunAttention,
                               ffi::Ffi::Bind()

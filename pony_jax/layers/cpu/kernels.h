@@ -216,6 +216,24 @@ struct GroupNormBackward {
   float* grad_shift;
 };
 
+// gelu(first + second + bias). Channels are a multiple of kWidthMultiple.
+struct GeluSumForward {
+  int64_t rows, channels;
+  const float* first;   // [rows, c]
+  const float* second;  // [rows, c], or null
+  const float* bias;    // [c]
+  float* out;           // [rows, c]
+  float* kept;          // slopes of gelu, [rows, c], or null
+};
+
+struct GeluSumBackward {
+  int64_t rows, channels;
+  const float* kept;
+  const float* grad_out;
+  float* grad;       // of each term, [rows, c]
+  float* grad_bias;  // [c]
+};
+
 // Values mixed by the softmax of scaled products of queries and keys, each head by itself. Channels
 // of a head are a multiple of kWidthMultiple.
 struct Attention {
@@ -300,6 +318,8 @@ struct Kernels {
   bool (*norm_dense_backward)(const NormDenseBackward&, const Parallel&);
   bool (*group_norm_forward)(const GroupNormForward&, const Parallel&);
   bool (*group_norm_backward)(const GroupNormBackward&, const Parallel&);
+  bool (*gelu_sum_forward)(const GeluSumForward&, const Parallel&);
+  bool (*gelu_sum_backward)(const GeluSumBackward&, const Parallel&);
   bool (*attention_forward)(const AttentionForward&, const Parallel&);
   bool (*attention_backward)(const AttentionBackward&, const Parallel&);
   bool (*token_dense_forward)(const TokenDenseForward&, const Parallel&);

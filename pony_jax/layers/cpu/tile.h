@@ -25,6 +25,8 @@ bool ForwardNormDense(const NormDenseForward& args, const Parallel& parallel);
 bool BackwardNormDense(const NormDenseBackward& args, const Parallel& parallel);
 bool ForwardGroupNorm(const GroupNormForward& args, const Parallel& parallel);
 bool BackwardGroupNorm(const GroupNormBackward& args, const Parallel& parallel);
+bool ForwardGeluSum(const GeluSumForward& args, const Parallel& parallel);
+bool BackwardGeluSum(const GeluSumBackward& args, const Parallel& parallel);
 bool ForwardAttention(const AttentionForward& args, const Parallel& parallel);
 bool BackwardAttention(const AttentionBackward& args, const Parallel& parallel);
 bool ForwardTokenDense(const TokenDenseForward& args, const Parallel& parallel);
