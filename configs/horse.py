@@ -3,13 +3,13 @@
 | variant  | learns from                        | hardware, wall time | held-out mask IoU |
 |----------|------------------------------------|---------------------|-------------------|
 | (none)   | synthetic horses, made on the spot | two cores, 10 min   | .883              |
-| `photos` | Weizmann horses, 295 photographs   | one core, 35 min    | .862              |
+| `photos` | Weizmann horses, 295 photographs   | one core, 36 min    | .847              |
 | `paper`  | the original recipe in full        | one GPU             | not run           |
 | `unified`| the same as 3DAnimals has it       | one GPU             | not run           |
 | `test`   | a handful of synthetic horses      | seconds             | -                 |
 
-Scores: experiments/results/training.md (2026-11-23; mean of three seeds, photographs seed 0). The
-10 minutes are those of seed 0 with faster steps (2026-11-28, .887).
+Scores: experiments/results/training.md (2026-11-23, mean of three seeds; photographs 2026-11-29,
+seed 0). The 10 minutes are those of seed 0 with faster steps (2026-11-28, .887).
 Command: `python -m pony_jax.train --config=configs/horse.py[:variant] --workdir=runs/horse`
 """
 
