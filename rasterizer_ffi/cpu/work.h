@@ -12,12 +12,13 @@ namespace rasterizer {
 namespace RASTERIZER_ISA {
 namespace {
 
-// An uninitialised array that frees itself.
+// An uninitialised array that frees itself. It begins with a line of the cache: vectors as long as
+// one would cross lines everywhere else.
 template <class T>
 class Scratch {
  public:
   explicit Scratch(int64_t size)
-      : data_(static_cast<T*>(std::malloc(static_cast<size_t>(size > 0 ? size : 1) * sizeof(T)))) {}
+      : data_(static_cast<T*>(std::aligned_alloc(kLine, (Bytes(size) + kLine - 1) / kLine * kLine))) {}
   ~Scratch() { std::free(data_); }
   Scratch(const Scratch&) = delete;
   Scratch& operator=(const Scratch&) = delete;
@@ -27,6 +28,10 @@ class Scratch {
   T& operator[](int64_t i) const { return data_[i]; }
 
  private:
+  static constexpr size_t kLine = 64;
+
+  static size_t Bytes(int64_t size) { return static_cast<size_t>(size > 0 ? size : 1) * sizeof(T); }
+
   T* data_;
 };
 

@@ -16,7 +16,7 @@ struct Factor {
 inline void Product(Factor a, int64_t rows, int64_t depth, const float* b, int64_t b_row,
                     int64_t columns, float* out, int64_t out_row) {
   ForPanels(columns, [&](int64_t column, int vectors) {
-    ForTiles(rows, vectors, [&](int64_t first, auto tile) {
+    ForTiles(rows, vectors, [=](int64_t first, auto& tile) {
       tile.Add(a.data + first * a.row, a.row, a.column, b + column, b_row, depth);
       tile.Store(out + first * out_row + column, out_row);
     });

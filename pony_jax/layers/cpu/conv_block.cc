@@ -53,8 +53,9 @@ bool ForwardConvBlock(const ConvBlockForward& args, const Parallel& parallel) {
         const int64_t at = place * tiles.PlaceStep();
         taps.Multiply(place, inputs + at, count, outputs + at);
       }
-      tiles.ToOutput(outputs, first, count, [&](int64_t at, int64_t channel, Vec sums) {
-        const Activation gelu = Gelu(sums + LoadVec(block.bias + channel));
+      tiles.ToOutput(outputs, first, count, [=, bias = block.bias](int64_t at, int64_t channel,
+                                                                   Vec sums) {
+        const Activation gelu = Gelu(sums + LoadVec(bias + channel));
         if (kept != nullptr) StoreVec(kept + at, gelu.slope);
         StoreVec(out + at, LoadVec(x + at) + gelu.value);
       });
@@ -101,7 +102,7 @@ bool BackwardConvBlock(const ConvBlockBackward& args, const Parallel& parallel) 
       padded.Clear(grad_unit);
       tiles.ForParts([&](int64_t first, int64_t count) {
         tiles.FromInput(unit, first, count, inputs);
-        tiles.FromOutput([&](int64_t at) { return LoadVec(grad_out + at) * LoadVec(slopes + at); },
+        tiles.FromOutput([=](int64_t at) { return LoadVec(grad_out + at) * LoadVec(slopes + at); },
                          first, count, grads);
         AddRows(grads + kSumPlace * tiles.PlaceStep(), count, channels, grad_bias);
         for (int place = 0; place < kPlaces; ++place) {

@@ -34,9 +34,15 @@ struct Grid {
   Place At(int64_t pixel) const {
     return {pixel / columns / rows, pixel / columns % rows, pixel % columns};
   }
+  int64_t Pixel(const Place& at) const { return (at.image * rows + at.y) * columns + at.x; }
+  Place After(Place at) const {
+    if (++at.x < columns) return at;
+    if (++at.y < rows) return {at.image, at.y, 0};
+    return {at.image + 1, 0, 0};
+  }
 };
 
-// Calls store(pixel, channel, sums) for each vector of the products of all pixels' windows with
+// Calls store(place, channel, sums) for each vector of the products of all pixels' windows with
 // `kernel`. A window begins at `window(place)`; its rows are `taps` long and `step` apart.
 template <class Window, class Store>
 inline void SlidingProducts(const Grid& grid, int64_t taps, int64_t step, const Panels& kernel,
@@ -46,19 +52,20 @@ inline void SlidingProducts(const Grid& grid, int64_t taps, int64_t step, const 
     const int64_t begin = PartBegin(grid.Pixels(), parts, part);
     const int64_t count = PartBegin(grid.Pixels(), parts, part + 1) - begin;
     ForPanels(kernel.width, [&](int64_t column, int vectors) {
-      ForTiles(count, vectors, [&](int64_t first, auto tile) {
-        constexpr int R = decltype(tile)::kTileRows, V = decltype(tile)::kTileVectors;
-        const float* rows[R];
-        for (int r = 0; r < R; ++r) rows[r] = window(grid.At(begin + first + r));
-        for (int64_t k = 0; k < kernel.depth; k += taps) {
-          tile.Add(rows, kernel.panel(column) + k * V * kLanes, V * kLanes, taps);
-          for (int r = 0; r < R; ++r) rows[r] += step;
+      const float* const panel = kernel.panel(column);
+      ForTiles(count, vectors, [=, depth = kernel.depth](int64_t first, auto& tile) {
+        const int64_t lanes = tile.kTileVectors * kLanes;
+        Grid::Place places[kRows];
+        const float* rows[kRows];
+        for (int r = 0; r < tile.kTileRows; ++r) {
+          places[r] = r == 0 ? grid.At(begin + first) : grid.After(places[r - 1]);
+          rows[r] = window(places[r]);
         }
-        for (int r = 0; r < R; ++r) {
-          for (int v = 0; v < V; ++v) {
-            store(begin + first + r, column + v * kLanes, tile.sum[r][v]);
-          }
+        for (int64_t k = 0; k < depth; k += taps) {
+          tile.Add(rows, panel + k * lanes, lanes, taps);
+          for (int r = 0; r < tile.kTileRows; ++r) rows[r] += step;
         }
+        tile.ForEach([&](int r, int v, Vec sums) { store(places[r], column + v * kLanes, sums); });
       });
     });
   });
@@ -103,15 +110,15 @@ bool ForwardConvolution(const ConvolutionForward& args, const Parallel& parallel
   PadImages(padded, c.images, args.x, x.get(), parallel);
   const Panels kernel = {depth, lanes, packed.get()};
   kernel.Pack(0, depth, c.outputs, args.kernel, c.outputs, 1);
+  const Grid grid = {c.images, c.OutHeight(), c.OutWidth()};
   SlidingProducts(
-      Grid{c.images, c.OutHeight(), c.OutWidth()}, c.kernel_width * c.inputs, padded.Step(), kernel,
-      parallel,
+      grid, c.kernel_width * c.inputs, padded.Step(), kernel, parallel,
       [&](const Grid::Place& at) {
         return x.get() + at.image * padded.Size() +
                padded.Pixel(at.y * c.stride - c.padding, at.x * c.stride - c.padding);
       },
-      [&](int64_t pixel, int64_t channel, Vec sums) {
-        StoreSome(args.out + pixel * c.outputs + channel, sums, c.outputs - channel);
+      [=, out = args.out, outputs = c.outputs](const Grid::Place& at, int64_t channel, Vec sums) {
+        StoreSome(out + grid.Pixel(at) * outputs + channel, sums, outputs - channel);
       });
   return true;
 }
@@ -138,11 +145,10 @@ bool ConvolutionGradientOfX(const ConvolutionGradX& args, const Parallel& parall
                    padded.Pixel(of_y.offset + at.y - (of_y.count - 1),
                                 of_x.offset + at.x - (of_x.count - 1));
           },
-          [&](int64_t pixel, int64_t channel, Vec sums) {
-            const Grid::Place at = grid.At(pixel);
+          [=, out = args.grad_x](const Grid::Place& at, int64_t channel, Vec sums) {
             const int64_t row = at.image * c.height + y + c.stride * at.y;
-            StoreSome(args.grad_x + (row * c.width + x + c.stride * at.x) * c.inputs + channel,
-                      sums, c.inputs - channel);
+            StoreSome(out + (row * c.width + x + c.stride * at.x) * c.inputs + channel, sums,
+                      c.inputs - channel);
           });
     }
   }
@@ -180,8 +186,8 @@ bool ConvolutionGradientOfKernel(const ConvolutionGradKernel& args, const Parall
         std::memset(sums, 0, static_cast<size_t>(rows * lanes) * sizeof(float));
         for (int64_t begin = 0; begin < grid.Pixels(); begin += kPixels) {
           const int64_t left = grid.Pixels() - begin, count = left < kPixels ? left : kPixels;
-          for (int64_t k = 0; k < count; ++k) {
-            const Grid::Place at = grid.At(begin + k);
+          Grid::Place at = grid.At(begin);
+          for (int64_t k = 0; k < count; ++k, at = grid.After(at)) {
             const int64_t window =
                 padded.Pixel(at.y * c.stride - c.padding + dy, at.x * c.stride - c.padding);
             const float* const from = x.get() + at.image * padded.Size() + window + first;
@@ -191,11 +197,11 @@ bool ConvolutionGradientOfKernel(const ConvolutionGradKernel& args, const Parall
             }
           }
           ForPanels(lanes, [&](int64_t column, int vectors) {
-            ForTiles(rows, vectors, [&](int64_t row, auto tile) {
-              constexpr int V = decltype(tile)::kTileVectors;
+            const float* const panel = grads.panel(column);
+            ForTiles(rows, vectors, [=](int64_t row, auto& tile) {
+              const int64_t step = tile.kTileVectors * kLanes;
               tile.Load(sums + row * lanes + column, lanes);
-              tile.Add(together + row, 1, rows, grads.panel(column) + begin * V * kLanes,
-                       V * kLanes, count);
+              tile.Add(together + row, 1, rows, panel + begin * step, step, count);
               tile.Store(sums + row * lanes + column, lanes);
             });
           });

@@ -123,9 +123,10 @@ class BlockGradient {
     AddRows(grad, rows, width_, sums_.bias);
     blocks_.Embed(block, x_);
     AddTransposed(x_, stride, m_.inputs, grad, width_, width_, rows, fresh, sums_.first);
-    Multiply(grad, width_, rows, transposed_.first(), [&](int64_t row, int64_t column, Vec g) {
-      StoreVec(grad_x_ + row * stride + column, g);
-    });
+    Multiply(grad, width_, rows, transposed_.first(),
+             [stride, to = grad_x_](int64_t row, int64_t column, Vec sums) {
+               StoreVec(to + row * stride + column, sums);
+             });
     for (int64_t row = 0; row < blocks_.count(block); ++row) {
       embedding_.Gradient(x_ + row * stride, grad_x_ + row * stride,
                           args_.grad_point + 3 * (block * kBlock + row));
@@ -176,7 +177,7 @@ bool ForwardMlp(const MlpForward& args, const Parallel& parallel) {
       FirstLayer(x, embedding.stride(), rows, weights, first);
       if (m.images > 0) {
         float* const second = blocks.Layer(kept, 1, 0);
-        Multiply(first, width, rows, weights.mid(0), [&](int64_t row, int64_t column, Vec sums) {
+        Multiply(first, width, rows, weights.mid(0), [=](int64_t row, int64_t column, Vec sums) {
           StoreVec(second + row * width + column, sums);
         });
       } else if (m.middle > 0) {
@@ -190,12 +191,10 @@ bool ForwardMlp(const MlpForward& args, const Parallel& parallel) {
           RectifiedProduct(blocks.Input(kept, layer - 1, slot, conditioned), width, rows,
                            weights.mid(layer - 1), blocks.Layer(kept, layer, slot));
         }
-        const int64_t count = blocks.count(block);
         float* const out = args.out + (slot * m.points + block * kBlock) * m.outputs;
-        Multiply(blocks.Input(kept, m.middle, slot, conditioned), width, rows, weights.last(),
-                 [&](int64_t row, int64_t column, Vec sums) {
-                   if (row >= count) return;
-                   StoreSome(out + row * m.outputs + column, sums, m.outputs - column);
+        Multiply(blocks.Input(kept, m.middle, slot, conditioned), width, blocks.count(block),
+                 weights.last(), [out, outputs = m.outputs](int64_t row, int64_t column, Vec sums) {
+                   StoreSome(out + row * outputs + column, sums, outputs - column);
                  });
       }
     }

@@ -102,11 +102,11 @@ class Blocks {
 
   // The second layer with its condition, rectified.
   void AddCondition(int64_t block, int64_t slot, const float* second, float* out) const {
+    const int64_t width = width_;
     for (int64_t row = 0; row < rows(block); ++row) {
       const int64_t image = Image(block, row, slot);
-      const float* const condition =
-          conditions_.get() + (image < 0 ? m_.images : image) * width_;
-      for (int64_t j = row * width_, k = 0; k < width_; j += kLanes, k += kLanes) {
+      const float* const condition = conditions_.get() + (image < 0 ? m_.images : image) * width;
+      for (int64_t j = row * width, k = 0; k < width; j += kLanes, k += kLanes) {
         StoreVec(out + j, Rectified(LoadVec(second + j) + LoadVec(condition + k)));
       }
     }
@@ -128,24 +128,27 @@ class Blocks {
 // The first layer of embedded points.
 inline void FirstLayer(const float* x, int64_t x_row, int64_t rows, const Weights& weights,
                        float* out) {
-  Multiply(x, x_row, rows, weights.first(), [&](int64_t row, int64_t column, Vec sums) {
-    const Vec biased = sums + LoadVec(weights.bias() + column);
-    StoreVec(out + row * weights.first().width + column, Rectified(biased));
+  const float* const bias = weights.bias();
+  const int64_t width = weights.first().width;
+  Multiply(x, x_row, rows, weights.first(), [=](int64_t row, int64_t column, Vec sums) {
+    StoreVec(out + row * width + column, Rectified(sums + LoadVec(bias + column)));
   });
 }
 
 inline void RectifiedProduct(const float* a, int64_t a_row, int64_t rows, const Panels& weights,
                              float* out) {
-  Multiply(a, a_row, rows, weights, [&](int64_t row, int64_t column, Vec sums) {
-    StoreVec(out + row * weights.width + column, Rectified(sums));
+  const int64_t width = weights.width;
+  Multiply(a, a_row, rows, weights, [=](int64_t row, int64_t column, Vec sums) {
+    StoreVec(out + row * width + column, Rectified(sums));
   });
 }
 
 // Gradients that reach a layer, or tangents that do: none where the layer is not positive.
 inline void MaskedProduct(const float* a, int64_t rows, int64_t a_row, const Panels& weights,
                           const float* layer, float* out) {
-  Multiply(a, a_row, rows, weights, [&](int64_t row, int64_t column, Vec sums) {
-    const int64_t at = row * weights.width + column;
+  const int64_t width = weights.width;
+  Multiply(a, a_row, rows, weights, [=](int64_t row, int64_t column, Vec sums) {
+    const int64_t at = row * width + column;
     StoreVec(out + at, LoadVec(layer + at) > 0.0f ? sums : Vec{});
   });
 }

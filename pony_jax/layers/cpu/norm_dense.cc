@@ -54,12 +54,11 @@ bool ForwardNormDense(const NormDenseForward& args, const Parallel& parallel) {
       const Rows rows(layer, block);
       Moments moments[kBlock];
       Normalise(layer, rows, unit, moments);
-      float* const out = args.out + rows.first * layer.outputs;
-      Multiply(unit, layer.inputs, rows.worked_on, kernel,
-               [&](int64_t row, int64_t column, Vec sums) {
-                 if (row >= rows.count) return;
-                 StoreSome(out + row * layer.outputs + column,
-                           sums + LoadVec(bias.get() + column), layer.outputs - column);
+      Multiply(unit, layer.inputs, rows.count, kernel,
+               [out = args.out + rows.first * layer.outputs, outputs = layer.outputs,
+                bias = bias.get()](int64_t row, int64_t column, Vec sums) {
+                 StoreSome(out + row * outputs + column, sums + LoadVec(bias + column),
+                           outputs - column);
                });
     }
   });
@@ -103,7 +102,7 @@ bool BackwardNormDense(const NormDenseBackward& args, const Parallel& parallel) 
       AddTransposed(unit, inputs, inputs, grad_out, outputs, outputs, rows.worked_on, false,
                     grad_kernel);
       Multiply(grad_out, outputs, rows.worked_on, transposed,
-               [&](int64_t row, int64_t column, Vec sums) {
+               [=](int64_t row, int64_t column, Vec sums) {
                  StoreVec(grad_unit + row * inputs + column, sums);
                });
       for (int64_t i = 0; i < rows.count; ++i) {

@@ -62,7 +62,7 @@ bool ForwardSpatialGradient(const SpatialGradientForward& args, const Parallel& 
                       blocks.Layer(kept, layer - 1, 0), blocks.Layer(grads, layer - 1, 0));
       }
       Multiply(blocks.Layer(grads, 0, 0), width, rows, transposed.first(),
-               [&](int64_t row, int64_t column, Vec sums) {
+               [=](int64_t row, int64_t column, Vec sums) {
                  StoreVec(grad_x + row * stride + column, sums);
                });
       for (int64_t row = 0; row < blocks.count(block); ++row) {

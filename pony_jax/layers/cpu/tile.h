@@ -68,12 +68,11 @@ inline Vec Rectified(Vec v) { return v < 0.0f ? Vec{} : v; }
 
 // By halves: one after the other, each addition would wait for the one before.
 inline float Sum(Vec v) {
-  float sums[kLanes];
-  StoreVec(sums, v);
-  for (int half = kLanes / 2; half > 0; half /= 2) {
-    for (int i = 0; i < half; ++i) sums[i] += sums[i + half];
-  }
-  return sums[0];
+  IntVec lane;
+  for (int i = 0; i < kLanes; ++i) lane[i] = i;
+#pragma GCC unroll 4
+  for (int half = kLanes / 2; half > 0; half /= 2) v += __builtin_shuffle(v, lane + half);
+  return v[0];
 }
 
 // Stores the first `count` elements.
@@ -81,37 +80,40 @@ inline void StoreSome(float* to, Vec v, int64_t count) {
   if (count >= kLanes) {
     StoreVec(to, v);
   } else {
-    std::memcpy(to, &v, static_cast<size_t>(count > 0 ? count : 0) * sizeof(float));
+    for (int64_t i = 0; i < count; ++i) to[i] = v[i];
   }
 }
 
+// Loops over a tile are unrolled in full: a sum whose place is known stays in its register.
 template <int R, int V>
 struct Tile {
   static constexpr int kTileRows = R, kTileVectors = V;
   Vec sum[R][V];
 
-  void Clear() {
+  // Calls use(row, vector, sum) for each vector.
+  template <class Use>
+  void ForEach(Use use) {
+#pragma GCC unroll 6
     for (int r = 0; r < R; ++r) {
-      for (int v = 0; v < V; ++v) sum[r][v] = Vec{};
+#pragma GCC unroll 4
+      for (int v = 0; v < V; ++v) use(r, v, sum[r][v]);
     }
   }
 
+  void Clear() {
+    ForEach([](int, int, Vec& sums) { sums = Vec{}; });
+  }
   // Rows lie `step` apart.
   void Load(const float* from, int64_t step) {
-    for (int r = 0; r < R; ++r) {
-      for (int v = 0; v < V; ++v) sum[r][v] = LoadVec(from + r * step + v * kLanes);
-    }
+    ForEach([=](int r, int v, Vec& sums) { sums = LoadVec(from + r * step + v * kLanes); });
   }
-  void Store(float* to, int64_t step) const {
-    for (int r = 0; r < R; ++r) {
-      for (int v = 0; v < V; ++v) StoreVec(to + r * step + v * kLanes, sum[r][v]);
-    }
+  void Store(float* to, int64_t step) {
+    ForEach([=](int r, int v, Vec sums) { StoreVec(to + r * step + v * kLanes, sums); });
   }
 
   // sum(r, j) += sum over k < depth of factor(r, k) * b[k * b_step + j]
   template <class Factor>
-  inline __attribute__((always_inline)) void AddProduct(Factor factor, const float* b,
-                                                        int64_t b_step, int64_t depth) {
+  void AddProduct(Factor factor, const float* b, int64_t b_step, int64_t depth) {
     for (int64_t k = 0; k < depth; ++k) {
       Vec row[V];
 #pragma GCC unroll 4
@@ -127,53 +129,53 @@ struct Tile {
   }
 
   // Factors are a[r * a_row + k * a_step].
-  inline __attribute__((always_inline)) void Add(const float* a, int64_t a_row, int64_t a_step,
-                                                 const float* b, int64_t b_step, int64_t depth) {
-    AddProduct([&](int r, int64_t k) { return a[r * a_row + k * a_step]; }, b, b_step, depth);
+  void Add(const float* a, int64_t a_row, int64_t a_step, const float* b, int64_t b_step,
+           int64_t depth) {
+    AddProduct([=](int r, int64_t k) { return a[r * a_row + k * a_step]; }, b, b_step, depth);
   }
 
   // Rows of factors lie anywhere.
-  inline __attribute__((always_inline)) void Add(const float* const (&rows)[R], const float* b,
-                                                 int64_t b_step, int64_t depth) {
-    AddProduct([&](int r, int64_t k) { return rows[r][k]; }, b, b_step, depth);
+  void Add(const float* const* rows, const float* b, int64_t b_step, int64_t depth) {
+    AddProduct([=](int r, int64_t k) { return rows[r][k]; }, b, b_step, depth);
   }
 };
 
-// Calls use(tile) with a cleared tile of `rows` by `vectors`, at most kRows by kVectors.
-template <int R, class Use>
-inline void WithVectors(int vectors, Use use) {
-  static_assert(kVectors == 2 || kVectors == 4, "the cases below");
-  switch (vectors) {
-    case 1: return use(Tile<R, 1>{});
-    case 2: return use(Tile<R, 2>{});
-#if defined(__AVX512F__)
-    case 3: return use(Tile<R, 3>{});
-    case 4: return use(Tile<R, 4>{});
-#endif
-  }
+template <int R, int V, class Use>
+inline void WithTile(int64_t row, Use& use) {
+  Tile<R, V> tile;
+  tile.Clear();
+  use(row, tile);
 }
 
-template <class Use>
-inline void WithTile(int64_t rows, int vectors, Use use) {
-  switch (rows) {
-    case 1: return WithVectors<1>(vectors, use);
-    case 2: return WithVectors<2>(vectors, use);
-    case 3: return WithVectors<3>(vectors, use);
-    case 4: return WithVectors<4>(vectors, use);
+// All that is called becomes part of this function: else tiles would go through the memory.
+template <int V, class Use>
+__attribute__((flatten, noinline)) void ForTilesOf(int64_t rows, Use use) {
+  int64_t row = 0;
+  for (; row + kRows <= rows; row += kRows) WithTile<kRows, V>(row, use);
+  static_assert(kRows == 4 || kRows == 6, "the cases below");
+  switch (rows - row) {
+    case 1: return WithTile<1, V>(row, use);
+    case 2: return WithTile<2, V>(row, use);
+    case 3: return WithTile<3, V>(row, use);
 #if defined(__AVX2__)
-    case 5: return WithVectors<5>(vectors, use);
-    case 6: return WithVectors<6>(vectors, use);
+    case 4: return WithTile<4, V>(row, use);
+    case 5: return WithTile<5, V>(row, use);
 #endif
   }
 }
 
-// Calls use(first row, tile) for tiles that cover `rows`, each cleared.
+// Calls use(first row, tile) for tiles of `vectors` that cover `rows`, each cleared. What `use` needs
+// in its inner loops it should hold by value: memory that is written to might be what it refers to.
 template <class Use>
 inline void ForTiles(int64_t rows, int vectors, Use use) {
-  const int64_t tiles = (rows + kRows - 1) / kRows;
-  for (int64_t i = 0; i < tiles; ++i) {
-    const int64_t first = PartBegin(rows, tiles, i);
-    WithTile(PartBegin(rows, tiles, i + 1) - first, vectors, [&](auto tile) { use(first, tile); });
+  static_assert(kVectors == 2 || kVectors == 4, "the cases below");
+  switch (vectors) {
+    case 1: return ForTilesOf<1>(rows, use);
+    case 2: return ForTilesOf<2>(rows, use);
+#if defined(__AVX512F__)
+    case 3: return ForTilesOf<3>(rows, use);
+    case 4: return ForTilesOf<4>(rows, use);
+#endif
   }
 }
 
@@ -215,21 +217,15 @@ struct Panels {
   }
 };
 
-// a @ b, for rows of `a` that are a multiple of kRows. Calls use(row, column, sums) for each vector
-// of the result.
+// a @ b. Calls use(row, column, sums) for each vector of the result.
 template <class Use>
 inline void Multiply(const float* a, int64_t a_row, int64_t rows, const Panels& b, Use use) {
   ForPanels(b.width, [&](int64_t column, int vectors) {
-    const float* panel = b.panel(column);
-    WithVectors<kRows>(vectors, [&](auto tile) {
-      constexpr int V = decltype(tile)::kTileVectors;
-      for (int64_t row = 0; row < rows; row += kRows) {
-        tile.Clear();
-        tile.Add(a + row * a_row, a_row, 1, panel, V * kLanes, b.depth);
-        for (int r = 0; r < kRows; ++r) {
-          for (int v = 0; v < V; ++v) use(row + r, column + v * kLanes, tile.sum[r][v]);
-        }
-      }
+    const float* const panel = b.panel(column);
+    const int64_t depth = b.depth;
+    ForTiles(rows, vectors, [=](int64_t first, auto& tile) {
+      tile.Add(a + first * a_row, a_row, 1, panel, tile.kTileVectors * kLanes, depth);
+      tile.ForEach([=](int r, int v, Vec sums) { use(first + r, column + v * kLanes, sums); });
     });
   });
 }
@@ -238,29 +234,24 @@ inline void Multiply(const float* a, int64_t a_row, int64_t rows, const Panels& 
 // a multiple of kLanes.
 inline void AddTransposed(const float* a, int64_t a_step, int64_t a_width, const float* g,
                           int64_t g_step, int64_t width, int64_t depth, bool fresh, float* sums) {
-  ForPanels(width, [&](int64_t column, int vectors) {
-    for (int64_t row = 0; row < a_width; row += kRows) {
-      const int64_t rows = a_width - row < kRows ? a_width - row : kRows;
-      WithTile(rows, vectors, [&](auto tile) {
-        float* const to = sums + row * width + column;
-        if (!fresh) tile.Load(to, width);
-        tile.Add(a + row, 1, a_step, g + column, g_step, depth);
-        tile.Store(to, width);
-      });
-    }
+  ForPanels(width, [=](int64_t column, int vectors) {
+    ForTiles(a_width, vectors, [=](int64_t row, auto& tile) {
+      float* const to = sums + row * width + column;
+      if (!fresh) tile.Load(to, width);
+      tile.Add(a + row, 1, a_step, g + column, g_step, depth);
+      tile.Store(to, width);
+    });
   });
 }
 
 // sums += the sum of `count` rows of `width`, a multiple of kLanes.
 inline void AddRows(const float* rows, int64_t count, int64_t width, float* sums) {
-  ForPanels(width, [&](int64_t column, int vectors) {
-    WithVectors<1>(vectors, [&](auto tile) {
-      constexpr int V = decltype(tile)::kTileVectors;
+  ForPanels(width, [=](int64_t column, int vectors) {
+    ForTiles(1, vectors, [=](int64_t, auto& tile) {
       tile.Load(sums + column, 0);
       for (int64_t i = 0; i < count; ++i) {
-        for (int v = 0; v < V; ++v) {
-          tile.sum[0][v] += LoadVec(rows + i * width + column + v * kLanes);
-        }
+        const float* const row = rows + i * width + column;
+        tile.ForEach([=](int, int v, Vec& sum) { sum += LoadVec(row + v * kLanes); });
       }
       tile.Store(sums + column, 0);
     });

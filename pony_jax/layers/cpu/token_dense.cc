@@ -14,7 +14,7 @@ bool ForwardTokenDense(const TokenDenseForward& args, const Parallel& parallel) 
     const float* const kernel = layer.kernel + token * layer.inputs * layer.outputs;
     float* const out = args.out + token * layer.outputs;
     ForPanels(layer.outputs, [&](int64_t column, int vectors) {
-      ForTiles(layer.rows, vectors, [&](int64_t row, auto tile) {
+      ForTiles(layer.rows, vectors, [=](int64_t row, auto& tile) {
         tile.Add(x + row * x_step, x_step, 1, kernel + column, layer.outputs, layer.inputs);
         tile.Store(out + row * out_step + column, out_step);
       });
@@ -36,19 +36,9 @@ bool BackwardTokenDense(const TokenDenseBackward& args, const Parallel& parallel
                   layer.outputs, layer.rows, true, args.grad_kernel + token * size);
     const Panels transposed = {layer.outputs, lanes, scratch};
     transposed.Pack(0, layer.outputs, args.trained, layer.kernel + token * size, 1, layer.outputs);
-    ForPanels(lanes, [&](int64_t column, int vectors) {
-      ForTiles(layer.rows, vectors, [&](int64_t first, auto tile) {
-        constexpr int R = decltype(tile)::kTileRows, V = decltype(tile)::kTileVectors;
-        tile.Add(grad + first * out_step, out_step, 1, transposed.panel(column), V * kLanes,
-                 layer.outputs);
-        for (int r = 0; r < R; ++r) {
-          float* const to = args.grad_x + ((first + r) * layer.tokens + token) * args.trained;
-          for (int v = 0; v < V; ++v) {
-            const int64_t channel = column + v * kLanes;
-            StoreSome(to + channel, tile.sum[r][v], args.trained - channel);
-          }
-        }
-      });
+    Multiply(grad, out_step, layer.rows, transposed, [=](int64_t row, int64_t column, Vec sums) {
+      StoreSome(args.grad_x + (row * layer.tokens + token) * args.trained + column, sums,
+                args.trained - column);
     });
   });
 }

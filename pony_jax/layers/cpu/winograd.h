@@ -103,27 +103,31 @@ class WinogradTiles {
 
   // From a padded image to places.
   void FromInput(const float* x, int64_t first, int64_t count, float* places) const {
-    const Padded padded = this->padded();
-    ForVectors(first, count, [&](int64_t row, int64_t column, int64_t channel, int64_t at) {
+    const int64_t step = PlaceStep();
+    ForVectors(first, count, [=, padded = padded()](int64_t row, int64_t column, int64_t channel,
+                                                    int64_t at) {
       const float* const corner = x + padded.Pixel(row - 1, column - 1) + channel;
       Vec pixels[16], transformed[kPlaces];
+#pragma GCC unroll 16
       for (int i = 0; i < 16; ++i) {
-        pixels[i] = LoadVec(corner + i / 4 * padded.Step() + i % 4 * channels);
+        pixels[i] = LoadVec(corner + i / 4 * padded.Step() + i % 4 * padded.channels);
       }
       OnSquare<4, 4, TransformInput>(pixels, transformed);
-      StorePlaces(transformed, places + at);
+      StorePlaces(transformed, step, places + at);
     });
   }
   // Adds places to a padded image, where tiles overlap.
   void AddToInput(const float* places, int64_t first, int64_t count, float* x) const {
-    const Padded padded = this->padded();
-    ForVectors(first, count, [&](int64_t row, int64_t column, int64_t channel, int64_t at) {
+    const int64_t step = PlaceStep();
+    ForVectors(first, count, [=, padded = padded()](int64_t row, int64_t column, int64_t channel,
+                                                    int64_t at) {
       float* const corner = x + padded.Pixel(row - 1, column - 1) + channel;
       Vec transformed[kPlaces], pixels[16];
-      LoadPlaces(places + at, transformed);
+      LoadPlaces(places + at, step, transformed);
       OnSquare<4, 4, TransformInputBack>(transformed, pixels);
+#pragma GCC unroll 16
       for (int i = 0; i < 16; ++i) {
-        float* const pixel = corner + i / 4 * padded.Step() + i % 4 * channels;
+        float* const pixel = corner + i / 4 * padded.Step() + i % 4 * padded.channels;
         StoreVec(pixel, LoadVec(pixel) + pixels[i]);
       }
     });
@@ -131,14 +135,17 @@ class WinogradTiles {
   // Calls store(offset in the image, channel, value) for each vector of the result.
   template <class Store>
   void ToOutput(const float* places, int64_t first, int64_t count, Store store) const {
-    ForVectors(first, count, [&](int64_t row, int64_t column, int64_t channel, int64_t at) {
+    const int64_t step = PlaceStep();
+    ForVectors(first, count, [=, image = image_](int64_t row, int64_t column, int64_t channel,
+                                                 int64_t at) {
       Vec transformed[kPlaces], out[4];
-      LoadPlaces(places + at, transformed);
+      LoadPlaces(places + at, step, transformed);
       OnSquare<4, 2, TransformOutput>(transformed, out);
+#pragma GCC unroll 4
       for (int i = 0; i < 4; ++i) {
         const int64_t y = row + i / 2, x = column + i % 2;
-        if (y < image_.height && x < image_.width) {
-          store(image_.Pixel(y, x) + channel, channel, out[i]);
+        if (y < image.height && x < image.width) {
+          store(image.Pixel(y, x) + channel, channel, out[i]);
         }
       }
     });
@@ -146,15 +153,18 @@ class WinogradTiles {
   // The gradient of the result's places, from load(offset in the image) of each vector of its own.
   template <class Load>
   void FromOutput(Load load, int64_t first, int64_t count, float* places) const {
-    ForVectors(first, count, [&](int64_t row, int64_t column, int64_t channel, int64_t at) {
+    const int64_t step = PlaceStep();
+    ForVectors(first, count, [=, image = image_](int64_t row, int64_t column, int64_t channel,
+                                                 int64_t at) {
       Vec grad[4], transformed[kPlaces];
+#pragma GCC unroll 4
       for (int i = 0; i < 4; ++i) {
         const int64_t y = row + i / 2, x = column + i % 2;
-        const bool inside = y < image_.height && x < image_.width;
-        grad[i] = inside ? load(image_.Pixel(y, x) + channel) : Vec{};
+        const bool inside = y < image.height && x < image.width;
+        grad[i] = inside ? load(image.Pixel(y, x) + channel) : Vec{};
       }
       OnSquare<2, 4, TransformOutputBack>(grad, transformed);
-      StorePlaces(transformed, places + at);
+      StorePlaces(transformed, step, places + at);
     });
   }
 
@@ -164,20 +174,25 @@ class WinogradTiles {
   // Calls use(row, column, channel, offset in a place) for each vector of tiles; row and column are
   // those of a tile's first output.
   template <class Use>
-  void ForVectors(int64_t first, int64_t count, Use use) const {
-    for (int64_t i = 0; i < count; ++i) {
-      const int64_t row = 2 * ((first + i) / columns_), column = 2 * ((first + i) % columns_);
+  __attribute__((flatten, noinline)) void ForVectors(int64_t first, int64_t count, Use use) const {
+    const int64_t columns = 2 * columns_, channels = this->channels;
+    int64_t row = 2 * (first / columns_), column = 2 * (first % columns_);
+    for (int64_t tile = 0; tile < count; ++tile) {
       for (int64_t channel = 0; channel < channels; channel += kLanes) {
-        use(row, column, channel, i * channels + channel);
+        use(row, column, channel, tile * channels + channel);
       }
+      column += 2;
+      if (column == columns) row += 2, column = 0;
     }
   }
 
-  void LoadPlaces(const float* from, Vec* places) const {
-    for (int i = 0; i < kPlaces; ++i) places[i] = LoadVec(from + i * PlaceStep());
+  static void LoadPlaces(const float* from, int64_t step, Vec* places) {
+#pragma GCC unroll 16
+    for (int i = 0; i < kPlaces; ++i) places[i] = LoadVec(from + i * step);
   }
-  void StorePlaces(const Vec* places, float* to) const {
-    for (int i = 0; i < kPlaces; ++i) StoreVec(to + i * PlaceStep(), places[i]);
+  static void StorePlaces(const Vec* places, int64_t step, float* to) {
+#pragma GCC unroll 16
+    for (int i = 0; i < kPlaces; ++i) StoreVec(to + i * step, places[i]);
   }
 
   const Padded image_;
@@ -214,13 +229,10 @@ class WinogradTaps {
   // out = rows @ taps, at a place.
   void Multiply(int place, const float* rows, int64_t count, float* out) const {
     const Panels taps = {channels_, channels_, data_ + place * channels_ * channels_};
-    ForPanels(channels_, [&](int64_t column, int vectors) {
-      ForTiles(count, vectors, [&](int64_t first, auto tile) {
-        constexpr int64_t kStep = decltype(tile)::kTileVectors * kLanes;
-        tile.Add(rows + first * channels_, channels_, 1, taps.panel(column), kStep, channels_);
-        tile.Store(out + first * channels_ + column, channels_);
-      });
-    });
+    layers::RASTERIZER_ISA::Multiply(
+        rows, channels_, count, taps, [=, step = channels_](int64_t row, int64_t column, Vec sums) {
+          StoreVec(out + row * step + column, sums);
+        });
   }
 
   // The gradient of the taps [3, 3, c, c] from that of their places [16, c, c].
