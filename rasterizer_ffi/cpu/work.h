@@ -13,25 +13,26 @@ namespace RASTERIZER_ISA {
 namespace {
 
 // An uninitialised array that frees itself. It begins with a line of the cache: vectors as long as
-// one would cross lines everywhere else.
+// one would cross lines everywhere else. (std::aligned_alloc leaves splinters in glibc's heap.)
 template <class T>
 class Scratch {
  public:
   explicit Scratch(int64_t size)
-      : data_(static_cast<T*>(std::aligned_alloc(kLine, (Bytes(size) + kLine - 1) / kLine * kLine))) {}
-  ~Scratch() { std::free(data_); }
+      : memory_(std::malloc(static_cast<size_t>(size > 0 ? size : 1) * sizeof(T) + kLine - 1)),
+        data_(reinterpret_cast<T*>((reinterpret_cast<uintptr_t>(memory_) + kLine - 1) / kLine *
+                                   kLine)) {}
+  ~Scratch() { std::free(memory_); }
   Scratch(const Scratch&) = delete;
   Scratch& operator=(const Scratch&) = delete;
 
-  bool ok() const { return data_ != nullptr; }
+  bool ok() const { return memory_ != nullptr; }
   T* get() const { return data_; }
   T& operator[](int64_t i) const { return data_[i]; }
 
  private:
-  static constexpr size_t kLine = 64;
+  static constexpr uintptr_t kLine = 64;
 
-  static size_t Bytes(int64_t size) { return static_cast<size_t>(size > 0 ? size : 1) * sizeof(T); }
-
+  void* memory_;
   T* data_;
 };
 

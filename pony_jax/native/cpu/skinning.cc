@@ -152,37 +152,14 @@ inline Matrix Spread(Vec4 v) {
   return matrix;
 }
 
-void LoadMatrices(const Skin& in, int64_t image, Matrix* matrices) {
-  for (int64_t j = 0; j < in.bones; ++j) {
-    matrices[j] = Matrix::Load(in.transform + 16 * (image * in.bones + j));
-  }
-}
-
 int64_t PartsOf(int64_t vertices) { return (vertices + kTaskVertices - 1) / kTaskVertices; }
-
-// Rows of `size` vectors for each of `tasks` tasks, aligned to a vector.
-template <class Vector>
-class Rows {
- public:
-  Rows(int64_t tasks, int64_t size)
-      : size_(size), bytes_((tasks * size + 1) * static_cast<int64_t>(sizeof(Vector))) {}
-  bool ok() const { return bytes_.ok(); }
-  Vector* of(int64_t task) const {
-    const uintptr_t at = reinterpret_cast<uintptr_t>(bytes_.get()) + sizeof(Vector) - 1;
-    return reinterpret_cast<Vector*>(at / sizeof(Vector) * sizeof(Vector)) + task * size_;
-  }
-
- private:
-  int64_t size_;
-  Scratch<char> bytes_;
-};
 
 }  // namespace
 
 bool ComputeSkinningWeights(const SkinningWeights& args, const Parallel& parallel) {
   const int64_t parts = PartsOf(args.vertices), bones = args.bones;
   const Scratch<Segment> segments(args.images * bones);
-  const Rows<Vec> scratch(args.images * parts, bones);
+  const Scratch<Vec> scratch(args.images * parts * bones);
   if (!segments.ok() || !scratch.ok()) return false;
   for (int64_t j = 0; j < args.images * bones; ++j) {
     const float* ends = args.bone + 6 * j;
@@ -199,7 +176,7 @@ bool ComputeSkinningWeights(const SkinningWeights& args, const Parallel& paralle
   ParallelFor(parallel, args.images * parts, [&](int64_t task) {
     const int64_t image = task / parts, part = task % parts;
     const int64_t end = PartBegin(args.vertices, parts, part + 1);
-    Vec* weight = scratch.of(task);
+    Vec* weight = scratch.get() + task * bones;
     for (int64_t v = PartBegin(args.vertices, parts, part); v < end; v += kLanes) {
       const int64_t count = Min(kLanes, end - v);
       const float* vertex = args.vertex + 3 * (image * args.vertices + v);
@@ -221,13 +198,15 @@ bool ComputeSkinningWeights(const SkinningWeights& args, const Parallel& paralle
 bool ForwardSkin(const SkinForward& args, const Parallel& parallel) {
   const Skin& in = args.in;
   const int64_t parts = PartsOf(in.vertices);
-  const Rows<Matrix> matrices(in.images, in.bones);
+  const Scratch<Matrix> matrices(in.images * in.bones);
   if (!matrices.ok()) return false;
-  for (int64_t image = 0; image < in.images; ++image) LoadMatrices(in, image, matrices.of(image));
+  for (int64_t j = 0; j < in.images * in.bones; ++j) {
+    matrices[j] = Matrix::Load(in.transform + 16 * j);
+  }
   ParallelFor(parallel, in.images * parts, [&](int64_t task) {
     const int64_t image = task / parts, part = task % parts;
     const int64_t end = image * in.vertices + PartBegin(in.vertices, parts, part + 1);
-    const Matrix* matrix = matrices.of(image);
+    const Matrix* matrix = matrices.get() + image * in.bones;
     for (int64_t v = image * in.vertices + PartBegin(in.vertices, parts, part); v < end;) {
       // A group of vertices at once; at the end, single ones in the place of all of a group.
       const bool whole = end - v >= kGroup;
@@ -251,15 +230,17 @@ bool ForwardSkin(const SkinForward& args, const Parallel& parallel) {
 bool BackwardSkin(const SkinBackward& args, const Parallel& parallel) {
   const Skin& in = args.in;
   const int64_t parts = PartsOf(in.vertices), bones = in.bones;
-  const Rows<Matrix> matrices(in.images, bones);
-  const Rows<Matrix> sums(in.images * parts, bones);
+  const Scratch<Matrix> matrices(in.images * bones);
+  const Scratch<Matrix> sums(in.images * parts * bones);
   if (!matrices.ok() || !sums.ok()) return false;
-  for (int64_t image = 0; image < in.images; ++image) LoadMatrices(in, image, matrices.of(image));
+  for (int64_t j = 0; j < in.images * in.bones; ++j) {
+    matrices[j] = Matrix::Load(in.transform + 16 * j);
+  }
   ParallelFor(parallel, in.images * parts, [&](int64_t task) {
     const int64_t image = task / parts, part = task % parts;
     const int64_t end = image * in.vertices + PartBegin(in.vertices, parts, part + 1);
-    const Matrix* matrix = matrices.of(image);
-    Matrix* sum = sums.of(task);
+    const Matrix* matrix = matrices.get() + image * in.bones;
+    Matrix* sum = sums.get() + task * bones;
     for (int64_t j = 0; j < bones; ++j) sum[j] = Matrix{};
     for (int64_t v = image * in.vertices + PartBegin(in.vertices, parts, part); v < end;) {
       const bool whole = end - v >= kGroup;
@@ -290,7 +271,7 @@ bool BackwardSkin(const SkinBackward& args, const Parallel& parallel) {
   for (int64_t i = 0; i < in.images * bones; ++i) {
     Matrix total = {};
     for (int64_t part = 0; part < parts; ++part) {
-      total += sums.of(i / bones * parts + part)[i % bones];
+      total += sums[(i / bones * parts + part) * bones + i % bones];
     }
     std::memcpy(args.grad_transform + 16 * i, &total, sizeof total);
   }
