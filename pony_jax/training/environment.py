@@ -60,8 +60,9 @@ def retire_freed_memory() -> int:
     A compilation frees thousands of blocks, each of its own size. glibc walks lists sorted by size
     for every large buffer that a step wants: measured, a fifth of the time of all later steps
     (131 ms a step, 92 ms after this call, 84 ms in a process that loaded the same program from the
-    compilation cache). The pages go back to the system and the empty addresses stay taken, so the
-    call costs no memory. Call after a compilation, while no step runs. Returns the number of blocks
+    compilation cache; with blocks of 32 KiB and more alone, a step of 51 ms took 57). The pages of
+    large blocks go back to the system while their addresses stay taken; what is lost are 40 MiB of
+    small ones. Call after a compilation, while no step runs. Returns the number of blocks
     (0 where the memory is not glibc's).
     """
     libc = _glibc()
@@ -75,7 +76,7 @@ def retire_freed_memory() -> int:
     libc.malloc_trim(0)
     num_retired = 0
     size = 64 * 2**20
-    while size >= 32 * 2**10:  # smaller blocks lie in short lists
+    while size >= 2**10:  # each list of smaller blocks is of one size: there is nothing to walk
         end_of_heap = libc.sbrk(0)
         block = libc.malloc(size)
         if libc.sbrk(0) == end_of_heap:
