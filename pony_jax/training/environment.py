@@ -37,9 +37,9 @@ def keep_freed_memory() -> bool:
     page, each zeroed by the kernel: measured on two cores, 45,000 page faults and 90 ms of system
     time beside 120 ms of work in each gradient of a small MLP on 60,000 points, and none in four
     of five with these settings. All threads share one arena, since other arenas unmap their heaps
-    whatever the thresholds are; fast bins are off, since every large block that is freed would merge
-    what they hold (3 % of a default step). Returns whether it was done (not where memory is another
-    allocator's). Call before XLA starts its threads.
+    whatever the thresholds are; there are no fast bins, since every large block that is freed would
+    merge what they hold (3 % of a default step). Returns whether it was done (not where memory is
+    another allocator's). Call before XLA starts its threads.
     """
     libc = _glibc()
     if libc is None:
