@@ -210,7 +210,7 @@ def test_rounding_from_the_image(model, converted, settings, tokens, original, s
     largest = np.abs(exact).max()
     ours_off = np.abs(ours - exact).max() / largest
     original_off = np.abs(original[name] - exact).max() / largest
-    # Rounding of float32 and what the networks make of it: measured 3e-5 and 1.2e-4.
+    # Rounding of float32 and what the networks make of it: measured 4e-5 and 1.1e-4.
     assert ours_off < 1e-4
     assert ours_off < original_off < 3e-4
 

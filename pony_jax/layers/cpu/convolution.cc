@@ -61,11 +61,15 @@ inline void SlidingProducts(const Grid& grid, int64_t taps, int64_t step, const 
           places[r] = r == 0 ? grid.At(begin + first) : grid.After(places[r - 1]);
           rows[r] = window(places[r]);
         }
+        // Kernel rows are summed on their own: a third of the rounding of one long sum.
+        auto total = tile;
         for (int64_t k = 0; k < depth; k += taps) {
+          tile.Clear();
           tile.Add(rows, panel + k * lanes, lanes, taps);
           for (int r = 0; r < tile.kTileRows; ++r) rows[r] += step;
+          tile.ForEach([&](int r, int v, Vec sums) { total.sum[r][v] += sums; });
         }
-        tile.ForEach([&](int r, int v, Vec sums) { store(places[r], column + v * kLanes, sums); });
+        total.ForEach([&](int r, int v, Vec sums) { store(places[r], column + v * kLanes, sums); });
       });
     });
   });

@@ -63,7 +63,9 @@ float WidthOf(const Landmarks& args, uint32_t* keys) {
 
 void OfImage(const Landmarks& args, int64_t image, float margin) {
   const float* vertex = args.vertex + 3 * image * args.vertices;
-  float sum[3] = {};
+  // In doubles: floats one after the other lose three bits in a mesh of thousands of vertices, and
+  // the pose network reads bones through sines that magnify it.
+  double sum[3] = {};
   int64_t count = 0;
   for (int64_t v = 0; v < args.vertices; ++v) {
     if (args.valid[v] == 0) continue;
@@ -71,7 +73,7 @@ void OfImage(const Landmarks& args, int64_t image, float margin) {
     ++count;
   }
   float* mean = args.mean + 3 * image;
-  for (int k = 0; k < 3; ++k) mean[k] = sum[k] / static_cast<float>(Max(count, 1));
+  for (int k = 0; k < 3; ++k) mean[k] = static_cast<float>(sum[k] / Max(count, 1));
 
   constexpr float kInfinity = __builtin_inff();
   const float floor = args.above_feet ? mean[1] - 0.5f : -kInfinity;
