@@ -32,7 +32,7 @@ _CPU_SYMBOLS = {
     "antialias_pooled_grad": "RasterizerAntialiasPooledGrad",
 }
 
-_CPU = load_library("librasterizer_cpu.so")
+_CPU = load_library("librasterizer_cpu.so", isa_variable="RASTERIZER_FFI_ISA")
 Libraries = dict[str, ctypes.CDLL]  # by XLA's platforms: "cpu", "CUDA"
 _available: dict[str, Callable[[], Libraries]] = {}
 _registered: set[str] = set()

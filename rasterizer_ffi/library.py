@@ -1,8 +1,11 @@
 """Finds and loads the compiled libraries of a package."""
 
 import ctypes
+import os
 import sys
 from pathlib import Path
+
+_INSTRUCTION_SETS = ("baseline", "v3", "v4")
 
 
 def find_library(name: str, package: str = "rasterizer_ffi") -> Path | None:
@@ -17,12 +20,24 @@ def find_library(name: str, package: str = "rasterizer_ffi") -> Path | None:
     return None
 
 
-def load_library(name: str, package: str = "rasterizer_ffi") -> ctypes.CDLL:
+def load_library(
+    name: str, package: str = "rasterizer_ffi", isa_variable: str | None = None
+) -> ctypes.CDLL:
     """Loads a shared library of an imported package.
+
+    Args:
+      isa_variable: environment variable with which one chooses the library's instruction set.
 
     Raises:
       ImportError: the library was not built.
+      ValueError: for a choice that there is not.
     """
+    isa = os.environ.get(isa_variable, "") if isa_variable else ""
+    if isa and isa not in _INSTRUCTION_SETS:
+        raise ValueError(
+            f"{isa_variable}: expected one of {_INSTRUCTION_SETS}, got {isa!r}; without it the "
+            "widest that the processor has is taken"
+        )
     path = find_library(name, package)
     if path is None:
         raise ImportError(

@@ -39,7 +39,7 @@ class Kernels:
     """
 
     def __init__(self, library: str, package: str, symbols: Mapping[str, str], thread_limit: str):
-        loaded = load_library(library, package=package)
+        loaded = load_library(library, package=package, isa_variable="PONY_JAX_ISA")
         self._limit_threads = getattr(loaded, thread_limit)
         for op, symbol in symbols.items():
             capsule = jax.ffi.pycapsule(getattr(loaded, symbol))

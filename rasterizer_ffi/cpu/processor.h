@@ -11,10 +11,11 @@ namespace rasterizer {
 enum class Isa { kBaseline, kV3, kV4 };
 
 // The widest instruction set that this processor has, or the one that an environment variable names
-// (baseline, v3, v4) if the processor has that.
+// (baseline, v3, v4) or the next narrower one that the processor has.
 inline Isa ChooseIsa(const char* variable) {
 #ifdef RASTERIZER_X86_64
   const char* wanted = std::getenv(variable);
+  if (wanted != nullptr && *wanted == '\0') wanted = nullptr;
   const auto allowed = [&](const char* name) {
     return wanted == nullptr || std::strcmp(wanted, name) == 0;
   };

@@ -10,11 +10,10 @@ void UpdatePiece(const Adam& adam, const AdamArray& array, int64_t begin, int64_
   const float keep_mean = adam.mean_decay, keep_square = adam.square_decay;
   const float rate = adam.rate / adam.mean_correction;
   const float root = 1 / __builtin_sqrtf(adam.square_correction);
-  float* const value = array.value;
-  float* const mean = array.mean;
-  float* const square = array.square;
-  const float* const grad = array.grad;
-#pragma GCC ivdep
+  float* const __restrict value = array.value;
+  float* const __restrict mean = array.mean;
+  float* const __restrict square = array.square;
+  const float* const __restrict grad = array.grad;
   for (int64_t i = begin; i < end; ++i) {
     const float g = adam.grad_scale * grad[i];
     const float m = keep_mean * mean[i] + (1 - keep_mean) * g;

@@ -51,7 +51,7 @@ bool ForwardConvBlock(const ConvBlockForward& args, const Parallel& parallel) {
       tiles.FromInput(unit, first, count, inputs);
       for (int place = 0; place < kPlaces; ++place) {
         const int64_t at = place * tiles.PlaceStep();
-        taps.Multiply(place, inputs + at, count, outputs + at);
+        taps.Apply(place, inputs + at, count, outputs + at);
       }
       tiles.ToOutput(outputs, first, count, [=, bias = block.bias](int64_t at, int64_t channel,
                                                                    Vec sums) {
@@ -110,16 +110,18 @@ bool BackwardConvBlock(const ConvBlockBackward& args, const Parallel& parallel) 
           const float* const grad = grads + place * tiles.PlaceStep();
           AddTransposed(input, channels, channels, grad, channels, channels, count, fresh,
                         grad_taps + place * channels * channels);
-          taps.Multiply(place, grad, count, input);  // the input is no longer needed
+          taps.Apply(place, grad, count, input);  // the input is no longer needed
         }
         fresh = false;
         tiles.AddToInput(inputs, first, count, grad_unit);
       });
-      std::memcpy(grad_x, grad_out, static_cast<size_t>(size) * sizeof(float));
       for (int64_t i = 0; i < c.height * c.width; ++i) {
-        norm.AddGradient(x + i * channels, moments[i],
-                         grad_unit + padded.Pixel(i / c.width, i % c.width),
-                         grad_x + i * channels, grad_scale, grad_shift);
+        const int64_t pixel = i * channels;
+        norm.Gradient(x + pixel, moments[i], grad_unit + padded.Pixel(i / c.width, i % c.width),
+                      grad_scale, grad_shift, [=](int64_t channel, Vec grad) {
+                        const int64_t at = pixel + channel;
+                        StoreVec(grad_x + at, LoadVec(grad_out + at) + grad);
+                      });
       }
     }
     if (fresh) {  // there was none

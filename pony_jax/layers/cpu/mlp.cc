@@ -37,7 +37,7 @@ struct Sums {
 class BlockGradient {
  public:
   static int64_t ScratchSize(const Mlp& m, int64_t stride) {
-    return kBlock * (2 * stride + 4 * m.Width() + m.outputs);
+    return kBlock * (2 * stride + 4 * m.Width());
   }
 
   BlockGradient(const MlpBackward& args, const Blocks& blocks, const Embedding& embedding,
@@ -47,19 +47,18 @@ class BlockGradient {
         grad_x_(x_ + kBlock * embedding.stride()),
         conditioned_(grad_x_ + kBlock * embedding.stride()),
         total_(conditioned_ + kBlock * width_), grad_(total_ + kBlock * width_),
-        grad_below_(grad_ + kBlock * width_), grad_out_(grad_below_ + kBlock * width_) {
+        grad_below_(grad_ + kBlock * width_) {
     embedding.ClearGradients(kBlock, grad_x_);
   }
 
   // `first`: the sums have not begun.
   void Run(int64_t block, bool first) {
     const float* const kept = args_.kept + block * m_.KeptOfBlock();
-    const int64_t rows = blocks_.rows(block);
     for (int64_t slot = 0; slot < m_.Slots(); ++slot) {
       ThroughSlot(block, slot, kept, first && slot == 0);
       if (m_.images > 0) AddToCondition(block, slot);
       if (m_.Slots() == 1) continue;
-      for (int64_t i = 0; i < rows * width_; ++i) {
+      for (int64_t i = 0; i < blocks_.count(block) * width_; ++i) {
         total_[i] = (slot > 0 ? total_[i] : 0.0f) + grad_[i];
       }
     }
@@ -75,25 +74,22 @@ class BlockGradient {
 
   // From the result to the layer that the condition is added to, whose gradient is then grad_.
   void ThroughSlot(int64_t block, int64_t slot, const float* kept, bool fresh) {
-    const int64_t rows = blocks_.rows(block), outputs = m_.outputs;
+    const int64_t count = blocks_.count(block), outputs = m_.outputs;
     if (m_.images > 0) {
       blocks_.AddCondition(block, slot, blocks_.Layer(kept, 1, 0), conditioned_);
     }
-    const int64_t count = blocks_.count(block);
-    std::memcpy(grad_out_, args_.grad_out + (slot * m_.points + block * kBlock) * outputs,
-                static_cast<size_t>(count * outputs) * sizeof(float));
-    std::memset(grad_out_ + count * outputs, 0,
-                static_cast<size_t>((rows - count) * outputs) * sizeof(float));
+    const float* const grad_out =
+        args_.grad_out + (slot * m_.points + block * kBlock) * outputs;
     const float* below = blocks_.Input(kept, m_.middle, slot, conditioned_);
     if (m_.middle > 0) Prefetch(blocks_.Layer(kept, m_.middle - 1, slot));
-    AddTransposed(grad_out_, outputs, outputs, below, width_, width_, rows, fresh, sums_.last);
-    MaskedProduct(grad_out_, rows, outputs, transposed_.last(), below, grad_);
+    AddTransposed(grad_out, outputs, outputs, below, width_, width_, count, fresh, sums_.last);
+    MaskedProduct(grad_out, outputs, count, transposed_.last(), below, grad_);
     for (int64_t layer = m_.middle; layer >= 2; --layer) {
       below = blocks_.Input(kept, layer - 1, slot, conditioned_);
       Prefetch(blocks_.Layer(kept, layer - 2, slot));
-      AddTransposed(below, width_, m_.hidden, grad_, width_, width_, rows, fresh,
+      AddTransposed(below, width_, m_.hidden, grad_, width_, width_, count, fresh,
                     sums_.mid + (layer - 1) * m_.hidden * width_);
-      MaskedProduct(grad_, rows, width_, transposed_.mid(layer - 1), below, grad_below_);
+      MaskedProduct(grad_, width_, count, transposed_.mid(layer - 1), below, grad_below_);
       float* const other = grad_;
       grad_ = grad_below_;
       grad_below_ = other;
@@ -112,22 +108,22 @@ class BlockGradient {
 
   // Through the layers that all slots share, to the points.
   void ThroughFirst(int64_t block, const float* kept, const float* grad, bool fresh) {
-    const int64_t rows = blocks_.rows(block), stride = embedding_.stride();
+    const int64_t count = blocks_.count(block), stride = embedding_.stride();
     if (m_.middle > 0) {
       const float* const first = blocks_.Layer(kept, 0, 0);
-      AddTransposed(first, width_, m_.hidden, grad, width_, width_, rows, fresh, sums_.mid);
-      MaskedProduct(grad, rows, width_, transposed_.mid(0), first, grad_below_);
+      AddTransposed(first, width_, m_.hidden, grad, width_, width_, count, fresh, sums_.mid);
+      MaskedProduct(grad, width_, count, transposed_.mid(0), first, grad_below_);
       grad = grad_below_;
     }
     if (block + 1 < m_.Blocks()) Prefetch(blocks_.Layer(kept + m_.KeptOfBlock(), m_.middle, 0));
-    AddRows(grad, rows, width_, sums_.bias);
+    AddRows(grad, count, width_, sums_.bias);
     blocks_.Embed(block, x_);
-    AddTransposed(x_, stride, m_.inputs, grad, width_, width_, rows, fresh, sums_.first);
-    Multiply(grad, width_, rows, transposed_.first(),
+    AddTransposed(x_, stride, m_.inputs, grad, width_, width_, count, fresh, sums_.first);
+    Multiply(grad, width_, count, transposed_.first(),
              [stride, to = grad_x_](int64_t row, int64_t column, Vec sums) {
                StoreVec(to + row * stride + column, sums);
              });
-    for (int64_t row = 0; row < blocks_.count(block); ++row) {
+    for (int64_t row = 0; row < count; ++row) {
       embedding_.Gradient(x_ + row * stride, grad_x_ + row * stride,
                           args_.grad_point + 3 * (block * kBlock + row));
     }
@@ -143,7 +139,7 @@ class BlockGradient {
   // Rows of a block: embedded points, the layer with its condition, and gradients.
   float *x_, *grad_x_, *conditioned_;
   float* total_;  // of all slots, before the condition
-  float *grad_, *grad_below_, *grad_out_;
+  float *grad_, *grad_below_;
 };
 
 // Rows of points that are not used, in an array of `columns` with all points a slot.
@@ -171,29 +167,29 @@ bool ForwardMlp(const MlpForward& args, const Parallel& parallel) {
     const int64_t end = PartBegin(m.Blocks(), parts, part + 1);
     for (int64_t block = PartBegin(m.Blocks(), parts, part); block < end; ++block) {
       float* const kept = args.kept != nullptr ? args.kept + block * m.KeptOfBlock() : own_kept;
-      const int64_t rows = blocks.rows(block);
+      const int64_t count = blocks.count(block);
       blocks.Embed(block, x);
       float* const first = blocks.Layer(kept, 0, 0);
-      FirstLayer(x, embedding.stride(), rows, weights, first);
+      FirstLayer(x, embedding.stride(), count, weights, first);
       if (m.images > 0) {
         float* const second = blocks.Layer(kept, 1, 0);
-        Multiply(first, width, rows, weights.mid(0), [=](int64_t row, int64_t column, Vec sums) {
+        Multiply(first, width, count, weights.mid(0), [=](int64_t row, int64_t column, Vec sums) {
           StoreVec(second + row * width + column, sums);
         });
       } else if (m.middle > 0) {
-        RectifiedProduct(first, width, rows, weights.mid(0), blocks.Layer(kept, 1, 0));
+        RectifiedProduct(first, width, count, weights.mid(0), blocks.Layer(kept, 1, 0));
       }
       for (int64_t slot = 0; slot < m.Slots(); ++slot) {
         if (m.images > 0) {
           blocks.AddCondition(block, slot, blocks.Layer(kept, 1, 0), conditioned);
         }
         for (int64_t layer = 2; layer <= m.middle; ++layer) {
-          RectifiedProduct(blocks.Input(kept, layer - 1, slot, conditioned), width, rows,
+          RectifiedProduct(blocks.Input(kept, layer - 1, slot, conditioned), width, count,
                            weights.mid(layer - 1), blocks.Layer(kept, layer, slot));
         }
         float* const out = args.out + (slot * m.points + block * kBlock) * m.outputs;
-        Multiply(blocks.Input(kept, m.middle, slot, conditioned), width, blocks.count(block),
-                 weights.last(), [out, outputs = m.outputs](int64_t row, int64_t column, Vec sums) {
+        Multiply(blocks.Input(kept, m.middle, slot, conditioned), width, count, weights.last(),
+                 [out, outputs = m.outputs](int64_t row, int64_t column, Vec sums) {
                    StoreSome(out + row * outputs + column, sums, outputs - column);
                  });
       }

@@ -75,14 +75,11 @@ class Blocks {
     const int64_t left = m_.used - block * kBlock;
     return left < kBlock ? left : kBlock;
   }
-  // Rows that are worked on: whole tiles. Those beyond the points are of points at the origin.
-  int64_t rows(int64_t block) const { return RoundUp(count(block), kRows); }
 
   void Embed(int64_t block, float* x) const {
-    static constexpr float kOrigin[3] = {};
     const float* point = m_.point + 3 * block * kBlock;
-    for (int64_t i = 0; i < rows(block); ++i) {
-      embedding_.Embed(i < count(block) ? point + 3 * i : kOrigin, x + i * embedding_.stride());
+    for (int64_t i = 0; i < count(block); ++i) {
+      embedding_.Embed(point + 3 * i, x + i * embedding_.stride());
     }
   }
 
@@ -94,7 +91,6 @@ class Blocks {
   }
 
   int64_t Image(int64_t block, int64_t row, int64_t slot) const {
-    if (row >= count(block)) return -1;
     if (!m_.image_a_point) return slot;
     const int64_t image = m_.image[block * kBlock + row];
     return image >= 0 && image < m_.images ? image : -1;
@@ -103,7 +99,7 @@ class Blocks {
   // The second layer with its condition, rectified.
   void AddCondition(int64_t block, int64_t slot, const float* second, float* out) const {
     const int64_t width = width_;
-    for (int64_t row = 0; row < rows(block); ++row) {
+    for (int64_t row = 0; row < count(block); ++row) {
       const int64_t image = Image(block, row, slot);
       const float* const condition = conditions_.get() + (image < 0 ? m_.images : image) * width;
       for (int64_t j = row * width, k = 0; k < width; j += kLanes, k += kLanes) {
@@ -144,7 +140,7 @@ inline void RectifiedProduct(const float* a, int64_t a_row, int64_t rows, const 
 }
 
 // Gradients that reach a layer, or tangents that do: none where the layer is not positive.
-inline void MaskedProduct(const float* a, int64_t rows, int64_t a_row, const Panels& weights,
+inline void MaskedProduct(const float* a, int64_t a_row, int64_t rows, const Panels& weights,
                           const float* layer, float* out) {
   const int64_t width = weights.width;
   Multiply(a, a_row, rows, weights, [=](int64_t row, int64_t column, Vec sums) {

@@ -12,19 +12,16 @@ inline Norm NormOf(const NormDense& layer) {
 
 inline int64_t OutputLanes(const NormDense& layer) { return RoundUp(layer.outputs, kLanes); }
 
-// A block of rows; those that are worked on are whole tiles.
+// A block of rows.
 struct Rows {
   Rows(const NormDense& layer, int64_t block)
-      : first(block * kBlock),
-        count(layer.rows - first < kBlock ? layer.rows - first : kBlock),
-        worked_on(RoundUp(count, kRows)) {}
+      : first(block * kBlock), count(layer.rows - first < kBlock ? layer.rows - first : kBlock) {}
 
-  int64_t first, count, worked_on;
+  int64_t first, count;
 };
 
 inline int64_t CountBlocks(const NormDense& layer) { return (layer.rows + kBlock - 1) / kBlock; }
 
-// The normalised rows, and zeros beyond them.
 inline void Normalise(const NormDense& layer, const Rows& rows, float* out, Moments* moments) {
   const Norm norm = NormOf(layer);
   for (int64_t i = 0; i < rows.count; ++i) {
@@ -32,8 +29,6 @@ inline void Normalise(const NormDense& layer, const Rows& rows, float* out, Mome
     moments[i] = norm.MomentsOf(row);
     norm.Apply(row, moments[i], out + i * layer.inputs);
   }
-  std::memset(out + rows.count * layer.inputs, 0,
-              static_cast<size_t>((rows.worked_on - rows.count) * layer.inputs) * sizeof(float));
 }
 
 }  // namespace
@@ -81,35 +76,35 @@ bool BackwardNormDense(const NormDenseBackward& args, const Parallel& parallel) 
     float* const grad_scale = grad_bias + outputs;
     float* const grad_shift = grad_scale + inputs;
     float* const grad_unit = unit + kBlock * inputs;
-    float* const grad_out = grad_unit + kBlock * inputs;  // rows as wide as sums
+    float* const padded = grad_unit + kBlock * inputs;  // gradients of outputs, if they need it
+    std::memset(padded, 0, static_cast<size_t>(kBlock * outputs) * sizeof(float));
     Moments moments[kBlock];
     std::memset(grad_kernel, 0, static_cast<size_t>(sums_size) * sizeof(float));
-    std::memset(grad_out, 0, static_cast<size_t>(kBlock * outputs) * sizeof(float));
     const int64_t end = PartBegin(blocks, parts, part + 1);
     for (int64_t block = PartBegin(blocks, parts, part); block < end; ++block) {
       const Rows rows(layer, block);
-      for (int64_t i = 0; i < rows.worked_on; ++i) {
-        float* const to = grad_out + i * outputs;
-        const size_t bytes = static_cast<size_t>(layer.outputs) * sizeof(float);
-        if (i < rows.count) {
-          std::memcpy(to, args.grad_out + (rows.first + i) * layer.outputs, bytes);
-        } else {
-          std::memset(to, 0, bytes);
+      const float* grad_out = args.grad_out + rows.first * layer.outputs;
+      if (outputs != layer.outputs) {
+        for (int64_t i = 0; i < rows.count; ++i) {
+          std::memcpy(padded + i * outputs, grad_out + i * layer.outputs,
+                      static_cast<size_t>(layer.outputs) * sizeof(float));
         }
-        for (int64_t j = 0; j < outputs; ++j) grad_bias[j] += to[j];
+        grad_out = padded;
       }
+      AddRows(grad_out, rows.count, outputs, grad_bias);
       Normalise(layer, rows, unit, moments);
-      AddTransposed(unit, inputs, inputs, grad_out, outputs, outputs, rows.worked_on, false,
+      AddTransposed(unit, inputs, inputs, grad_out, outputs, outputs, rows.count, false,
                     grad_kernel);
-      Multiply(grad_out, outputs, rows.worked_on, transposed,
+      Multiply(grad_out, outputs, rows.count, transposed,
                [=](int64_t row, int64_t column, Vec sums) {
                  StoreVec(grad_unit + row * inputs + column, sums);
                });
       for (int64_t i = 0; i < rows.count; ++i) {
         const int64_t at = (rows.first + i) * inputs;
-        std::memset(args.grad_x + at, 0, static_cast<size_t>(inputs) * sizeof(float));
-        norm.AddGradient(layer.x + at, moments[i], grad_unit + i * inputs, args.grad_x + at,
-                         grad_scale, grad_shift);
+        norm.Gradient(layer.x + at, moments[i], grad_unit + i * inputs, grad_scale, grad_shift,
+                      [to = args.grad_x + at](int64_t channel, Vec grad) {
+                        StoreVec(to + channel, grad);
+                      });
       }
     }
   });

@@ -40,9 +40,11 @@ struct Norm {
     }
   }
 
-  // The gradient of a row from that of its normalised values, `grad_out`. All are added to.
-  void AddGradient(const float* row, Moments m, const float* grad_out, float* grad,
-                   float* grad_scale, float* grad_shift) const {
+  // Calls use(channel, vector) for the gradient of a row, from that of its normalised values; adds
+  // those of scale and shift.
+  template <class Use>
+  void Gradient(const float* row, Moments m, const float* grad_out, float* grad_scale,
+                float* grad_shift, Use use) const {
     Vec sums = {}, products = {};
     for (int64_t j = 0; j < channels; j += kLanes) {
       const Vec unit = (LoadVec(row + j) - m.mean) * m.inverse_deviation;
@@ -57,7 +59,7 @@ struct Norm {
     for (int64_t j = 0; j < channels; j += kLanes) {
       const Vec unit = (LoadVec(row + j) - m.mean) * m.inverse_deviation;
       const Vec scaled = LoadVec(grad_out + j) * LoadVec(scale + j);
-      StoreVec(grad + j, LoadVec(grad + j) + (scaled - mean - unit * slope) * m.inverse_deviation);
+      use(j, (scaled - mean - unit * slope) * m.inverse_deviation);
     }
   }
 };

@@ -47,25 +47,25 @@ bool ForwardSpatialGradient(const SpatialGradientForward& args, const Parallel& 
     for (int64_t block = PartBegin(m.Blocks(), parts, part); block < end; ++block) {
       float* const kept = args.kept != nullptr ? args.kept + block * kept_size : own_kept;
       float* const grads = kept + m.KeptOfBlock();
-      const int64_t rows = blocks.rows(block);
+      const int64_t count = blocks.count(block);
       blocks.Embed(block, x);
-      FirstLayer(x, stride, rows, weights, blocks.Layer(kept, 0, 0));
+      FirstLayer(x, stride, count, weights, blocks.Layer(kept, 0, 0));
       for (int64_t layer = 1; layer <= m.middle; ++layer) {
-        RectifiedProduct(blocks.Layer(kept, layer - 1, 0), width, rows, weights.mid(layer - 1),
+        RectifiedProduct(blocks.Layer(kept, layer - 1, 0), width, count, weights.mid(layer - 1),
                          blocks.Layer(kept, layer, 0));
       }
       static constexpr float kOne = 1.0f;  // the gradient of every point's output
-      MaskedProduct(&kOne, rows, 0, transposed.last(), blocks.Layer(kept, m.middle, 0),
+      MaskedProduct(&kOne, 0, count, transposed.last(), blocks.Layer(kept, m.middle, 0),
                     blocks.Layer(grads, m.middle, 0));
       for (int64_t layer = m.middle; layer > 0; --layer) {
-        MaskedProduct(blocks.Layer(grads, layer, 0), rows, width, transposed.mid(layer - 1),
+        MaskedProduct(blocks.Layer(grads, layer, 0), width, count, transposed.mid(layer - 1),
                       blocks.Layer(kept, layer - 1, 0), blocks.Layer(grads, layer - 1, 0));
       }
-      Multiply(blocks.Layer(grads, 0, 0), width, rows, transposed.first(),
+      Multiply(blocks.Layer(grads, 0, 0), width, count, transposed.first(),
                [=](int64_t row, int64_t column, Vec sums) {
                  StoreVec(grad_x + row * stride + column, sums);
                });
-      for (int64_t row = 0; row < blocks.count(block); ++row) {
+      for (int64_t row = 0; row < count; ++row) {
         embedding.Gradient(x + row * stride, grad_x + row * stride,
                            args.out + 3 * (block * kBlock + row));
       }
@@ -97,27 +97,25 @@ bool BackwardSpatialGradient(const SpatialGradientBackward& args, const Parallel
       const bool fresh = block == begin;
       const float* const kept = args.kept + block * m.KeptOfSpatialGradient();
       const float* const grads = kept + m.KeptOfBlock();
-      const int64_t rows = blocks.rows(block);
+      const int64_t count = blocks.count(block);
       blocks.Embed(block, x);
-      for (int64_t row = 0; row < rows; ++row) {
-        static constexpr float kNone[3] = {};
-        const float* const direction =
-            row < blocks.count(block) ? args.grad_out + 3 * (block * kBlock + row) : kNone;
-        embedding.Tangent(x + row * stride, direction, tangent_x + row * stride);
+      for (int64_t row = 0; row < count; ++row) {
+        embedding.Tangent(x + row * stride, args.grad_out + 3 * (block * kBlock + row),
+                          tangent_x + row * stride);
       }
-      AddTransposed(tangent_x, stride, m.inputs, blocks.Layer(grads, 0, 0), width, width, rows,
+      AddTransposed(tangent_x, stride, m.inputs, blocks.Layer(grads, 0, 0), width, width, count,
                     fresh, sums.first);
-      MaskedProduct(tangent_x, rows, stride, weights.first(), blocks.Layer(kept, 0, 0), tangent);
+      MaskedProduct(tangent_x, stride, count, weights.first(), blocks.Layer(kept, 0, 0), tangent);
       for (int64_t layer = 1; layer <= m.middle; ++layer) {
-        AddTransposed(tangent, width, m.hidden, blocks.Layer(grads, layer, 0), width, width, rows,
+        AddTransposed(tangent, width, m.hidden, blocks.Layer(grads, layer, 0), width, width, count,
                       fresh, sums.mid + (layer - 1) * m.hidden * width);
-        MaskedProduct(tangent, rows, width, weights.mid(layer - 1), blocks.Layer(kept, layer, 0),
+        MaskedProduct(tangent, width, count, weights.mid(layer - 1), blocks.Layer(kept, layer, 0),
                       tangent_above);
         float* const other = tangent;
         tangent = tangent_above;
         tangent_above = other;
       }
-      AddRows(tangent, rows, width, sums.last);
+      AddRows(tangent, count, width, sums.last);
     }
   });
 

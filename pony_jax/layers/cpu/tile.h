@@ -52,7 +52,11 @@ constexpr int kLanes = 4, kRows = 4, kVectors = 2;
 constexpr int64_t kPanel = kLanes * kVectors;
 static_assert(kBlock % kRows == 0 && kWidthMultiple % kLanes == 0, "blocks are whole tiles");
 
-typedef float Vec __attribute__((vector_size(kLanes * sizeof(float))));
+template <int lanes>
+struct Floats {
+  typedef float Vector __attribute__((vector_size(lanes * sizeof(float))));
+};
+typedef Floats<kLanes>::Vector Vec;
 typedef int32_t IntVec __attribute__((vector_size(kLanes * sizeof(float))));
 
 inline Vec LoadVec(const float* from) {
@@ -67,12 +71,15 @@ inline void StoreVec(float* to, Vec v) { std::memcpy(to, &v, sizeof v); }
 inline Vec Rectified(Vec v) { return v < 0.0f ? Vec{} : v; }
 
 // By halves: one after the other, each addition would wait for the one before.
-inline float Sum(Vec v) {
-  IntVec lane;
-  for (int i = 0; i < kLanes; ++i) lane[i] = i;
-#pragma GCC unroll 4
-  for (int half = kLanes / 2; half > 0; half /= 2) v += __builtin_shuffle(v, lane + half);
-  return v[0];
+template <int lanes = kLanes>
+inline float Sum(typename Floats<lanes>::Vector v) {
+  if constexpr (lanes == 2) {
+    return v[0] + v[1];
+  } else {
+    typename Floats<lanes / 2>::Vector half[2];
+    std::memcpy(half, &v, sizeof v);
+    return Sum<lanes / 2>(half[0] + half[1]);
+  }
 }
 
 // Stores the first `count` elements.

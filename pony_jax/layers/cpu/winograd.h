@@ -227,12 +227,12 @@ class WinogradTaps {
   }
 
   // out = rows @ taps, at a place.
-  void Multiply(int place, const float* rows, int64_t count, float* out) const {
+  void Apply(int place, const float* rows, int64_t count, float* out) const {
     const Panels taps = {channels_, channels_, data_ + place * channels_ * channels_};
-    layers::RASTERIZER_ISA::Multiply(
-        rows, channels_, count, taps, [=, step = channels_](int64_t row, int64_t column, Vec sums) {
-          StoreVec(out + row * step + column, sums);
-        });
+    Multiply(rows, channels_, count, taps,
+             [=, step = channels_](int64_t row, int64_t column, Vec sums) {
+               StoreVec(out + row * step + column, sums);
+             });
   }
 
   // The gradient of the taps [3, 3, c, c] from that of their places [16, c, c].

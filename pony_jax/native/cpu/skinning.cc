@@ -152,6 +152,13 @@ inline Matrix Spread(Vec4 v) {
   return matrix;
 }
 
+// Of all bones of all images.
+inline void LoadMatrices(const Skin& in, Matrix* matrices) {
+  for (int64_t j = 0; j < in.images * in.bones; ++j) {
+    matrices[j] = Matrix::Load(in.transform + 16 * j);
+  }
+}
+
 int64_t PartsOf(int64_t vertices) { return (vertices + kTaskVertices - 1) / kTaskVertices; }
 
 }  // namespace
@@ -200,9 +207,7 @@ bool ForwardSkin(const SkinForward& args, const Parallel& parallel) {
   const int64_t parts = PartsOf(in.vertices);
   const Scratch<Matrix> matrices(in.images * in.bones);
   if (!matrices.ok()) return false;
-  for (int64_t j = 0; j < in.images * in.bones; ++j) {
-    matrices[j] = Matrix::Load(in.transform + 16 * j);
-  }
+  LoadMatrices(in, matrices.get());
   ParallelFor(parallel, in.images * parts, [&](int64_t task) {
     const int64_t image = task / parts, part = task % parts;
     const int64_t end = image * in.vertices + PartBegin(in.vertices, parts, part + 1);
@@ -233,9 +238,7 @@ bool BackwardSkin(const SkinBackward& args, const Parallel& parallel) {
   const Scratch<Matrix> matrices(in.images * bones);
   const Scratch<Matrix> sums(in.images * parts * bones);
   if (!matrices.ok() || !sums.ok()) return false;
-  for (int64_t j = 0; j < in.images * in.bones; ++j) {
-    matrices[j] = Matrix::Load(in.transform + 16 * j);
-  }
+  LoadMatrices(in, matrices.get());
   ParallelFor(parallel, in.images * parts, [&](int64_t task) {
     const int64_t image = task / parts, part = task % parts;
     const int64_t end = image * in.vertices + PartBegin(in.vertices, parts, part + 1);
