@@ -82,19 +82,24 @@ class SilhouetteHead(nn.Module):
                 f"image: expected a side that is an even multiple of the {tokens.shape[1]} tokens "
                 f"along it, got {image.shape[1]} px; choose another data.image_size or --token_grid"
             )
-        pixels = image - 0.5
-        x = jnp.concatenate([tokens, _space_to_depth(pixels, side)], axis=-1)
+        pixels, c = image - 0.5, tokens.shape[-1]
+        kernel, bias = _layer((c + side * side * 3, self.hidden), "token_in")
+        kept, under = tokens, pixels
         if dropout_key is not None:
-            x = drop_a_fifth(x, dropout_key)
-        kernel, bias = _layer((x.shape[-1], self.hidden), "token_in")
-        x = gelu_sum(x @ kernel, None, bias)
+            keys = jax.random.split(dropout_key)
+            kept, under = drop_a_fifth(tokens, keys[0]), drop_a_fifth(pixels, keys[1])
+        x = gelu_sum(
+            convolution(kept, kernel[None, None, :c], stride=1, padding=0),
+            convolution(under, kernel[c:].reshape(side, side, 3, -1), stride=side, padding=0),
+            bias,
+        )
         for i in (1, 2):
             x = _ConvBlock(name=f"token_{i}")(x)
         fine, cells = self.hidden // 2, side // 2
         x = _norm_dense(x, cells * cells * fine, "LayerNorm_0", "spread")
-        pixels = _space_to_depth(pixels, 2)
-        kernel, bias = _layer((3, 3, pixels.shape[-1], fine), "cell_in")
-        near = convolution(pixels, kernel, stride=1, padding=1)
+        kernel, bias = _layer((3, 3, 2 * 2 * 3, fine), "cell_in")
+        kernel = kernel.reshape(3, 3, 2, 2, 3, fine).swapaxes(1, 2).reshape(6, 6, 3, fine)
+        near = convolution(pixels, kernel, stride=2, padding=2)
         x = gelu_sum(_depth_to_space(x, cells), near, bias)
         for i in (1, 2):
             x = _ConvBlock(name=f"cell_{i}")(x)
@@ -151,15 +156,8 @@ def _hashed(x: UInt32[Array, "*n"]) -> UInt32[Array, "*n"]:
     return x ^ (x >> 16)
 
 
-def _space_to_depth(x: Float[Array, "b hs ws c"], side: int) -> Float[Array, "b h w d"]:
-    """Squares of pixels as channels."""
-    b, h, w, c = x.shape
-    x = x.reshape(b, h // side, side, w // side, side, c).swapaxes(2, 3)
-    return x.reshape(b, h // side, w // side, -1)
-
-
 def _depth_to_space(x: Float[Array, "b h w d"], side: int) -> Float[Array, "b hs ws c"]:
-    """The inverse of `_space_to_depth`."""
+    """Channels of a pixel as a square of `side` by `side` pixels."""
     b, h, w, d = x.shape
     x = x.reshape(b, h, w, side, side, d // side**2).swapaxes(2, 3)
     return x.reshape(b, h * side, w * side, -1)
