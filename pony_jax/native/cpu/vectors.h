@@ -46,20 +46,31 @@ inline void Store3(float* to, Vec4 v) {
 
 inline void Add4(float* to, Vec4 v) { Store4(to, Load4(to) + v); }
 
+// Elements a, b, c, d of a vector. Clang has one way to say so, GCC before 12 the other.
+template <int a, int b, int c, int d>
+inline Vec4 Elements(Vec4 v) {
+#ifdef __clang__
+  return __builtin_shufflevector(v, v, a, b, c, d);
+#else
+  typedef int32_t Order __attribute__((vector_size(16)));
+  return __builtin_shuffle(v, Order{a, b, c, d});
+#endif
+}
+
 // The sum of all four elements, in each of four.
 inline Vec4 Sum(Vec4 v) {
-  v += __builtin_shufflevector(v, v, 1, 0, 3, 2);
-  return v + __builtin_shufflevector(v, v, 2, 3, 0, 1);
+  v += Elements<1, 0, 3, 2>(v);
+  return v + Elements<2, 3, 0, 1>(v);
 }
 
 inline Vec4 Dot(Vec4 a, Vec4 b) { return Sum(a * b); }
 
 // Of the first three elements; the fourth is 0 for finite ones.
 inline Vec4 Cross(Vec4 a, Vec4 b) {
-  const Vec4 turned_a = __builtin_shufflevector(a, a, 1, 2, 0, 3);
-  const Vec4 turned_b = __builtin_shufflevector(b, b, 1, 2, 0, 3);
+  const Vec4 turned_a = Elements<1, 2, 0, 3>(a);
+  const Vec4 turned_b = Elements<1, 2, 0, 3>(b);
   const Vec4 c = a * turned_b - turned_a * b;
-  return __builtin_shufflevector(c, c, 1, 2, 0, 3);
+  return Elements<1, 2, 0, 3>(c);
 }
 
 // safe_normalize of ops/numerics.py.
