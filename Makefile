@@ -38,8 +38,10 @@ $(VENV)/.test: pyproject.toml $(NATIVE) | $(VENV)/bin/python
 	$(RUN) -m pip install --quiet --disable-pip-version-check -e '.[extract,export,demo,test]'
 	touch $@ $(VENV)/.train
 
-# The compiled kernels on hostile scenes and real threads, and the CUDA backend's loops on the host,
-# under each sanitizer.
+# The rasteriser's kernels on hostile scenes and real threads, and the CUDA backend's loops on the
+# host, under each sanitizer; then the tests of all layers and geometry, in an environment of their
+# own whose libraries look at every access.
+SANITIZED := build/sanitize-venv/bin/python
 sanitize: $(VENV)/.test
 	for kind in address,undefined thread; do \
 	  $(CMAKE) -S . -B build/sanitize-$$kind -DCMAKE_BUILD_TYPE=None -DRASTERIZER_SANITIZE=$$kind && \
@@ -47,6 +49,13 @@ sanitize: $(VENV)/.test
 	  build/sanitize-$$kind/sanitize_kernels && \
 	  build/sanitize-$$kind/sanitize_functors || exit 1; \
 	done
+	$(PYTHON) -m venv build/sanitize-venv
+	$(SANITIZED) -m pip install --quiet --disable-pip-version-check -e '.[test]' \
+	  -C build-dir=build/sanitize-ops -C cmake.build-type=None -C cmake.define.CMAKE_CXX_FLAGS="-O1 \
+	  -g -fsanitize=address,undefined -fno-sanitize-recover=undefined"
+	LD_PRELOAD="$$(cc -print-file-name=libasan.so) $$(cc -print-file-name=libstdc++.so)" \
+	  ASAN_OPTIONS=detect_leaks=0 $(SANITIZED) -m pytest $(PYTEST_WORKERS) -m "not slow" \
+	  tests/layers tests/native
 
 clean:
 	rm -rf $(VENV) build

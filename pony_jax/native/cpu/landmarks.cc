@@ -1,5 +1,7 @@
 // Where the tips of the spine and the feet are in meshes (ops/bones.py).
 
+#include <algorithm>
+
 #include "vectors.h"
 
 namespace geometry {
@@ -23,39 +25,45 @@ inline float FloatOf(uint32_t key) {
   return x;
 }
 
-constexpr int kDigit = 11;  // bits looked at in a round
-constexpr int kBins = 1 << kDigit;
+constexpr int kHighBits = 13;  // sign, exponent and a sixteenth of an octave
+constexpr int kBins = 1 << kHighBits;
 
-// The key at a rank: its bits are found from the highest on, by counting in which bin it lies among
-// the keys that share those found before.
-uint32_t KeyAtRank(const uint32_t* keys, int64_t size, int64_t rank) {
-  uint32_t found = 0, known = 0;  // bits, and which of them are certain
-  for (int shift = 32 - kDigit; known != ~0u; shift = shift > kDigit ? shift - kDigit : 0) {
-    int32_t bins[kBins] = {};
-    for (int64_t i = 0; i < size; ++i) {
-      if ((keys[i] & known) == found) ++bins[keys[i] >> shift & (kBins - 1)];
-    }
-    uint32_t bin = 0;
-    for (; rank >= bins[bin]; ++bin) rank -= bins[bin];
-    found |= bin << shift;
-    known = ~0u << shift;
+inline uint32_t BinOf(uint32_t key) { return key >> (32 - kHighBits); }
+
+// The key at a rank: only those of its bin are ordered, in `some`.
+uint32_t KeyAtRank(const uint32_t* keys, int64_t size, const int32_t* bins, int64_t rank,
+                   uint32_t* some) {
+  uint32_t bin = 0;
+  for (; rank >= bins[bin]; ++bin) rank -= bins[bin];
+  int64_t count = 0;
+  for (int64_t i = 0; i < size; ++i) {
+    some[count] = keys[i];
+    count += BinOf(keys[i]) == bin;
   }
-  return found;
+  std::nth_element(some, some + rank, some + count);
+  return some[rank];
 }
 
 // Distance between the 5 % and the 95 % quantiles of x of all valid vertices of all images.
-float WidthOf(const Landmarks& args, uint32_t* keys) {
+float WidthOf(const Landmarks& args, uint32_t* keys, uint32_t* some) {
+  int32_t bins[kBins] = {};
   int64_t size = 0;
-  for (int64_t i = 0; i < args.images * args.vertices; ++i) {
-    if (args.valid[i % args.vertices] != 0) keys[size++] = KeyOf(args.vertex[3 * i]);
+  for (int64_t image = 0; image < args.images; ++image) {
+    const float* const vertex = args.vertex + 3 * image * args.vertices;
+    for (int64_t v = 0; v < args.vertices; ++v) {
+      if (args.valid[v] == 0) continue;
+      const uint32_t key = KeyOf(vertex[3 * v]);
+      keys[size++] = key;
+      ++bins[BinOf(key)];
+    }
   }
   if (size == 0) return 0.0f;
+  const auto at = [&](int64_t rank) { return FloatOf(KeyAtRank(keys, size, bins, rank, some)); };
   float quantile[2];
   for (int i = 0; i < 2; ++i) {
     const float position = (i == 0 ? 0.05f : 0.95f) * static_cast<float>(size - 1);
     const int64_t low = Min(static_cast<int64_t>(position), size - 1);
-    const float a = FloatOf(KeyAtRank(keys, size, low));
-    const float c = FloatOf(KeyAtRank(keys, size, Min(low + 1, size - 1)));
+    const float a = at(low), c = at(Min(low + 1, size - 1));
     quantile[i] = a + (c - a) * (position - static_cast<float>(low));
   }
   return quantile[1] - quantile[0];
@@ -105,9 +113,11 @@ void OfImage(const Landmarks& args, int64_t image, float margin) {
 }  // namespace
 
 bool FindLandmarks(const Landmarks& args, const Parallel& parallel) {
-  const Scratch<uint32_t> keys(args.images * args.vertices);
-  if (!keys.ok()) return false;
-  const float margin = static_cast<float>(args.margin) * WidthOf(args, keys.get());
+  const int64_t size = args.images * args.vertices;
+  const Scratch<uint32_t> keys(size), some(size);
+  if (!keys.ok() || !some.ok()) return false;
+  const float margin =
+      static_cast<float>(args.margin) * WidthOf(args, keys.get(), some.get());
   ParallelFor(parallel, args.images, [&](int64_t image) { OfImage(args, image, margin); });
   return true;
 }
