@@ -1,7 +1,5 @@
 // Where the tips of the spine and the feet are in meshes (ops/bones.py).
 
-#include <algorithm>
-
 #include "vectors.h"
 
 namespace geometry {
@@ -25,45 +23,48 @@ inline float FloatOf(uint32_t key) {
   return x;
 }
 
-constexpr int kHighBits = 13;  // sign, exponent and a sixteenth of an octave
-constexpr int kBins = 1 << kHighBits;
+constexpr int kDigit = 11;  // bits looked at in a round
+constexpr int kBins = 1 << kDigit;
 
-inline uint32_t BinOf(uint32_t key) { return key >> (32 - kHighBits); }
-
-// The key at a rank: only those of its bin are ordered, in `some`.
-uint32_t KeyAtRank(const uint32_t* keys, int64_t size, const int32_t* bins, int64_t rank,
-                   uint32_t* some) {
-  uint32_t bin = 0;
-  for (; rank >= bins[bin]; ++bin) rank -= bins[bin];
-  int64_t count = 0;
-  for (int64_t i = 0; i < size; ++i) {
-    some[count] = keys[i];
-    count += BinOf(keys[i]) == bin;
+// The key at a rank: its bits are found from the highest on, by counting in which bin it lies. Those
+// of its bin, for the next round, go to `some`, of `size` as well.
+uint32_t KeyAtRank(const uint32_t* keys, int64_t size, int64_t rank, uint32_t* some) {
+  uint32_t found = 0;
+  for (int shift = 32 - kDigit;; shift = shift > kDigit ? shift - kDigit : 0) {
+    const auto bin_of = [=](uint32_t key) { return key >> shift & (kBins - 1); };
+    int32_t bins[kBins] = {};
+    for (int64_t i = 0; i < size; ++i) ++bins[bin_of(keys[i])];
+    uint32_t bin = 0;
+    for (; rank >= bins[bin]; ++bin) rank -= bins[bin];
+    found |= bin << shift;
+    if (shift == 0) return found;
+    int64_t count = 0;
+    for (int64_t i = 0; i < size; ++i) {
+      const uint32_t key = keys[i];
+      some[count] = key;
+      count += bin_of(key) == bin;
+    }
+    keys = some;
+    size = count;
   }
-  std::nth_element(some, some + rank, some + count);
-  return some[rank];
 }
 
 // Distance between the 5 % and the 95 % quantiles of x of all valid vertices of all images.
 float WidthOf(const Landmarks& args, uint32_t* keys, uint32_t* some) {
-  int32_t bins[kBins] = {};
   int64_t size = 0;
   for (int64_t image = 0; image < args.images; ++image) {
     const float* const vertex = args.vertex + 3 * image * args.vertices;
     for (int64_t v = 0; v < args.vertices; ++v) {
-      if (args.valid[v] == 0) continue;
-      const uint32_t key = KeyOf(vertex[3 * v]);
-      keys[size++] = key;
-      ++bins[BinOf(key)];
+      if (args.valid[v] != 0) keys[size++] = KeyOf(vertex[3 * v]);
     }
   }
   if (size == 0) return 0.0f;
-  const auto at = [&](int64_t rank) { return FloatOf(KeyAtRank(keys, size, bins, rank, some)); };
   float quantile[2];
   for (int i = 0; i < 2; ++i) {
     const float position = (i == 0 ? 0.05f : 0.95f) * static_cast<float>(size - 1);
     const int64_t low = Min(static_cast<int64_t>(position), size - 1);
-    const float a = at(low), c = at(Min(low + 1, size - 1));
+    const float a = FloatOf(KeyAtRank(keys, size, low, some));
+    const float c = FloatOf(KeyAtRank(keys, size, Min(low + 1, size - 1), some));
     quantile[i] = a + (c - a) * (position - static_cast<float>(low));
   }
   return quantile[1] - quantile[0];
