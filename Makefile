@@ -39,8 +39,8 @@ $(VENV)/.test: pyproject.toml $(NATIVE) | $(VENV)/bin/python
 	touch $@ $(VENV)/.train
 
 # The rasteriser's kernels on hostile scenes and real threads, and the CUDA backend's loops on the
-# host, under each sanitizer; then the tests of all layers and geometry, in an environment of their
-# own whose libraries look at every access.
+# host, under each sanitizer; then the tests of all layers and geometry (20 minutes), in an environment
+# of their own whose libraries look at every access. A test that ends its process says why with -s.
 SANITIZED := build/sanitize-venv/bin/python
 sanitize: $(VENV)/.test
 	for kind in address,undefined thread; do \

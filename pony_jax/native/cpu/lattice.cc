@@ -133,7 +133,7 @@ bool MarchLatticeCells(const LatticeMarch& args, const Parallel&) {
       bool complete = true;
       for (int k = 0; k < 3; ++k) {
         const int32_t* owner = args.owner + 2 * (6 * tet + Clamp(triangles[3 * i + k], 6));
-        const int64_t at = Clamp(args.index[cell] + owner[0], args.lattice_cells);
+        const int64_t at = Clamp(int64_t{args.index[cell]} + owner[0], args.lattice_cells);
         const Vertices& of = verts[Clamp(args.row[at], args.cells)];
         const uint32_t before = of.crossing & ((1u << (owner[1] & 15)) - 1);
         face[k] = of.first + __builtin_popcount(before);
