@@ -8,6 +8,7 @@ import pytest
 from pony_jax.model.objective import image_losses
 from pony_jax.model.render import find_surface
 from pony_jax.native import geometry, plain_xla
+from pony_jax.native.backend import Kernels
 from pony_jax.ops.bones import Skeleton, estimate_bones
 from pony_jax.ops.cameras import camera_from_pose, transform_points
 from pony_jax.ops.sampling import bilinear_windows
@@ -279,6 +280,12 @@ def test_threads_change_no_bit():
         )
 
     check_threads(run_all, geometry.set_max_threads)
+
+
+def test_unknown_instruction_sets_are_refused(monkeypatch):
+    monkeypatch.setenv("PONY_JAX_ISA", "avx2")
+    with pytest.raises(ValueError, match=r"PONY_JAX_ISA: expected one of .*'v4'\), got 'avx2'"):
+        Kernels("libgeometry_cpu.so", "pony_jax.native", {}, "GeometrySetMaxThreads")
 
 
 def test_wrong_shapes_are_refused():

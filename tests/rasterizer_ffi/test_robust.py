@@ -67,18 +67,15 @@ def test_instruction_sets_do_not_change_a_bit():
     assert len(hashes) == 1
 
 
-@pytest.mark.parametrize(
-    ("variable", "module"),
-    [("RASTERIZER_FFI_ISA", "rasterizer_ffi"), ("PONY_JAX_ISA", "pony_jax.layers")],
-)
-def test_unknown_instruction_sets_are_refused(variable, module):
+def test_unknown_instruction_sets_are_refused():
     done = subprocess.run(
-        [sys.executable, "-c", f"import {module}"],
-        env=os.environ | {variable: "avx2"},
+        [sys.executable, "-c", "import rasterizer_ffi"],
+        env=os.environ | {"RASTERIZER_FFI_ISA": "avx2"},
         capture_output=True,
         text=True,
     )
-    assert f"{variable}: expected one of ('baseline', 'v3', 'v4'), got 'avx2'" in done.stderr
+    expected = "RASTERIZER_FFI_ISA: expected one of ('baseline', 'v3', 'v4'), got 'avx2'"
+    assert expected in done.stderr
 
 
 @on_every_backend
