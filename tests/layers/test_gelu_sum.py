@@ -12,7 +12,6 @@ from pony_jax.layers import gelu_sum
 def test_equals_the_plain_mathematics(shape):
     first, second, bias = noise(0, *shape), noise(1, *shape), noise(2, shape[-1])
     check_against_xla(gelu_sum, first, second, bias)
-    check_against_xla(lambda x, bias: gelu_sum(x, None, bias), first, bias)
 
 
 def test_is_the_gelu_by_tanh():
@@ -26,7 +25,7 @@ def test_is_the_gelu_by_tanh():
 def test_extreme_values_stay_finite():
     x = jnp.asarray([[0.0, -0.0, 1e-30, 5.0, -5.0, 20.0, -20.0, 1e4, -1e4] + [1.0] * 7])
     bias = jnp.zeros(16)
-    out, grad_x, grad_bias = values_and_gradients(lambda x, b: gelu_sum(x, None, b), x, bias)
+    out, grad_x, grad_bias = values_and_gradients(lambda x, b: gelu_sum(x, 0 * x, b), x, bias)
     assert all(np.isfinite(array).all() for array in (out, grad_x, grad_bias))
     np.testing.assert_array_equal(out[0, [0, 7, 8]], [0.0, 1e4, 0.0])
 

@@ -1,4 +1,4 @@
-// The gelu of sums of arrays and a bias.
+// The gelu of sums of two arrays and a bias.
 
 #include "gelu.h"
 
@@ -11,9 +11,8 @@ bool ForwardGeluSum(const GeluSumForward& args, const Parallel& parallel) {
     const int64_t end = PartBegin(args.rows, parts, part + 1) * channels;
     for (int64_t row = PartBegin(args.rows, parts, part) * channels; row < end; row += channels) {
       for (int64_t j = 0; j < channels; j += kLanes) {
-        Vec sum = LoadVec(args.first + row + j) + LoadVec(args.bias + j);
-        if (args.second != nullptr) sum += LoadVec(args.second + row + j);
-        const Activation gelu = Gelu(sum);
+        const Vec first = LoadVec(args.first + row + j) + LoadVec(args.bias + j);
+        const Activation gelu = Gelu(first + LoadVec(args.second + row + j));
         StoreVec(args.out + row + j, gelu.value);
         if (args.kept != nullptr) StoreVec(args.kept + row + j, gelu.slope);
       }

@@ -508,9 +508,7 @@ ffi::Error RunGeluSum(ffi::ThreadPool pool, Floats first, Floats second, Floats 
   }
   if (!Is(channels, {rows[1]})) return BadShape("bias", "[c]", channels);
   const size_t size = first.element_count();
-  if (second.element_count() != 0 && second.element_count() != size) {
-    return BadShape("second", "[n,c], or empty", second.dimensions());
-  }
+  if (second.element_count() != size) return BadShape("second", "[n,c]", second.dimensions());
   if (out->element_count() != size) return BadShape("result", "[n,c]", out->dimensions());
   if (kept->element_count() != 0 && kept->element_count() != size) {
     return BadShape("kept slopes", "[n,c], or empty", kept->dimensions());
@@ -518,7 +516,7 @@ ffi::Error RunGeluSum(ffi::ThreadPool pool, Floats first, Floats second, Floats 
   const GeluSumForward args = {rows[0],
                                rows[1],
                                first.typed_data(),
-                               second.element_count() > 0 ? second.typed_data() : nullptr,
+                               second.typed_data(),
                                bias.typed_data(),
                                out->typed_data(),
                                kept->element_count() > 0 ? kept->typed_data() : nullptr};

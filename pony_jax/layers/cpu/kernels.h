@@ -220,7 +220,7 @@ struct GroupNormBackward {
 struct GeluSumForward {
   int64_t rows, channels;
   const float* first;   // [rows, c]
-  const float* second;  // [rows, c], or null
+  const float* second;  // [rows, c]
   const float* bias;    // [c]
   float* out;           // [rows, c]
   float* kept;          // slopes of gelu, [rows, c], or null

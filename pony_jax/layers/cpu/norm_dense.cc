@@ -77,7 +77,9 @@ bool BackwardNormDense(const NormDenseBackward& args, const Parallel& parallel) 
     float* const grad_shift = grad_scale + inputs;
     float* const grad_unit = unit + kBlock * inputs;
     float* const padded = grad_unit + kBlock * inputs;  // gradients of outputs, if they need it
-    std::memset(padded, 0, static_cast<size_t>(kBlock * outputs) * sizeof(float));
+    if (outputs != layer.outputs) {
+      std::memset(padded, 0, static_cast<size_t>(kBlock * outputs) * sizeof(float));
+    }
     Moments moments[kBlock];
     std::memset(grad_kernel, 0, static_cast<size_t>(sums_size) * sizeof(float));
     const int64_t end = PartBegin(blocks, parts, part + 1);
