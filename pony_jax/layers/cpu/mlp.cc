@@ -54,26 +54,21 @@ class BlockGradient {
   // `first`: the sums have not begun.
   void Run(int64_t block, bool first) {
     const float* const kept = args_.kept + block * m_.KeptOfBlock();
+    Ahead ahead = blocks_.KeptOfNext(block, kept, m_.KeptOfBlock());
     for (int64_t slot = 0; slot < m_.Slots(); ++slot) {
-      ThroughSlot(block, slot, kept, first && slot == 0);
+      ThroughSlot(block, slot, kept, first && slot == 0, &ahead);
       if (m_.images > 0) AddToCondition(block, slot);
       if (m_.Slots() == 1) continue;
       for (int64_t i = 0; i < blocks_.count(block) * width_; ++i) {
         total_[i] = (slot > 0 ? total_[i] : 0.0f) + grad_[i];
       }
     }
-    ThroughFirst(block, kept, m_.Slots() > 1 ? total_ : grad_, first);
+    ThroughFirst(block, kept, m_.Slots() > 1 ? total_ : grad_, first, &ahead);
   }
 
  private:
-  // Asks for a kept layer while the one above it is worked on. Its rows would be read in steps that
-  // the processor does not foresee.
-  void Prefetch(const float* layer) const {
-    for (int64_t i = 0; i < kBlock * width_; i += 16) __builtin_prefetch(layer + i, 0, 2);
-  }
-
   // From the result to the layer that the condition is added to, whose gradient is then grad_.
-  void ThroughSlot(int64_t block, int64_t slot, const float* kept, bool fresh) {
+  void ThroughSlot(int64_t block, int64_t slot, const float* kept, bool fresh, Ahead* ahead) {
     const int64_t count = blocks_.count(block), outputs = m_.outputs;
     if (m_.images > 0) {
       blocks_.AddCondition(block, slot, blocks_.Layer(kept, 1, 0), conditioned_);
@@ -81,14 +76,12 @@ class BlockGradient {
     const float* const grad_out =
         args_.grad_out + (slot * m_.points + block * kBlock) * outputs;
     const float* below = blocks_.Input(kept, m_.middle, slot, conditioned_);
-    if (m_.middle > 0) Prefetch(blocks_.Layer(kept, m_.middle - 1, slot));
     AddTransposed(grad_out, outputs, outputs, below, width_, width_, count, fresh, sums_.last);
     MaskedProduct(grad_out, outputs, count, transposed_.last(), below, grad_);
     for (int64_t layer = m_.middle; layer >= 2; --layer) {
       below = blocks_.Input(kept, layer - 1, slot, conditioned_);
-      Prefetch(blocks_.Layer(kept, layer - 2, slot));
       AddTransposed(below, width_, m_.hidden, grad_, width_, width_, count, fresh,
-                    sums_.mid + (layer - 1) * m_.hidden * width_);
+                    sums_.mid + (layer - 1) * m_.hidden * width_, ahead);
       MaskedProduct(grad_, width_, count, transposed_.mid(layer - 1), below, grad_below_);
       float* const other = grad_;
       grad_ = grad_below_;
@@ -107,18 +100,19 @@ class BlockGradient {
   }
 
   // Through the layers that all slots share, to the points.
-  void ThroughFirst(int64_t block, const float* kept, const float* grad, bool fresh) {
+  void ThroughFirst(int64_t block, const float* kept, const float* grad, bool fresh,
+                    Ahead* ahead) {
     const int64_t count = blocks_.count(block), stride = embedding_.stride();
     if (m_.middle > 0) {
       const float* const first = blocks_.Layer(kept, 0, 0);
-      AddTransposed(first, width_, m_.hidden, grad, width_, width_, count, fresh, sums_.mid);
+      AddTransposed(first, width_, m_.hidden, grad, width_, width_, count, fresh, sums_.mid,
+                    ahead);
       MaskedProduct(grad, width_, count, transposed_.mid(0), first, grad_below_);
       grad = grad_below_;
     }
-    if (block + 1 < m_.Blocks()) Prefetch(blocks_.Layer(kept + m_.KeptOfBlock(), m_.middle, 0));
     AddRows(grad, count, width_, sums_.bias);
     blocks_.Embed(block, x_);
-    AddTransposed(x_, stride, m_.inputs, grad, width_, width_, count, fresh, sums_.first);
+    AddTransposed(x_, stride, m_.inputs, grad, width_, width_, count, fresh, sums_.first, ahead);
     Multiply(grad, width_, count, transposed_.first(),
              [stride, to = grad_x_](int64_t row, int64_t column, Vec sums) {
                StoreVec(to + row * stride + column, sums);

@@ -90,6 +90,13 @@ class Blocks {
     return kept + place * kBlock * width_;
   }
 
+  // What is kept of the next block, `size` floats beyond that of this one; wanted when the gradients
+  // of the weights are summed over this one.
+  Ahead KeptOfNext(int64_t block, const float* kept, int64_t size) const {
+    const int64_t num_sums = (m_.inputs + m_.middle * m_.hidden) * width_;
+    return {kept + size, block + 1 < m_.Blocks() ? size : 0, num_sums};
+  }
+
   int64_t Image(int64_t block, int64_t row, int64_t slot) const {
     if (!m_.image_a_point) return slot;
     const int64_t image = m_.image[block * kBlock + row];

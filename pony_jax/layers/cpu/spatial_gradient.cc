@@ -98,17 +98,18 @@ bool BackwardSpatialGradient(const SpatialGradientBackward& args, const Parallel
       const float* const kept = args.kept + block * m.KeptOfSpatialGradient();
       const float* const grads = kept + m.KeptOfBlock();
       const int64_t count = blocks.count(block);
+      Ahead ahead = blocks.KeptOfNext(block, kept, m.KeptOfSpatialGradient());
       blocks.Embed(block, x);
       for (int64_t row = 0; row < count; ++row) {
         embedding.Tangent(x + row * stride, args.grad_out + 3 * (block * kBlock + row),
                           tangent_x + row * stride);
       }
       AddTransposed(tangent_x, stride, m.inputs, blocks.Layer(grads, 0, 0), width, width, count,
-                    fresh, sums.first);
+                    fresh, sums.first, &ahead);
       MaskedProduct(tangent_x, stride, count, weights.first(), blocks.Layer(kept, 0, 0), tangent);
       for (int64_t layer = 1; layer <= m.middle; ++layer) {
         AddTransposed(tangent, width, m.hidden, blocks.Layer(grads, layer, 0), width, width, count,
-                      fresh, sums.mid + (layer - 1) * m.hidden * width);
+                      fresh, sums.mid + (layer - 1) * m.hidden * width, &ahead);
         MaskedProduct(tangent, width, count, weights.mid(layer - 1), blocks.Layer(kept, layer, 0),
                       tangent_above);
         float* const other = tangent;

@@ -237,12 +237,32 @@ inline void Multiply(const float* a, int64_t a_row, int64_t rows, const Panels& 
   });
 }
 
+// Memory that is needed after some work, asked for in step with the work: a processor that is asked
+// for much at once waits for most of it.
+class Ahead {
+ public:
+  Ahead(const float* data, int64_t size, int64_t work) : data_(data), size_(size), work_(work) {}
+
+  void During(int64_t work) {
+    constexpr int64_t kLine = 64 / sizeof(float);
+    done_ += work;
+    const int64_t end = done_ < work_ ? size_ * done_ / work_ : size_;
+    for (; asked_ < end; asked_ += kLine) __builtin_prefetch(data_ + asked_, 0, 2);
+  }
+
+ private:
+  const float* data_;
+  int64_t size_, work_, done_ = 0, asked_ = 0;
+};
+
 // sums += a^T @ g, or = if they are `fresh`, over `depth` rows of both. `width`, of g and of sums, is
-// a multiple of kLanes.
+// a multiple of kLanes. What lies `ahead` is asked for meanwhile; its work is a number of sums.
 inline void AddTransposed(const float* a, int64_t a_step, int64_t a_width, const float* g,
-                          int64_t g_step, int64_t width, int64_t depth, bool fresh, float* sums) {
+                          int64_t g_step, int64_t width, int64_t depth, bool fresh, float* sums,
+                          Ahead* ahead = nullptr) {
   ForPanels(width, [=](int64_t column, int vectors) {
     ForTiles(a_width, vectors, [=](int64_t row, auto& tile) {
+      if (ahead != nullptr) ahead->During(tile.kTileRows * tile.kTileVectors * kLanes);
       float* const to = sums + row * width + column;
       if (!fresh) tile.Load(to, width);
       tile.Add(a + row, 1, a_step, g + column, g_step, depth);
