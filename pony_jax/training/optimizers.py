@@ -154,9 +154,17 @@ def split_by_group(tree: Params, groups: dict[str, Group]) -> dict[str, FlatPara
     return members
 
 
-def gradient_norms(grads: Params) -> dict[str, Array]:
-    """Euclidean norm of the gradients of the prior and of the instance."""
-    return {f"gradient_norm_{name}": norm(jax.tree.leaves(tree)) for name, tree in grads.items()}
+def gradient_norms(grads: Params, groups: dict[str, Group]) -> dict[str, Array]:
+    """Euclidean norm of the gradients of the prior and of the instance.
+
+    From the norms of their groups, which `update_params` needs as well: a program finds them once.
+    """
+    of_part: dict[str, list[Array]] = {name: [] for name in grads}
+    for members in split_by_group(grads, groups).values():
+        if members:
+            part = next(iter(members)).partition("/")[0]
+            of_part[part].append(norm(members.values()))
+    return {f"gradient_norm_{name}": norm(norms) for name, norms in of_part.items()}
 
 
 def num_parameters(params: Params) -> int:

@@ -80,7 +80,7 @@ def train_step(
         return model.loss(params, batch, step, jax.random.fold_in(key, step), stage)
 
     (loss, aux), grads = jax.value_and_grad(loss_of, has_aux=True)(state.params)
-    norms = gradient_norms(grads)
+    norms = gradient_norms(grads, groups)
     counts = Capacities(*aux["counts"])
     outcome = _outcome(state, step, jnp.stack([loss, *norms.values()]), counts, stage)
     applied = outcome <= Outcome.APPLIED_EMPTY

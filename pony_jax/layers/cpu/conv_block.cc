@@ -37,7 +37,7 @@ bool ForwardConvBlock(const ConvBlockForward& args, const Parallel& parallel) {
   const Padded padded = tiles.padded();
   const Scratch<float> packed(WinogradTaps::Size(c.inputs));
   if (!packed.ok()) return false;
-  const WinogradTaps taps(block.kernel, c.inputs, false, packed.get());
+  const WinogradTaps taps(block.kernel, c.inputs, false, packed.get(), parallel);
   const int64_t scratch_size = padded.Size() + 2 * tiles.PlacesSize();
   return ParallelWithScratch(parallel, c.images, scratch_size, [&](int64_t image, float* scratch) {
     float* const unit = scratch;
@@ -75,7 +75,7 @@ bool BackwardConvBlock(const ConvBlockBackward& args, const Parallel& parallel) 
   const Scratch<Moments> all_moments(parts * c.height * c.width);
   if (!packed.ok() || !all_sums.ok() || !all_moments.ok()) return false;
   const Norm norm = NormOf(block);
-  const WinogradTaps taps(block.kernel, channels, true, packed.get());
+  const WinogradTaps taps(block.kernel, channels, true, packed.get(), parallel);
   const int64_t scratch_size =
       2 * padded.Size() + 2 * tiles.PlacesSize() + WinogradTaps::Size(channels);
   const bool ok = ParallelWithScratch(parallel, parts, scratch_size, [&](int64_t part,

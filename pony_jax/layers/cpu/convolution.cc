@@ -90,14 +90,14 @@ struct Phase {
 // The kernel for gradients of inputs of a phase along each axis, in `data`. Taps go from the last to
 // the first: their outputs then follow each other in memory.
 inline Panels TransposedKernel(const Convolution& c, const Phase& of_y, const Phase& of_x,
-                               const float* kernel, float* data) {
+                               const float* kernel, float* data, const Parallel& parallel) {
   const Panels panels = {of_y.count * of_x.count * c.outputs, RoundUp(c.inputs, kLanes), data};
-  for (int64_t t = 0; t < of_y.count * of_x.count; ++t) {
+  ParallelFor(parallel, of_y.count * of_x.count, [&](int64_t t) {
     const int64_t dy = of_y.first + c.stride * (of_y.count - 1 - t / of_x.count);
     const int64_t dx = of_x.first + c.stride * (of_x.count - 1 - t % of_x.count);
     panels.Pack(t * c.outputs, c.outputs, c.inputs,
                 kernel + (dy * c.kernel_width + dx) * c.inputs * c.outputs, 1, c.outputs);
-  }
+  });
   return panels;
 }
 
@@ -113,7 +113,10 @@ bool ForwardConvolution(const ConvolutionForward& args, const Parallel& parallel
   if (!x.ok() || !packed.ok()) return false;
   PadImages(padded, c.images, args.x, x.get(), parallel);
   const Panels kernel = {depth, lanes, packed.get()};
-  kernel.Pack(0, depth, c.outputs, args.kernel, c.outputs, 1);
+  ParallelFor(parallel, c.kernel_height * c.kernel_width, [&](int64_t tap) {
+    const int64_t row = tap * c.inputs;
+    kernel.Pack(row, c.inputs, c.outputs, args.kernel + row * c.outputs, c.outputs, 1);
+  });
   const Grid grid = {c.images, c.OutHeight(), c.OutWidth()};
   SlidingProducts(
       grid, c.kernel_width * c.inputs, padded.Step(), kernel, parallel,
@@ -143,7 +146,7 @@ bool ConvolutionGradientOfX(const ConvolutionGradX& args, const Parallel& parall
                          (c.width - x + c.stride - 1) / c.stride};
       SlidingProducts(
           grid, of_x.count * c.outputs, padded.Step(),
-          TransposedKernel(c, of_y, of_x, args.kernel, packed.get()), parallel,
+          TransposedKernel(c, of_y, of_x, args.kernel, packed.get(), parallel), parallel,
           [&](const Grid::Place& at) {
             return grad.get() + at.image * padded.Size() +
                    padded.Pixel(of_y.offset + at.y - (of_y.count - 1),

@@ -13,12 +13,27 @@ bool ForwardTokenDense(const TokenDenseForward& args, const Parallel& parallel) 
     const float* const x = layer.x + token * layer.inputs;
     const float* const kernel = layer.kernel + token * layer.inputs * layer.outputs;
     float* const out = args.out + token * layer.outputs;
-    ForPanels(layer.outputs, [&](int64_t column, int vectors) {
-      ForTiles(layer.rows, vectors, [=](int64_t row, auto& tile) {
-        tile.Add(x + row * x_step, x_step, 1, kernel + column, layer.outputs, layer.inputs);
-        tile.Store(out + row * out_step + column, out_step);
+    // Some inputs at a time: their weights lie together in memory, and stay in the cache for all rows.
+    constexpr int64_t kInputs = 64;
+    int64_t first = 0;
+    do {
+      const int64_t left = layer.inputs - first, count = left < kInputs ? left : kInputs;
+      const int64_t next = left - count < kInputs ? left - count : kInputs;
+      const float* const weights = kernel + first * layer.outputs;
+      Ahead ahead(weights + count * layer.outputs, next * layer.outputs,
+                  layer.rows * layer.outputs);
+      ForPanels(layer.outputs, [&](int64_t column, int vectors) {
+        ForTiles(layer.rows, vectors, [=, w_step = layer.outputs, ahead = &ahead](int64_t row,
+                                                                                  auto& tile) {
+          ahead->During(tile.kTileRows * tile.kTileVectors * kLanes);
+          float* const to = out + row * out_step + column;
+          if (first > 0) tile.Load(to, out_step);
+          tile.Add(x + row * x_step + first, x_step, 1, weights + column, w_step, count);
+          tile.Store(to, out_step);
+        });
       });
-    });
+      first += count;
+    } while (first < layer.inputs);
   });
   return true;
 }

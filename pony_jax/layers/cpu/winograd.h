@@ -205,24 +205,29 @@ class WinogradTaps {
   static int64_t Size(int64_t channels) { return kPlaces * channels * channels; }
 
   // `transposed`: for gradients. `data` is of Size.
-  WinogradTaps(const float* taps, int64_t channels, bool transposed, float* data)
+  WinogradTaps(const float* taps, int64_t channels, bool transposed, float* data,
+               const Parallel& parallel)
       : channels_(channels), data_(data) {
+    constexpr int64_t kRowsOfTask = 8;
     const int64_t row_step = transposed ? 1 : channels, column_step = transposed ? channels : 1;
-    ForPanels(channels, [&](int64_t column, int vectors) {
-      for (int64_t row = 0; row < channels; ++row) {
-        for (int v = 0; v < vectors; ++v) {
+    ParallelFor(parallel, (channels + kRowsOfTask - 1) / kRowsOfTask, [&](int64_t task) {
+      const int64_t begin = task * kRowsOfTask;
+      const int64_t end = begin + kRowsOfTask < channels ? begin + kRowsOfTask : channels;
+      ForPanels(channels, [&](int64_t column, int vectors) {
+        for (int64_t i = begin * vectors; i < end * vectors; ++i) {
+          const int64_t row = i / vectors, v = i % vectors;
           const float* const from = taps + row * row_step + (column + v * kLanes) * column_step;
           Vec square[9], transformed[kPlaces];
-          for (int i = 0; i < 9; ++i) {
-            square[i] = Gather(from + i * channels * channels, column_step);
+          for (int k = 0; k < 9; ++k) {
+            square[k] = Gather(from + k * channels * channels, column_step);
           }
           OnSquare<3, 4, TransformTaps>(square, transformed);
-          float* const to = data + column * channels + (row * vectors + v) * kLanes;
-          for (int i = 0; i < kPlaces; ++i) {
-            StoreVec(to + i * channels * channels, transformed[i]);
+          float* const to = data + column * channels + i * kLanes;
+          for (int k = 0; k < kPlaces; ++k) {
+            StoreVec(to + k * channels * channels, transformed[k]);
           }
         }
-      }
+      });
     });
   }
 
