@@ -8,6 +8,7 @@ import pytest
 
 from pony_jax.model import Capacities
 from pony_jax.training.optimizers import (
+    gradient_norms,
     init_optimizer,
     parameter_groups,
     split_by_group,
@@ -96,3 +97,14 @@ def test_a_long_gradient_is_scaled_down_to_the_largest_norm(largest: float, shar
     _, moments = update_params(params, grads, moments, {"prior": group}, stage, 0)
     # Adam's first moment after one step is a tenth of the gradient; float32 rounding.
     np.testing.assert_allclose(moments["prior"].mu, [0.3 * share, 0.4 * share], rtol=1e-6)
+
+
+def test_norms_are_those_of_all_gradients_of_the_prior_and_of_the_instance() -> None:
+    params = TinyModel().init(jax.random.key(0))
+    grads = jax.tree.map(lambda leaf: jnp.cos(jnp.arange(1.0, 1 + leaf.size)), params)
+    norms = gradient_norms(grads, _GROUPS)
+    assert norms.keys() == {"gradient_norm_prior", "gradient_norm_instance"}
+    for name in ("prior", "instance"):
+        # Groups first and then all of them: one more rounding.
+        expected = optax.tree.norm(grads[name])
+        np.testing.assert_allclose(norms[f"gradient_norm_{name}"], expected, rtol=1e-6)
