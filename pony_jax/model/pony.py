@@ -316,7 +316,7 @@ class Pony:
         skeleton = self.instance.skeleton
         bones, attachments = estimate_bones(verts, valid, skeleton, self.leg_attachments)
         if stage.articulation:
-            weights = skinning_weights(verts, bones, self.skinning_temperature)
+            weights = skinning_weights(verts, bones, self.skinning_temperature, rest.vert_count)
         bones = jnp.broadcast_to(bones, (b, *bones.shape[1:]))
         return Rig(rest, deformation, verts, bones, attachments, weights, shape_feature)
 
@@ -342,7 +342,8 @@ class Pony:
             rig.bones, angles_rad, self.instance.skeleton, rig.leg_attachments, stage.attach_legs
         )
         weights = jnp.broadcast_to(rig.weights, (b, *rig.weights.shape[1:]))
-        return skin(verts, weights, transforms), pose_bones(rig.bones, transforms)
+        posed = skin(verts, weights, transforms, rig.rest.vert_count)
+        return posed, pose_bones(rig.bones, transforms)
 
     def _find_surface(
         self, verts_posed: Float[Array, "b v 3"], rest: Mesh, camera: Camera, stage: Stage

@@ -78,12 +78,19 @@ def landmarks(
 
 
 def skinning_weights(
-    verts: Float[Array, "b v 3"], bones: Float[Array, "b k 2 3"], temperature: float
+    verts: Float[Array, "b v 3"],
+    bones: Float[Array, "b k 2 3"],
+    count: Int[Array, "*any"],
+    temperature: float,
 ) -> Float[Array, "b v k"]:
-    """Softmax over bones of -distance / temperature; not differentiable."""
+    """Softmax over bones of -distance / temperature; not differentiable.
+
+    Args:
+      count: vertices from this one on are padding: 0; empty uses all.
+    """
     shape = (*verts.shape[:2], bones.shape[1])
     how = {"temperature": np.float64(temperature)}
-    (weights,) = _KERNELS.call("skinning_weights", [shape], verts, bones, **how)
+    (weights,) = _KERNELS.call("skinning_weights", [shape], verts, bones, count, **how)
     return weights
 
 
@@ -92,9 +99,14 @@ def skin(
     verts: Float[Array, "b v 3"],
     weights: Float[Array, "b v k"],
     transforms: Float[Array, "b k 4 4"],
+    count: Int[Array, "*any"],
 ) -> Float[Array, "b v 3"]:
-    """Vertices moved by weighted means of transforms; no gradient to the weights."""
-    (out,) = _KERNELS.call("skin", [verts.shape], verts, weights, transforms)
+    """Vertices moved by weighted means of transforms; no gradient to the weights.
+
+    Args:
+      count: as for `skinning_weights`.
+    """
+    (out,) = _KERNELS.call("skin", [verts.shape], verts, weights, transforms, count)
     return out
 
 
@@ -102,11 +114,11 @@ def _skin_forward(*args: Array) -> tuple[Array, tuple[Array, ...]]:
     return skin(*args), args
 
 
-def _skin_backward(kept: tuple[Array, ...], grad_out: Array) -> tuple[Array, None, Array]:
-    verts, _, transforms = kept
+def _skin_backward(kept: tuple[Array, ...], grad_out: Array) -> tuple[Array, None, Array, None]:
+    verts, _, transforms, _ = kept
     shapes = [verts.shape, transforms.shape]
     grad_verts, grad_transforms = _KERNELS.call("skin_grad", shapes, *kept, grad_out)
-    return grad_verts, None, grad_transforms
+    return grad_verts, None, grad_transforms, None
 
 
 skin.defvjp(_skin_forward, _skin_backward)

@@ -3,14 +3,17 @@
 import jax
 import jax.numpy as jnp
 from jax import lax
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
 from pony_jax.native import geometry, uses_kernels
 from pony_jax.ops.cameras import transform_points
 
 
 def skinning_weights(
-    verts: Float[Array, "b v 3"], bones: Float[Array, "b k 2 3"], temperature: float
+    verts: Float[Array, "b v 3"],
+    bones: Float[Array, "b k 2 3"],
+    temperature: float,
+    count: Int[Array, ""] | None = None,
 ) -> Float[Array, "b v k"]:
     """Share of each bone in each vertex: softmax over bones of -distance / temperature.
 
@@ -19,10 +22,11 @@ def skinning_weights(
 
     Args:
       temperature: world units.
+      count: vertices from this one on are padding, without weights: 0. None uses all.
     """
     verts, bones = lax.stop_gradient((verts, bones))
     if uses_kernels(verts, bones):
-        return geometry.skinning_weights(verts, bones, temperature)
+        return geometry.skinning_weights(verts, bones, _count_or_all(count), temperature)
     near, along = bones[:, :, 0, :, None], (bones[:, :, 1] - bones[:, :, 0])[..., None]
     square_length = jnp.maximum(jnp.sum(along * along, axis=2), 1e-12)
     # One coordinate at a time and vertices last: a CPU vectorises over them, and no [b, k, v, 3]
@@ -33,26 +37,30 @@ def skinning_weights(
     square = sum((offset - share * along[:, :, i]) ** 2 for i, offset in enumerate(offsets))
     # Bones last: here a CPU is three times slower on a sum over an axis in the middle.
     logits = jnp.swapaxes(-jnp.sqrt(square + 1e-6) / temperature, 1, 2)
-    return jax.nn.softmax(logits, axis=-1)
+    return _without_padding(jax.nn.softmax(logits, axis=-1), count)
 
 
 def skin(
     verts: Float[Array, "b v 3"],
     weights: Float[Array, "b v k"],
     world_from_rest: Float[Array, "b k 4 4"],
+    count: Int[Array, ""] | None = None,
 ) -> Float[Array, "b v 3"]:
-    """Moves each vertex by the weighted mean of the bones' motions; no gradient to the weights."""
+    """Moves each vertex by the weighted mean of the bones' motions; no gradient to the weights.
+
+    Args:
+      count: vertices from this one on are padding, and go to the origin. None uses all.
+    """
     weights = lax.stop_gradient(weights)
     if uses_kernels(verts, weights, world_from_rest):
-        return geometry.skin(verts, weights, world_from_rest)
+        return geometry.skin(verts, weights, world_from_rest, _count_or_all(count))
     b, k = world_from_rest.shape[:2]
     blended = weights @ world_from_rest[:, :, :3].reshape(b, k, 12)
     # Written out: XLA's CPU backend is five times slower on a sum over an axis of three.
     x, y, z = jnp.moveaxis(verts, -1, 0)
     rows = [blended[..., 4 * i : 4 * i + 4] for i in range(3)]
-    return jnp.stack(
-        [r[..., 0] * x + r[..., 1] * y + r[..., 2] * z + r[..., 3] for r in rows], axis=-1
-    )
+    moved = [r[..., 0] * x + r[..., 1] * y + r[..., 2] * z + r[..., 3] for r in rows]
+    return _without_padding(jnp.stack(moved, axis=-1), count)
 
 
 def pose_bones(
@@ -60,3 +68,13 @@ def pose_bones(
 ) -> Float[Array, "b k 2 3"]:
     """Moves both ends of each bone with the bone; no gradient to the rest bones."""
     return transform_points(world_from_rest, lax.stop_gradient(bones))[..., :3]
+
+
+def _count_or_all(count: Array | None) -> Array:
+    return jnp.zeros(0, jnp.int32) if count is None else count
+
+
+def _without_padding(rows: Float[Array, "b v c"], count: Array | None) -> Float[Array, "b v c"]:
+    if count is None:
+        return rows
+    return jnp.where((jnp.arange(rows.shape[1]) < count)[:, None], rows, 0.0)

@@ -89,6 +89,29 @@ def test_skinning_equals_xla(b, v, k):
     np.testing.assert_allclose(jnp.sum(weights, axis=-1), 1.0, atol=1e-6)
 
 
+@pytest.mark.parametrize("count", [-1, 0, 1, 21, 37, 50])
+def test_skinning_leaves_out_padding(count):
+    """Vertices from the count on are 0 and have no gradient; those before are what they were."""
+    b, v, k = 3, 37, 20
+    verts, bones, transforms = normal(0, b, v, 3), normal(2, b, k, 2, 3), matrices(b, k)
+
+    def run(verts, transforms, count):
+        weights = skinning_weights(verts, bones, 0.05, count)
+        return weights, skin(verts, weights, transforms, count)
+
+    def run_used(verts, transforms):
+        return run(verts, transforms, jnp.int32(count))
+
+    assert_equals_xla(run_used, verts, transforms)
+    used = min(max(count, 0), v)
+    results, of_all = run_used(verts, transforms), run(verts, transforms, None)
+    for got, expected in zip(results, of_all, strict=True):
+        np.testing.assert_array_equal(got[:, :used], expected[:, :used])
+        np.testing.assert_array_equal(got[:, used:], 0.0)
+    grad = jax.grad(lambda verts: jnp.sum(run_used(verts, transforms)[1] ** 2))(verts)
+    np.testing.assert_array_equal(grad[:, used:], 0.0)
+
+
 def test_weights_of_far_bones_vanish():
     """Far below the smallest float: 0, not what its bits would overflow to."""
     bones = jnp.zeros((1, 2, 2, 3)).at[0, 1].set(50.0)
@@ -289,13 +312,15 @@ def test_unknown_instruction_sets_are_refused(monkeypatch):
 
 
 def test_wrong_shapes_are_refused():
-    verts, mats = jnp.zeros((2, 5, 3)), jnp.zeros((2, 4, 4, 4))
+    verts, mats, count = jnp.zeros((2, 5, 3)), jnp.zeros((2, 4, 4, 4)), jnp.int32(5)
     with pytest.raises(Exception, match=r"matrix: expected shape \[b,4,4\], got \[3,4,4\]"):
         geometry.transform_points(jnp.zeros((3, 4, 4)), verts)
     with pytest.raises(Exception, match=r"bones: expected shape \[b,k,2,3\], got \[1,4,2,3\]"):
-        geometry.skinning_weights(verts, jnp.zeros((1, 4, 2, 3)), 0.1)
+        geometry.skinning_weights(verts, jnp.zeros((1, 4, 2, 3)), count, 0.1)
     with pytest.raises(Exception, match=r"transforms: expected shape \[b,k,4,4\], got \[2,4,4,4"):
-        geometry.skin(verts, jnp.zeros((2, 5, 6)), mats)
+        geometry.skin(verts, jnp.zeros((2, 5, 6)), mats, count)
+    with pytest.raises(Exception, match=r"count: expected shape \[\] or \[0\], got \[2\]"):
+        geometry.skin(verts, jnp.zeros((2, 5, 4)), mats, jnp.zeros(2, jnp.int32))
     with pytest.raises(Exception, match=r"valid: expected shape \[v\], got \[4\]"):
         geometry.landmarks(verts, jnp.ones(4, bool), margin=0.2, above_feet=True)
     with pytest.raises(Exception, match=r"positions: expected shape \[b,k,2\], got \[2,5,3\]"):

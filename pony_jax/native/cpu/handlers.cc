@@ -156,8 +156,16 @@ ffi::Error RunLandmarks(ffi::ThreadPool pool, Floats verts, Ints valid, double m
   return Run("landmarks", BestKernels().landmarks, args, pool);
 }
 
-ffi::Error RunSkinningWeights(ffi::ThreadPool pool, Floats verts, Floats bones, double temperature,
-                              ffi::Result<Floats> weights) {
+// How many of `all` are used; an empty `count` means all.
+ffi::Error ReadCount(const Ints& count, int64_t all, int64_t* used) {
+  if (count.element_count() > 1) return BadShape("count", "[] or [0]", count.dimensions());
+  const int64_t wanted = count.element_count() == 1 ? *count.typed_data() : all;
+  *used = std::clamp<int64_t>(wanted, 0, all);
+  return ffi::Error::Success();
+}
+
+ffi::Error RunSkinningWeights(ffi::ThreadPool pool, Floats verts, Floats bones, Ints count,
+                              double temperature, ffi::Result<Floats> weights) {
   const Dims dims = verts.dimensions(), of_bones = bones.dimensions();
   ffi::Error error = Check({{"verts", "[b,v,3]", dims, {-1, -1, 3}}});
   if (error.failure()) return error;
@@ -165,9 +173,13 @@ ffi::Error RunSkinningWeights(ffi::ThreadPool pool, Floats verts, Floats bones, 
   if (error.failure()) return error;
   error = Check({{"weights", "[b,v,k]", weights->dimensions(), {dims[0], dims[1], of_bones[1]}}});
   if (error.failure()) return error;
+  int64_t used;
+  error = ReadCount(count, dims[1], &used);
+  if (error.failure()) return error;
   const SkinningWeights args = {dims[0],
                                 dims[1],
                                 of_bones[1],
+                                used,
                                 temperature,
                                 verts.typed_data(),
                                 bones.typed_data(),
@@ -176,20 +188,28 @@ ffi::Error RunSkinningWeights(ffi::ThreadPool pool, Floats verts, Floats bones, 
 }
 
 ffi::Error ReadSkin(const Floats& verts, const Floats& weights, const Floats& transforms,
-                    Skin* in) {
+                    const Ints& count, Skin* in) {
   const Dims dims = weights.dimensions();
   ffi::Error error = Check({{"weights", "[b,v,k]", dims, {-1, -1, -1}}});
   if (error.failure()) return error;
-  *in = {dims[0],           dims[1], dims[2], verts.typed_data(), weights.typed_data(),
+  int64_t used;
+  error = ReadCount(count, dims[1], &used);
+  if (error.failure()) return error;
+  *in = {dims[0],
+         dims[1],
+         dims[2],
+         used,
+         verts.typed_data(),
+         weights.typed_data(),
          transforms.typed_data()};
   return Check({{"verts", "[b,v,3]", verts.dimensions(), {dims[0], dims[1], 3}},
                 {"transforms", "[b,k,4,4]", transforms.dimensions(), {dims[0], dims[2], 4, 4}}});
 }
 
 ffi::Error RunSkin(ffi::ThreadPool pool, Floats verts, Floats weights, Floats transforms,
-                   ffi::Result<Floats> out) {
+                   Ints count, ffi::Result<Floats> out) {
   SkinForward args;
-  ffi::Error error = ReadSkin(verts, weights, transforms, &args.in);
+  ffi::Error error = ReadSkin(verts, weights, transforms, count, &args.in);
   if (error.failure()) return error;
   error = Check({{"result", "[b,v,3]", out->dimensions(), {args.in.images, args.in.vertices, 3}}});
   if (error.failure()) return error;
@@ -198,10 +218,10 @@ ffi::Error RunSkin(ffi::ThreadPool pool, Floats verts, Floats weights, Floats tr
 }
 
 ffi::Error RunSkinGrad(ffi::ThreadPool pool, Floats verts, Floats weights, Floats transforms,
-                       Floats grad_out, ffi::Result<Floats> grad_verts,
+                       Ints count, Floats grad_out, ffi::Result<Floats> grad_verts,
                        ffi::Result<Floats> grad_transforms) {
   SkinBackward args;
-  ffi::Error error = ReadSkin(verts, weights, transforms, &args.in);
+  ffi::Error error = ReadSkin(verts, weights, transforms, count, &args.in);
   if (error.failure()) return error;
   const int64_t b = args.in.images, v = args.in.vertices, k = args.in.bones;
   error = Check(
@@ -547,6 +567,7 @@ XLA_FFI_DEFINE_HANDLER_SYMBOL(GeometrySkinningWeights, geometry::RunSkinningWeig
                                   .Ctx<ffi::ThreadPool>()
                                   .Arg<rasterizer::Floats>()  // verts
                                   .Arg<rasterizer::Floats>()  // bones
+                                  .Arg<rasterizer::Ints>()    // count
                                   .Attr<double>("temperature")
                                   .Ret<rasterizer::Floats>());  // weights
 
@@ -556,6 +577,7 @@ XLA_FFI_DEFINE_HANDLER_SYMBOL(GeometrySkin, geometry::RunSkin,
                                   .Arg<rasterizer::Floats>()    // verts
                                   .Arg<rasterizer::Floats>()    // weights
                                   .Arg<rasterizer::Floats>()    // transforms
+                                  .Arg<rasterizer::Ints>()      // count
                                   .Ret<rasterizer::Floats>());  // result
 
 XLA_FFI_DEFINE_HANDLER_SYMBOL(GeometrySkinGrad, geometry::RunSkinGrad,
@@ -564,6 +586,7 @@ XLA_FFI_DEFINE_HANDLER_SYMBOL(GeometrySkinGrad, geometry::RunSkinGrad,
                                   .Arg<rasterizer::Floats>()    // verts
                                   .Arg<rasterizer::Floats>()    // weights
                                   .Arg<rasterizer::Floats>()    // transforms
+                                  .Arg<rasterizer::Ints>()      // count
                                   .Arg<rasterizer::Floats>()    // gradient of the result
                                   .Ret<rasterizer::Floats>()    // gradient of verts
                                   .Ret<rasterizer::Floats>());  // gradient of transforms

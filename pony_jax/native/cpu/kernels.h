@@ -50,6 +50,7 @@ struct Landmarks {
 // Shares of bones in vertices.
 struct SkinningWeights {
   int64_t images, vertices, bones;
+  int64_t used;  // of an image's vertices; the others are padding
   double temperature;
   const float* vertex;  // [b, v, 3]
   const float* bone;    // [b, k, 2, 3]
@@ -59,6 +60,7 @@ struct SkinningWeights {
 // Vertices moved by weighted means of transforms, whose last row is not looked at.
 struct Skin {
   int64_t images, vertices, bones;
+  int64_t used;            // of an image's vertices; the others are padding
   const float* vertex;     // [b, v, 3]
   const float* weight;     // [b, v, k]
   const float* transform;  // [b, k, 4, 4]

@@ -161,10 +161,18 @@ inline void LoadMatrices(const Skin& in, Matrix* matrices) {
 
 int64_t PartsOf(int64_t vertices) { return (vertices + kTaskVertices - 1) / kTaskVertices; }
 
+// Rows of `columns` of the vertices of all images: those of padding become 0.
+void ClearPadding(int64_t images, int64_t vertices, int64_t used, int64_t columns, float* rows) {
+  for (int64_t image = 0; image < images; ++image) {
+    std::memset(rows + columns * (image * vertices + used), 0,
+                static_cast<size_t>(columns * (vertices - used)) * sizeof(float));
+  }
+}
+
 }  // namespace
 
 bool ComputeSkinningWeights(const SkinningWeights& args, const Parallel& parallel) {
-  const int64_t parts = PartsOf(args.vertices), bones = args.bones;
+  const int64_t parts = PartsOf(args.used), bones = args.bones;
   const Scratch<Segment> segments(args.images * bones);
   const Scratch<Vec> scratch(args.images * parts * bones);
   if (!segments.ok() || !scratch.ok()) return false;
@@ -180,11 +188,12 @@ bool ComputeSkinningWeights(const SkinningWeights& args, const Parallel& paralle
     s.per_square_length = 1.0f / (square > 1e-12f ? square : 1e-12f);
   }
   const float scale = static_cast<float>(-1.0 / args.temperature);
+  ClearPadding(args.images, args.vertices, args.used, bones, args.weight);
   ParallelFor(parallel, args.images * parts, [&](int64_t task) {
     const int64_t image = task / parts, part = task % parts;
-    const int64_t end = PartBegin(args.vertices, parts, part + 1);
+    const int64_t end = PartBegin(args.used, parts, part + 1);
     Vec* weight = scratch.get() + task * bones;
-    for (int64_t v = PartBegin(args.vertices, parts, part); v < end; v += kLanes) {
+    for (int64_t v = PartBegin(args.used, parts, part); v < end; v += kLanes) {
       const int64_t count = Min(kLanes, end - v);
       const float* vertex = args.vertex + 3 * (image * args.vertices + v);
       Vec position[3] = {};
@@ -204,15 +213,16 @@ bool ComputeSkinningWeights(const SkinningWeights& args, const Parallel& paralle
 
 bool ForwardSkin(const SkinForward& args, const Parallel& parallel) {
   const Skin& in = args.in;
-  const int64_t parts = PartsOf(in.vertices);
+  const int64_t parts = PartsOf(in.used);
   const Scratch<Matrix> matrices(in.images * in.bones);
   if (!matrices.ok()) return false;
   LoadMatrices(in, matrices.get());
+  ClearPadding(in.images, in.vertices, in.used, 3, args.out);
   ParallelFor(parallel, in.images * parts, [&](int64_t task) {
     const int64_t image = task / parts, part = task % parts;
-    const int64_t end = image * in.vertices + PartBegin(in.vertices, parts, part + 1);
+    const int64_t end = image * in.vertices + PartBegin(in.used, parts, part + 1);
     const Matrix* matrix = matrices.get() + image * in.bones;
-    for (int64_t v = image * in.vertices + PartBegin(in.vertices, parts, part); v < end;) {
+    for (int64_t v = image * in.vertices + PartBegin(in.used, parts, part); v < end;) {
       // A group of vertices at once; at the end, single ones in the place of all of a group.
       const bool whole = end - v >= kGroup;
       const int64_t stride = whole ? in.bones : 0, count = whole ? kGroup : 1;
@@ -234,18 +244,19 @@ bool ForwardSkin(const SkinForward& args, const Parallel& parallel) {
 
 bool BackwardSkin(const SkinBackward& args, const Parallel& parallel) {
   const Skin& in = args.in;
-  const int64_t parts = PartsOf(in.vertices), bones = in.bones;
+  const int64_t parts = PartsOf(in.used), bones = in.bones;
   const Scratch<Matrix> matrices(in.images * bones);
   const Scratch<Matrix> sums(in.images * parts * bones);
   if (!matrices.ok() || !sums.ok()) return false;
   LoadMatrices(in, matrices.get());
+  ClearPadding(in.images, in.vertices, in.used, 3, args.grad_vertex);
   ParallelFor(parallel, in.images * parts, [&](int64_t task) {
     const int64_t image = task / parts, part = task % parts;
-    const int64_t end = image * in.vertices + PartBegin(in.vertices, parts, part + 1);
+    const int64_t end = image * in.vertices + PartBegin(in.used, parts, part + 1);
     const Matrix* matrix = matrices.get() + image * in.bones;
     Matrix* sum = sums.get() + task * bones;
     for (int64_t j = 0; j < bones; ++j) sum[j] = Matrix{};
-    for (int64_t v = image * in.vertices + PartBegin(in.vertices, parts, part); v < end;) {
+    for (int64_t v = image * in.vertices + PartBegin(in.used, parts, part); v < end;) {
       const bool whole = end - v >= kGroup;
       const int64_t stride = whole ? bones : 0, count = whole ? kGroup : 1;
       const float* weight = in.weight + bones * v;
