@@ -11,6 +11,7 @@ from jaxtyping import Array, Float, Int
 
 from pony_jax.layers.backend import call, uses_kernels
 from pony_jax.ops.harmonic import harmonic_embedding
+from pony_jax.ops.numerics import without_padding
 
 # As in cpu/kernels.h: points that are worked on together, and what kept layers' width is a
 # multiple of.
@@ -61,7 +62,7 @@ def mlp(
         raise ValueError("weights: expected a middle layer to add the condition to, got none")
     if not uses_kernels(points, *weights):
         out = _by_xla(points, weights, condition, image, num_frequencies, scale)
-        return out if count is None else jnp.where(_is_used(len(points), count), out, 0.0)
+        return without_padding(out, count)
     if condition is None:
         condition = jnp.zeros((0, weights.last.shape[0]))
     if image is None:
@@ -80,10 +81,6 @@ def num_kept(num_points: int, num_images: int, num_middle: int, width: int) -> i
     blocks = -(-num_points // _BLOCK)
     layers = 1 + min(num_middle, 1) + max(num_middle - 1, 0) * num_images
     return blocks * _BLOCK * layers * (-(-width // _WIDTH_MULTIPLE) * _WIDTH_MULTIPLE)
-
-
-def _is_used(num_points: int, count: Array) -> Array:
-    return (jnp.arange(num_points) < count)[:, None]
 
 
 def _by_xla(

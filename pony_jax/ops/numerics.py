@@ -1,4 +1,6 @@
-"""Roots and normalisation with finite gradients at zero; order statistics; points stored once."""
+"""Roots and normalisation with finite gradients at zero; padding; order statistics; points stored
+once.
+"""
 
 import jax.numpy as jnp
 import numpy as np
@@ -25,6 +27,15 @@ def safe_normalize(x: Float[Array, "*s"], axis: int = -1, eps: float = 1e-20) ->
     scale = jnp.where(regular, square, eps) ** -0.5
     tiny = jnp.broadcast_to(~regular, x.shape)
     return jnp.where(tiny, lax.stop_gradient(x * scale), x * scale)
+
+
+def without_padding(
+    rows: Float[Array, "*b n c"], count: Int[Array, ""] | None
+) -> Float[Array, "*b n c"]:
+    """0 in the rows from `count` on, which are padding; None keeps all."""
+    if count is None:
+        return rows
+    return jnp.where((jnp.arange(rows.shape[-2]) < count)[:, None], rows, 0.0)
 
 
 def order_statistics(x: Float[Array, " n"], ranks: Int[Array, "*r"]) -> Float[Array, "*r"]:

@@ -7,6 +7,7 @@ from jaxtyping import Array, Float, Int
 
 from pony_jax.native import geometry, uses_kernels
 from pony_jax.ops.cameras import transform_points
+from pony_jax.ops.numerics import without_padding
 
 
 def skinning_weights(
@@ -37,7 +38,7 @@ def skinning_weights(
     square = sum((offset - share * along[:, :, i]) ** 2 for i, offset in enumerate(offsets))
     # Bones last: here a CPU is three times slower on a sum over an axis in the middle.
     logits = jnp.swapaxes(-jnp.sqrt(square + 1e-6) / temperature, 1, 2)
-    return _without_padding(jax.nn.softmax(logits, axis=-1), count)
+    return without_padding(jax.nn.softmax(logits, axis=-1), count)
 
 
 def skin(
@@ -60,7 +61,7 @@ def skin(
     x, y, z = jnp.moveaxis(verts, -1, 0)
     rows = [blended[..., 4 * i : 4 * i + 4] for i in range(3)]
     moved = [r[..., 0] * x + r[..., 1] * y + r[..., 2] * z + r[..., 3] for r in rows]
-    return _without_padding(jnp.stack(moved, axis=-1), count)
+    return without_padding(jnp.stack(moved, axis=-1), count)
 
 
 def pose_bones(
@@ -72,9 +73,3 @@ def pose_bones(
 
 def _count_or_all(count: Array | None) -> Array:
     return jnp.zeros(0, jnp.int32) if count is None else count
-
-
-def _without_padding(rows: Float[Array, "b v c"], count: Array | None) -> Float[Array, "b v c"]:
-    if count is None:
-        return rows
-    return jnp.where((jnp.arange(rows.shape[1]) < count)[:, None], rows, 0.0)

@@ -159,12 +159,13 @@ def gradient_norms(grads: Params, groups: dict[str, Group]) -> dict[str, Array]:
 
     From the norms of their groups, which `update_params` needs as well: a program finds them once.
     """
-    of_part: dict[str, list[Array]] = {name: [] for name in grads}
-    for members in split_by_group(grads, groups).values():
-        if members:
-            part = next(iter(members)).partition("/")[0]
-            of_part[part].append(norm(members.values()))
-    return {f"gradient_norm_{name}": norm(norms) for name, norms in of_part.items()}
+
+    def norm_of(part: Params) -> Array:
+        return norm(
+            norm(members.values()) for members in split_by_group(part, groups).values() if members
+        )
+
+    return {f"gradient_norm_{name}": norm_of({name: tree}) for name, tree in grads.items()}
 
 
 def num_parameters(params: Params) -> int:

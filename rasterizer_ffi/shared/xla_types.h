@@ -1,4 +1,4 @@
-// Short names for XLA's arrays, and the errors that handlers return.
+// Short names for XLA's arrays, what handlers read alike, and the errors that they return.
 
 #ifndef RASTERIZER_FFI_SHARED_XLA_TYPES_H_
 #define RASTERIZER_FFI_SHARED_XLA_TYPES_H_
@@ -29,6 +29,14 @@ inline std::string ShapeText(Dims dims) {
 inline ffi::Error BadShape(const char* name, const char* expected, Dims got) {
   return ffi::Error::InvalidArgument(std::string(name) + ": expected shape " + expected + ", got " +
                                      ShapeText(got));
+}
+
+// How many of `all` rows are used, the others being padding; an empty `count` means all.
+inline ffi::Error ReadCount(const Ints& count, int64_t all, int64_t* used) {
+  if (count.element_count() > 1) return BadShape("count", "[] or [0]", count.dimensions());
+  const int64_t wanted = count.element_count() == 1 ? *count.typed_data() : all;
+  *used = wanted < 0 ? 0 : wanted < all ? wanted : all;
+  return ffi::Error::Success();
 }
 
 inline ffi::Error OutOfMemory(const char* op) {

@@ -136,16 +136,11 @@ ffi::Error ReadCondition(const Floats& condition, const Ints& image, const Ints&
   if (num_image != 0 && (num_image != mlp->points || conditions[0] == 0)) {
     return BadShape("image", "[n] with a condition, or [0]", image.dimensions());
   }
-  if (count.element_count() > 1) return BadShape("count", "[] or [0]", count.dimensions());
-  if (count.element_count() == 1) {
-    const int64_t used = *count.typed_data();
-    mlp->used = used < 0 ? 0 : used < mlp->points ? used : mlp->points;
-  }
   mlp->images = conditions[0];
   mlp->image_a_point = num_image > 0;
   mlp->condition = condition.typed_data();
   mlp->image = image.typed_data();
-  return ffi::Error::Success();
+  return rasterizer::ReadCount(count, mlp->points, &mlp->used);
 }
 
 bool IsOfOut(Dims dims, const Mlp& m) {

@@ -208,11 +208,11 @@ class WinogradTaps {
   WinogradTaps(const float* taps, int64_t channels, bool transposed, float* data,
                const Parallel& parallel)
       : channels_(channels), data_(data) {
-    constexpr int64_t kRowsOfTask = 8;
     const int64_t row_step = transposed ? 1 : channels, column_step = transposed ? channels : 1;
-    ParallelFor(parallel, (channels + kRowsOfTask - 1) / kRowsOfTask, [&](int64_t task) {
-      const int64_t begin = task * kRowsOfTask;
-      const int64_t end = begin + kRowsOfTask < channels ? begin + kRowsOfTask : channels;
+    const int64_t parts = CountParts(channels);
+    ParallelFor(parallel, parts, [&](int64_t part) {
+      const int64_t begin = PartBegin(channels, parts, part);
+      const int64_t end = PartBegin(channels, parts, part + 1);
       ForPanels(channels, [&](int64_t column, int vectors) {
         for (int64_t i = begin * vectors; i < end * vectors; ++i) {
           const int64_t row = i / vectors, v = i % vectors;

@@ -156,14 +156,6 @@ ffi::Error RunLandmarks(ffi::ThreadPool pool, Floats verts, Ints valid, double m
   return Run("landmarks", BestKernels().landmarks, args, pool);
 }
 
-// How many of `all` are used; an empty `count` means all.
-ffi::Error ReadCount(const Ints& count, int64_t all, int64_t* used) {
-  if (count.element_count() > 1) return BadShape("count", "[] or [0]", count.dimensions());
-  const int64_t wanted = count.element_count() == 1 ? *count.typed_data() : all;
-  *used = std::clamp<int64_t>(wanted, 0, all);
-  return ffi::Error::Success();
-}
-
 ffi::Error RunSkinningWeights(ffi::ThreadPool pool, Floats verts, Floats bones, Ints count,
                               double temperature, ffi::Result<Floats> weights) {
   const Dims dims = verts.dimensions(), of_bones = bones.dimensions();
@@ -173,8 +165,8 @@ ffi::Error RunSkinningWeights(ffi::ThreadPool pool, Floats verts, Floats bones, 
   if (error.failure()) return error;
   error = Check({{"weights", "[b,v,k]", weights->dimensions(), {dims[0], dims[1], of_bones[1]}}});
   if (error.failure()) return error;
-  int64_t used;
-  error = ReadCount(count, dims[1], &used);
+  int64_t used = 0;
+  error = rasterizer::ReadCount(count, dims[1], &used);
   if (error.failure()) return error;
   const SkinningWeights args = {dims[0],
                                 dims[1],
@@ -192,8 +184,8 @@ ffi::Error ReadSkin(const Floats& verts, const Floats& weights, const Floats& tr
   const Dims dims = weights.dimensions();
   ffi::Error error = Check({{"weights", "[b,v,k]", dims, {-1, -1, -1}}});
   if (error.failure()) return error;
-  int64_t used;
-  error = ReadCount(count, dims[1], &used);
+  int64_t used = 0;
+  error = rasterizer::ReadCount(count, dims[1], &used);
   if (error.failure()) return error;
   *in = {dims[0],
          dims[1],
