@@ -424,7 +424,7 @@ _antialias.defvjp(_antialias_fwd, _antialias_bwd)
 
 
 def antialias_pooled(
-    color: Float[Array, "b h w c"],
+    color: Float[Array, "b h w c"] | Float[Array, "n c"],
     rast: Float[Array, "b h*s w*s 4"],
     pos: Float[Array, "b v 4"] | Float[Array, "v 4"],
     tri: Int[Array, "f 3"],
@@ -432,6 +432,7 @@ def antialias_pooled(
     *,
     samples: int,
     background: Float[Array, "#b #h #w c"] | None = None,
+    pixel: Int[Array, " n"] | None = None,
 ) -> Float[Array, "b h w c"]:
     """Images of one colour a pixel, cut by the coverage of its samples, antialiased and averaged.
 
@@ -441,35 +442,50 @@ def antialias_pooled(
     of that size; the others do.
 
     Args:
-      color: of the pixels.
+      color: of the pixels; with `pixel` of some only, the others have 0.
       rast, pos, tri: as in the call of `rasterize` that made `rast`, at the resolution of samples.
       topology_hash: from `antialias_construct_topology_hash(tri)`; built here if None.
       samples: s, along each side of a pixel, static.
       background: what shows behind, a constant without gradient; dimensions of size 1 are shared.
         None is zero.
+      pixel: the position of each row of `color` among the pixels of all images, row by row; none
+        twice. A row whose position is no pixel's is padding.
 
     Raises:
       TypeError, ValueError: an argument's dtype or shape; expected and got are named.
     """
     op = "antialias_pooled"
-    color = _array(op, "color", color, jnp.float32, (4,), "[b, h, w, c]")
     outlines = _check_outlines(op, rast, pos, tri, topology_hash)
     samples = int(samples)
     _check(samples >= 1, op, "samples", "of at least 1", samples)
-    b, h, w, c = color.shape
-    shape = (b, h * samples, w * samples, 4)
-    _check(outlines[0].shape == shape, op, "rast", f"of shape {shape}", outlines[0].shape)
+    shape = outlines[0].shape
+    if pixel is None:
+        color = _array(op, "color", color, jnp.float32, (4,), "[b, h, w, c]")
+        b, h, w, c = color.shape
+        wanted = (b, h * samples, w * samples, 4)
+        _check(shape == wanted, op, "rast", f"of shape {wanted}", shape)
+    else:
+        color = _array(op, "color", color, jnp.float32, (2,), "[n, c]")
+        pixel = _array(op, "pixel", pixel, jnp.int32, (1,), "[n]")
+        _check(len(pixel) == len(color), op, "pixel", f"of {len(color)} rows", pixel.shape)
+        (b, h, w), c = (shape[0], shape[1] // samples, shape[2] // samples), color.shape[1]
+        whole = shape[1:3] == (h * samples, w * samples)
+        _check(whole, op, "rast", f"of {samples} x {samples} samples a pixel", shape)
     if background is None:
         background = jnp.zeros((1, 1, 1, c), jnp.float32)
     background = _array(op, "background", background, jnp.float32, (4,), "[b, h, w, c]")
     sizes = zip(background.shape, ({1, b}, {1, h}, {1, w}, {c}), strict=True)
     fits = all(size in allowed for size, allowed in sizes)
-    expected = f"of shape {color.shape}, where all but the last may be 1"
+    expected = f"of shape {(b, h, w, c)}, where all but the last may be 1"
     _check(fits, op, "background", expected, background.shape)
     background = jax.lax.stop_gradient(background)
     if not has_target(op):
+        if pixel is not None:
+            pixel = jnp.where(pixel < 0, b * h * w, pixel)  # JAX counts those from the end
+            color = jnp.zeros((b * h * w, c)).at[pixel].set(color, mode="drop", unique_indices=True)
+        color = color.reshape(b, h, w, c)
         return _composed_antialias_pooled(color, *outlines, background, samples)
-    return _antialias_pooled(color, *outlines, background, samples)
+    return _antialias_pooled(color, *outlines, background, pixel, samples)
 
 
 def _composed_antialias_pooled(color, rast, pos, tri, topology, background, samples):
@@ -485,43 +501,57 @@ def _mean_of_samples(fine: Float[Array, "b h*s w*s c"], samples: int) -> Float[A
     return fine.reshape(b, hs // samples, samples, ws // samples, samples, c).mean(axis=(2, 4))
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(6,))
-def _antialias_pooled(color, rast, pos, tri, topology, background, samples):
-    return _antialias_pooled_fwd(color, rast, pos, tri, topology, background, samples)[0]
+@functools.partial(jax.custom_vjp, nondiff_argnums=(7,))
+def _antialias_pooled(color, rast, pos, tri, topology, background, pixel, samples):
+    return _antialias_pooled_fwd(color, rast, pos, tri, topology, background, pixel, samples)[0]
 
 
-def _antialias_pooled_fwd(color, rast, pos, tri, topology, background, samples):
+def _antialias_pooled_args(color, rast, pos, tri, topology, background, pixel):
+    if pixel is None:
+        pixel = jnp.zeros(0, jnp.int32)
+    else:
+        color = color[None, None]
+    return *_antialias_args(color, rast, pos, tri, topology), background, pixel
+
+
+def _antialias_pooled_fwd(color, rast, pos, tri, topology, background, pixel, samples):
+    inputs = color, rast, pos, tri, topology, background, pixel
+    image = color.shape[:3]
+    if pixel is not None:
+        image = rast.shape[0], rast.shape[1] // samples, rast.shape[2] // samples
     types = [
-        *_floats(color.shape),
+        *_floats((*image, color.shape[-1])),
         jax.ShapeDtypeStruct(rast.shape[:3], jnp.uint8),
-        jax.ShapeDtypeStruct(color.shape[:3], jnp.int32),
+        jax.ShapeDtypeStruct(image, jnp.int32),
     ]
     out, crossings, covered = _call(
         "antialias_pooled",
         types,
-        *_antialias_args(color, rast, pos, tri, topology),
-        background,
+        *_antialias_pooled_args(*inputs),
         range_mode=pos.ndim == 2,
         samples=np.int64(samples),
+        packed=pixel is not None,
     )
-    return out, (color, rast, pos, tri, topology, background, crossings, covered)
+    return out, (*inputs, crossings, covered)
 
 
 def _antialias_pooled_bwd(samples, residuals, dy):
-    *inputs, background, crossings, covered = residuals
-    color, _, pos, _, _ = inputs
+    *inputs, crossings, covered = residuals
+    args = _antialias_pooled_args(*inputs)
+    color, _, pos = inputs[:3]
+    pixel = inputs[-1]
     grad_color, grad_pos = _call(
         "antialias_pooled_grad",
-        _floats(color.shape, pos.shape),
-        *_antialias_args(*inputs),
-        background,
+        _floats(args[0].shape, pos.shape),
+        *args,
         crossings,
         covered,
         dy,
         range_mode=pos.ndim == 2,
         samples=np.int64(samples),
+        packed=pixel is not None,
     )
-    return grad_color, None, grad_pos, None, None, None
+    return grad_color.reshape(color.shape), None, grad_pos, None, None, None, None
 
 
 _antialias_pooled.defvjp(_antialias_pooled_fwd, _antialias_pooled_bwd)

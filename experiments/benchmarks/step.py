@@ -32,7 +32,7 @@ from configs import horse
 from experiments.benchmarks.flops import count_flops, fma_peak, matmul_rate
 from pony_jax.model import NO_CAPACITIES, Capacities, Pony, Stage, build_model
 from pony_jax.model.objective import image_losses
-from pony_jax.model.render import composite
+from pony_jax.model.render import composite, lit_values
 from pony_jax.ops import losses
 from pony_jax.training.environment import keep_freed_memory, retire_freed_memory
 from pony_jax.training.optimizers import parameter_groups
@@ -156,7 +156,8 @@ def _parts(
         return [model._apply(p, name, batch[key]) for name, key in tokens.items()]
 
     def shade(p: dict) -> Any:
-        return model._shade(p, model._apply(p, "appearance", batch["patch_out"]), visible)
+        appearance = model._apply(p, "appearance", batch["patch_out"])
+        return lit_values(visible.surface, model._shade(p, appearance, visible))
 
     def deform(p: dict) -> Any:
         new = model._rig(p, batch, rest, stage)

@@ -7,6 +7,7 @@ from jax import lax
 from jaxtyping import Array, Float
 
 from pony_jax.layers.backend import call, uses_kernels
+from pony_jax.layers.token_dense import token_dense
 
 
 def convolution(
@@ -33,7 +34,8 @@ def convolution(
             f"got {x.shape[1:3]}"
         )
     if not padding and x.shape[1:] == kernel.shape[:3]:  # of one pixel: rows of a product
-        return (x.reshape(len(x), -1) @ kernel.reshape(-1, kernel.shape[3]))[:, None, None]
+        rows, kernel = x.reshape(len(x), 1, -1), kernel.reshape(1, -1, kernel.shape[3])
+        return token_dense(rows, kernel, rows.shape[2])[:, None]
     convolve = _convolution if uses_kernels(x, kernel) else _by_xla
     return convolve(x, kernel, stride, padding)
 

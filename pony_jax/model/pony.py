@@ -23,12 +23,15 @@ from pony_jax.model.objective import (
 )
 from pony_jax.model.prior import Prior
 from pony_jax.model.render import (
+    Shaded,
     Visible,
     background_image,
     composite,
     find_surface,
+    lit_values,
     render_flow,
     render_silhouette,
+    surface_shading,
 )
 from pony_jax.model.stage import NO_CAPACITIES, Capacities, Stage
 from pony_jax.native import uses_kernels
@@ -40,7 +43,6 @@ from pony_jax.ops.mesh import Mesh
 from pony_jax.ops.numerics import compute_once
 from pony_jax.ops.rotations import look_at_rotation
 from pony_jax.ops.schedules import linear_ramp
-from pony_jax.ops.shading import directional_shading
 from pony_jax.ops.skinning import pose_bones, skin, skinning_weights
 from pony_jax.ops.sparse_marching_tets import SparseMesh
 from pony_jax.ops.viewpoint import (
@@ -358,25 +360,18 @@ class Pony:
             max_pixels=stage.capacities.pixels,
         )
 
-    def _shade(
-        self, params: Params, appearance: Float[Array, "b d"], visible: Visible
-    ) -> dict[str, Array]:
-        """Albedo, shading and feature of the visible surface, `[n, c]` each."""
-        surface = visible.surface
+    def _shade(self, params: Params, appearance: Float[Array, "b d"], visible: Visible) -> Shaded:
+        """What the networks say of the visible surface."""
+        surface, count = visible.surface, visible.surface.pixel_count
         light = jnp.concatenate(self._apply(params, "light", appearance), axis=-1)
-        # A product with one-hot rows instead of a gather, whose transpose is a slow scatter.
-        light = jax.nn.one_hot(surface.image, len(light), dtype=light.dtype) @ light
-        direction, ambient, diffuse = jnp.split(light, [3, 4], axis=-1)
-        count = surface.pixel_count
         albedo = self._apply(params, "albedo", surface.point_rest, appearance, surface.image, count)
-        shading = directional_shading(surface.normal_cam, direction, ambient, diffuse)
         feature = self.prior.apply(
             {"params": params["prior"]},
             surface.point_rest,
             count,
             method=lambda prior, points, count: prior.feature(points, count),
         )
-        return {"albedo": albedo, "shading": shading, "feature": feature}
+        return Shaded(albedo, feature, light)
 
     def _background(self, values: Float[Array, "n c"]) -> Float[Array, "h w c"] | None:
         """Behind values whose first three channels are a colour; behind the others is zero."""
@@ -426,9 +421,7 @@ class Pony:
         verts_posed, _ = self._pose(rig, angles, stage)
         visible = self._find_surface(verts_posed, rest, camera, stage)
         appearance = self._apply(params, "appearance", batch["patch_out"])
-        shaded = self._shade(params, appearance, visible)
-        rgb = shaded["albedo"] * shaded["shading"]
-        values = jnp.concatenate([rgb, jnp.ones_like(rgb[:, :1]), shaded["feature"]], axis=-1)
+        values = lit_values(visible.surface, self._shade(params, appearance, visible))
         render = composite(
             visible, values, samples=self.samples, background=self._background(values)
         )
@@ -557,13 +550,14 @@ class Pony:
                 params, appearance, visible, batch["image"], silhouette
             )
         shaded = self._shade(params, appearance, visible)
+        shading = surface_shading(visible.surface, shaded.light)
         parts = {
-            "image": shaded["albedo"] * shaded["shading"],
-            "mask": jnp.ones_like(shaded["shading"]),
-            "feature": shaded["feature"],
+            "image": shaded.albedo * shading,
+            "mask": jnp.ones_like(shading),
+            "feature": shaded.feature,
             "normal": (visible.surface.normal_cam + 1) / 2,
-            "albedo": shaded["albedo"],
-            "shading": shaded["shading"],
+            "albedo": shaded.albedo,
+            "shading": shading,
         }
         values = jnp.concatenate(list(parts.values()), axis=-1)
         values = composite(
@@ -648,7 +642,8 @@ class Pony:
 
         def loss(appearance: Float[Array, "b d"]) -> Array:
             shaded = self._shade(params, appearance, visible)
-            error = shaded["albedo"] * shaded["shading"] - photograph
+            rgb = shaded.albedo * surface_shading(visible.surface, shaded.light)
+            error = rgb - photograph
             return jnp.sum(jnp.where(is_animal, error * error, 0.0))
 
         return self._descend(loss, appearance, self.refine_appearance_rate)

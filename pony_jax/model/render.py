@@ -12,7 +12,7 @@ from pony_jax.native import geometry, uses_kernels
 from pony_jax.ops.cameras import Camera, transform_points
 from pony_jax.ops.mesh import face_normals, vertex_normals
 from pony_jax.ops.numerics import safe_normalize
-from pony_jax.ops.shading import shading_normal
+from pony_jax.ops.shading import directional_shading, shading_normal
 
 BACKGROUNDS = ("black", "white", "checkerboard")
 
@@ -186,6 +186,37 @@ def background_image(kind: str, size: int) -> Float[np.ndarray, "h w 3"]:
     return np.full((size, size, 3), float(kind == "white"), np.float32)
 
 
+class Shaded(NamedTuple):
+    """What the networks say of a surface's `n` points in `b` images.
+
+    Attributes:
+      albedo: 0..1.
+      feature: 0..1.
+      light: of each image: unit direction towards it in the camera frame, ambient, diffuse.
+    """
+
+    albedo: Float[Array, "n 3"]
+    feature: Float[Array, "n c"]
+    light: Float[Array, "b 5"]
+
+
+def surface_shading(surface: Surface, light: Float[Array, "b 5"]) -> Float[Array, "n 1"]:
+    """How much of the light of its image falls on each point; see `directional_shading`."""
+    # A product with one-hot rows instead of a gather, whose transpose is a slow scatter.
+    of_point = jax.nn.one_hot(surface.image, len(light), dtype=light.dtype) @ light
+    return directional_shading(surface.normal_cam, *jnp.split(of_point, [3, 4], axis=-1))
+
+
+def lit_values(surface: Surface, shaded: Shaded) -> Float[Array, "n 4+c"]:
+    """Colour, coverage 1 and feature of each point, to be composited; padding means nothing."""
+    albedo, feature, light = shaded
+    if uses_kernels(albedo, feature, surface.normal_cam, light):
+        where = surface.normal_cam, light, surface.image, surface.pixel_count
+        return geometry.lit_values(albedo, feature, *where)
+    rgb = albedo * surface_shading(surface, light)
+    return jnp.concatenate([rgb, jnp.ones_like(rgb[:, :1]), feature], axis=-1)
+
+
 def composite(
     visible: Visible,
     values: Float[Array, "n c"],
@@ -201,18 +232,12 @@ def composite(
     Args:
       background: what shows behind, without gradient; None is zero.
     """
-    b, hs, ws, _ = visible.coverage.shape
-    h, w, c = hs // samples, ws // samples, values.shape[-1]
-    image = (
-        jnp.zeros((b * h * w, c))
-        .at[visible.surface.pixel]
-        .set(values, mode="drop", unique_indices=True, indices_are_sorted=True)
-    )
     return rasterizer_ffi.antialias_pooled(
-        image.reshape(b, h, w, c),
+        values,
         visible.coverage,
         visible.verts_clip,
         visible.faces,
         samples=samples,
         background=None if background is None else background[None],
+        pixel=visible.surface.pixel,
     )

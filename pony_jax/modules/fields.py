@@ -67,8 +67,10 @@ class SDFField(nn.Module):
             return jnp.full(points.shape[:-1], self.constant)
         sphere = self.start == "sphere"
         squeezed = points if sphere else points / jnp.array(self.ellipsoid)
+        # Written out: XLA's CPU backend takes ten times as long for a sum of three (`jnp.sum`).
+        x, y, z = jnp.moveaxis(squeezed, -1, 0)
         # The tiny constant keeps the gradient finite (zero) at the origin.
-        radius = jnp.sqrt(jnp.sum(squeezed**2, axis=-1) + 1e-12)
+        radius = jnp.sqrt(x * x + y * y + z * z + 1e-12)
         return (0.25 if sphere else 0.15) * self.grid_scale - radius
 
 

@@ -1,5 +1,5 @@
 """Geometry in one pass an op, those on floats with gradients: transforms, landmarks, skinning, the
-visible surface, windows of maps, marching on a lattice, losses of images.
+visible surface and its light, windows of maps, marching on a lattice, losses of images.
 """
 
 import functools
@@ -21,6 +21,8 @@ _SYMBOLS = {
     "skin_grad": "GeometrySkinGrad",
     "surface": "GeometrySurface",
     "surface_grad": "GeometrySurfaceGrad",
+    "lit_values": "GeometryLitValues",
+    "lit_values_grad": "GeometryLitValuesGrad",
     "windows": "GeometryWindows",
     "windows_grad_maps": "GeometryWindowsGradMaps",
     "windows_grad_positions": "GeometryWindowsGradPositions",
@@ -177,6 +179,36 @@ def _surface_backward(
 
 
 visible_surface.defvjp(_surface_forward, _surface_backward)
+
+
+@jax.custom_vjp
+def lit_values(
+    albedo: Float[Array, "n 3"],
+    feature: Float[Array, "n c"],
+    normal_cam: Float[Array, "n 3"],
+    light: Float[Array, "b 5"],
+    image: Int[Array, " n"],
+    count: Int[Array, "*any"],
+) -> Float[Array, "n 4+c"]:
+    """Colour, coverage and feature of points; see `pony_jax.model.render.lit_values`.
+
+    Args:
+      light: at least one image's.
+      image: an image that is not there counts as the nearest that is.
+      count: points from this one on are padding: 0; empty uses all.
+    """
+    args = albedo, feature, normal_cam, light, image, count
+    shape = len(feature), 4 + feature.shape[1]
+    (out,) = _KERNELS.call("lit_values", [shape], *args)
+    return out
+
+
+def _lit_values_backward(kept: tuple[Array, ...], grad_out: Array) -> tuple[Array | None, ...]:
+    shapes = [x.shape for x in kept[:4]]
+    return *_KERNELS.call("lit_values_grad", shapes, *kept, grad_out), None, None
+
+
+lit_values.defvjp(lambda *args: (lit_values(*args), args), _lit_values_backward)
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2,))

@@ -206,9 +206,11 @@ class Pixels {
   int64_t samples() const { return 1; }
   // The pixel that a compared one belongs to.
   int64_t Owner(int64_t pixel) const { return pixel; }
-  // Whether a compared pixel has its owner's colour.
-  bool HasOwnColor(int64_t) const { return true; }
   const float* Color(int64_t pixel) const { return args_.color + args_.num_channels * pixel; }
+  // Where the gradient of a compared pixel's colour is; null for one without.
+  float* ColorGradient(const AntialiasBackward& args, int64_t pixel) const {
+    return args.grad_color + args_.num_channels * pixel;
+  }
   // What a compared pixel counts for in its owner.
   float Weighted(float alpha) const { return alpha; }
 
@@ -235,14 +237,36 @@ class Samples {
       : fine_(fine), pooling_(pooling), samples_(pooling.samples),
         height_(fine.geometry.height / pooling.samples),
         width_(fine.geometry.width / pooling.samples),
-        num_samples_(static_cast<float>(pooling.samples * pooling.samples)) {}
+        num_samples_(static_cast<float>(pooling.samples * pooling.samples)),
+        rows_(pooling.pixel == nullptr ? 0 : fine.geometry.num_images * height_ * width_),
+        no_color_(pooling.pixel == nullptr ? 0 : fine.num_channels) {}
+
+  bool ok() const { return rows_.ok() && no_color_.ok(); }
+
+  // To be called first. Calls unused(row) for the rows of color that no pixel has.
+  template <class Use>
+  void FindRows(Use unused) {
+    if (pooling_.pixel == nullptr) return;
+    const int64_t pixels = fine_.geometry.num_images * height_ * width_;
+    std::memset(rows_.get(), 0xff, static_cast<size_t>(pixels) * sizeof(int32_t));
+    for (int64_t i = 0; i < pooling_.num_rows; ++i) {
+      const int64_t pixel = pooling_.pixel[i];
+      if (pixel >= 0 && pixel < pixels && rows_[pixel] < 0) {
+        rows_[pixel] = static_cast<int32_t>(i);
+      } else {
+        unused(i);
+      }
+    }
+    for (int64_t c = 0; c < fine_.num_channels; ++c) no_color_[c] = 0.0f;
+  }
 
   int64_t samples() const { return samples_; }
   int64_t Owner(int64_t sample) const { return Row(sample) * width_ + Column(sample); }
-  bool HasOwnColor(int64_t sample) const { return fine_.rast[4 * sample + 3] > 0.0f; }
   const float* Color(int64_t sample) const {
-    if (HasOwnColor(sample)) return fine_.color + fine_.num_channels * Owner(sample);
-    return Background(Row(sample), Column(sample));
+    return IsCovered(sample) ? ColorOf(Owner(sample)) : Background(Row(sample), Column(sample));
+  }
+  float* ColorGradient(const AntialiasBackward& args, int64_t sample) const {
+    return IsCovered(sample) ? GradientOf(args, Owner(sample)) : nullptr;
   }
   float Weighted(float alpha) const { return alpha / num_samples_; }
 
@@ -253,7 +277,7 @@ class Samples {
     for (int64_t row = begin / samples_; row < end / samples_; ++row) {
       const float* background = Background(row, 0);
       for (int64_t i = row * width_; i < (row + 1) * width_; ++i) {
-        const float* color = fine_.color + channels * i;
+        const float* color = ColorOf(i);
         float* out = fine_.out + channels * i;
         const float share = CoveredShare(i), rest = 1.0f - share;
         if (share == 0.0f || rest == 0.0f) {
@@ -269,8 +293,9 @@ class Samples {
   void StartGradient(const AntialiasBackward& args, int64_t begin, int64_t end) const {
     const int64_t channels = fine_.num_channels;
     for (int64_t i = begin / samples_ * width_; i < end / samples_ * width_; ++i) {
+      float* grad = GradientOf(args, i);
+      if (grad == nullptr) continue;
       const float* dy = args.dy + channels * i;
-      float* grad = args.grad_color + channels * i;
       const float share = CoveredShare(i);
       if (share == 0.0f) {
         std::memset(grad, 0, sizeof(float) * static_cast<size_t>(channels));
@@ -284,6 +309,21 @@ class Samples {
   // Of the owner of a sample; rows are counted over all images.
   int64_t Row(int64_t sample) const { return sample / fine_.geometry.width / samples_; }
   int64_t Column(int64_t sample) const { return sample % fine_.geometry.width / samples_; }
+
+  bool IsCovered(int64_t sample) const { return fine_.rast[4 * sample + 3] > 0.0f; }
+
+  // Of a pixel in color; negative where it has none.
+  int64_t RowOf(int64_t owner) const { return pooling_.pixel == nullptr ? owner : rows_[owner]; }
+
+  const float* ColorOf(int64_t owner) const {
+    const int64_t row = RowOf(owner);
+    return row < 0 ? no_color_.get() : fine_.color + fine_.num_channels * row;
+  }
+
+  float* GradientOf(const AntialiasBackward& args, int64_t owner) const {
+    const int64_t row = RowOf(owner);
+    return row < 0 ? nullptr : args.grad_color + fine_.num_channels * row;
+  }
 
   float CoveredShare(int64_t owner) const {
     return static_cast<float>(pooling_.covered[owner]) / num_samples_;
@@ -318,6 +358,8 @@ class Samples {
   const Pooling& pooling_;
   int64_t samples_, height_, width_;
   float num_samples_;
+  Scratch<int32_t> rows_;
+  Scratch<float> no_color_;
 };
 
 // Image: Pixels or Samples.
@@ -368,8 +410,9 @@ void BackwardRows(const AntialiasBackward& args, const Image& image, int64_t beg
   const int64_t begin_pixel = begin * g.width, end_pixel = end * g.width;
   image.StartGradient(args, begin, end);
   const auto add_color = [&](int64_t pixel, float alpha, const float* dy) {
-    if (pixel < begin_pixel || pixel >= end_pixel || !image.HasOwnColor(pixel)) return;
-    float* grad = args.grad_color + channels * image.Owner(pixel);
+    if (pixel < begin_pixel || pixel >= end_pixel) return;
+    float* grad = image.ColorGradient(args, pixel);
+    if (grad == nullptr) return;
     for (int64_t c = 0; c < channels; ++c) grad[c] += alpha * dy[c];
   };
   for (int64_t i = begin % g.height == 0 ? begin : begin - 1; i < end; ++i) {
@@ -435,11 +478,21 @@ bool BackwardAntialias(const AntialiasBackward& args, const Parallel& parallel) 
 }
 
 bool ForwardAntialiasPooled(const AntialiasPooledForward& args, const Parallel& parallel) {
-  return Forward(args.fine, Samples(args.fine, args.pooling), parallel);
+  Samples samples(args.fine, args.pooling);
+  if (!samples.ok()) return false;
+  samples.FindRows([](int64_t) {});
+  return Forward(args.fine, samples, parallel);
 }
 
 bool BackwardAntialiasPooled(const AntialiasPooledBackward& args, const Parallel& parallel) {
-  return Backward(args.fine, Samples(args.fine.forward, args.pooling), parallel);
+  Samples samples(args.fine.forward, args.pooling);
+  if (!samples.ok()) return false;
+  const int64_t channels = args.fine.forward.num_channels;
+  samples.FindRows([&](int64_t row) {
+    std::memset(args.fine.grad_color + channels * row, 0,
+                static_cast<size_t>(channels) * sizeof(float));
+  });
+  return Backward(args.fine, samples, parallel);
 }
 
 }  // namespace RASTERIZER_ISA

@@ -22,18 +22,22 @@ struct Pooling {
   int64_t samples;                // S: along each side of a pixel
   const float* background;        // [1 or B, 1 or H/S, 1 or W/S, C]
   int64_t background_strides[3];  // from image to image, row to row, pixel to pixel; 0 if shared
+  // [N]: whose colours the rows of color are, counted over all images; one that is no pixel, or has a
+  // row already, is left out. Null where all pixels have a row.
+  const int32_t* pixel;
+  int64_t num_rows;               // N
   int32_t* covered;               // [B,H/S,W/S]: samples of a pixel that show a triangle. The
                                   // forward pass counts them.
 };
 
 struct AntialiasPooledForward {
-  // H and W count samples, in rast and crossings too. color and out are [B,H/S,W/S,C].
+  // H and W count samples, in rast and crossings too. out is [B,H/S,W/S,C], color too or [N,C].
   AntialiasForward fine;
   Pooling pooling;
 };
 
 struct AntialiasPooledBackward {
-  AntialiasBackward fine;  // dy and grad_color are [B,H/S,W/S,C]; the background has no gradient
+  AntialiasBackward fine;  // dy is [B,H/S,W/S,C], grad_color like color; none of the background
   Pooling pooling;
 };
 

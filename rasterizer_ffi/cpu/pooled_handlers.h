@@ -10,27 +10,33 @@ namespace {
 // The inputs of antialias_pooled for one index over the leading dimensions.
 struct AntialiasPooledArgs {
   AntialiasArgs fine;
-  Shape background;
+  Shape background, pixel;
   const float* background_data;
+  const int32_t* pixel_data;
 
-  AntialiasPooledArgs(AntialiasArgs fine, const Floats& background_in)
-      : fine(fine), background(background_in.dimensions(), 4),
-        background_data(background_in.typed_data()) {}
+  AntialiasPooledArgs(AntialiasArgs fine, const Floats& background_in, const Ints& pixel_in)
+      : fine(fine), background(background_in.dimensions(), 4), pixel(pixel_in.dimensions(), 1),
+        background_data(background_in.typed_data()), pixel_data(pixel_in.typed_data()) {}
 
   ffi::Error Check(const Outer& outer) const {
     if (ffi::Error error = fine.Check(outer); error.failure()) return error;
+    if (fine.packed && (!outer.Matches(pixel) || pixel[0] != fine.color[2])) {
+      return BadShape("pixel", "[N] with N rows of color", pixel.dims);
+    }
+    const int64_t image[] = {fine.rast[0], fine.rast[1] / fine.samples,
+                             fine.rast[2] / fine.samples};
     bool fits = outer.Matches(background) && background[3] == fine.color[3];
     for (size_t i = 0; fits && i < 3; ++i) {
-      fits = background[i] == 1 || background[i] == fine.color[i];
+      fits = background[i] == 1 || background[i] == image[i];
     }
     if (fits) return ffi::Error::Success();
-    return BadShape("background", "[1 or B,1 or H,1 or W,C] with those of color", background.dims);
+    return BadShape("background", "[1 or B,1 or H,1 or W,C] with those of the result", background.dims);
   }
 
   bool Folds(const Outer& outer) const {
     const bool shared = background.outer == 1 && background[0] == 1;
-    const bool separate = background.outer == outer.size() && background[0] == fine.color[0];
-    return fine.Folds(outer) && (shared || separate);
+    const bool separate = background.outer == outer.size() && background[0] == fine.rast[0];
+    return !fine.packed && fine.Folds(outer) && (shared || separate);
   }
 
   Pooling At(const Outer& outer, int64_t index, int64_t folded) const {
@@ -44,20 +50,23 @@ struct AntialiasPooledArgs {
     pooling.background_strides[1] = background[1] == 1 ? 0 : stride;
     stride *= background[1];
     pooling.background_strides[0] = shared ? 0 : stride;
+    pooling.pixel = fine.packed ? pixel_data + outer.Offset(pixel, index) : nullptr;
+    pooling.num_rows = fine.packed ? pixel[0] : 0;
     return pooling;
   }
 };
 
 ffi::Error AntialiasPooled(Backend::Context context, Floats color, Floats rast, Floats pos,
-                           Ints tri, Ints ranges, Ints opposite, Floats background,
-                           bool range_mode, int64_t samples, ffi::Result<Floats> out,
+                           Ints tri, Ints ranges, Ints opposite, Floats background, Ints pixel,
+                           bool range_mode, int64_t samples, bool packed, ffi::Result<Floats> out,
                            ffi::Result<Bytes> crossings, ffi::Result<Ints> covered) {
   return Guarded("antialias_pooled", [&] {
     const Shape result(out->dimensions(), 4), crossings_shape(crossings->dimensions(), 3);
     const Shape covered_shape(covered->dimensions(), 3);
     const Outer outer(result);
     const AntialiasPooledArgs inputs(
-        AntialiasArgs(color, rast, pos, tri, ranges, opposite, range_mode, samples), background);
+        AntialiasArgs(color, rast, pos, tri, ranges, opposite, range_mode, samples, packed),
+        background, pixel);
     if (ffi::Error error = inputs.Check(outer); error.failure()) return error;
     const int64_t folded = inputs.Folds(outer) ? outer.size() : 1;
     float* out_data = Backend::Fresh(out);
@@ -76,9 +85,9 @@ ffi::Error AntialiasPooled(Backend::Context context, Floats color, Floats rast, 
 }
 
 ffi::Error AntialiasPooledGrad(Backend::Context context, Floats color, Floats rast, Floats pos,
-                               Ints tri, Ints ranges, Ints opposite, Floats background,
+                               Ints tri, Ints ranges, Ints opposite, Floats background, Ints pixel,
                                Bytes crossings, Ints covered, Floats dy, bool range_mode,
-                               int64_t samples, ffi::Result<Floats> grad_color,
+                               int64_t samples, bool packed, ffi::Result<Floats> grad_color,
                                ffi::Result<Floats> grad_pos) {
   const char* op = "antialias_pooled gradient";
   return Guarded(op, [&] {
@@ -87,18 +96,18 @@ ffi::Error AntialiasPooledGrad(Backend::Context context, Floats color, Floats ra
     const Shape crossings_shape(crossings.dimensions(), 3), covered_shape(covered.dimensions(), 3);
     const Outer outer(grad);
     const AntialiasPooledArgs inputs(
-        AntialiasArgs(color, rast, pos, tri, ranges, opposite, range_mode, samples), background);
+        AntialiasArgs(color, rast, pos, tri, ranges, opposite, range_mode, samples, packed),
+        background, pixel);
     if (ffi::Error error = inputs.Check(outer); error.failure()) return error;
-    const Shape& color_shape = inputs.fine.color;
-    if (!outer.Matches(dy_shape) || !SameImage(dy_shape, color_shape) ||
-        dy_shape[3] != color_shape[3]) {
-      return BadShape("gradient of the result", "that of color", dy_shape.dims);
+    if (!outer.Matches(dy_shape) || !inputs.fine.IsImage(dy_shape) ||
+        dy_shape[3] != inputs.fine.color[3]) {
+      return BadShape("gradient of the result", "that of the result", dy_shape.dims);
     }
     if (!outer.Matches(crossings_shape) || !SameImage(crossings_shape, inputs.fine.rast)) {
       return BadShape("crossings", "[B,H,W] with B, H, W those of rast", crossings_shape.dims);
     }
-    if (!outer.Matches(covered_shape) || !SameImage(covered_shape, color_shape)) {
-      return BadShape("covered", "[B,H,W] with B, H, W those of color", covered_shape.dims);
+    if (!outer.Matches(covered_shape) || !inputs.fine.IsImage(covered_shape)) {
+      return BadShape("covered", "[B,H,W] with B, H, W those of the result", covered_shape.dims);
     }
     const bool folds = inputs.Folds(outer) && dy_shape.outer == outer.size() &&
                        crossings_shape.outer == outer.size() &&
@@ -137,8 +146,10 @@ XLA_FFI_DEFINE_HANDLER_SYMBOL(RasterizerAntialiasPooled, rasterizer::AntialiasPo
                                   .Arg<rasterizer::Ints>()    // ranges
                                   .Arg<rasterizer::Ints>()    // topology
                                   .Arg<rasterizer::Floats>()  // background
+                                  .Arg<rasterizer::Ints>()    // pixel
                                   .Attr<bool>("range_mode")
                                   .Attr<int64_t>("samples")
+                                  .Attr<bool>("packed")
                                   .Ret<rasterizer::Floats>()  // out
                                   .Ret<rasterizer::Bytes>()   // crossings
                                   .Ret<rasterizer::Ints>());  // covered
@@ -153,11 +164,13 @@ XLA_FFI_DEFINE_HANDLER_SYMBOL(RasterizerAntialiasPooledGrad, rasterizer::Antiali
                                   .Arg<rasterizer::Ints>()    // ranges
                                   .Arg<rasterizer::Ints>()    // topology
                                   .Arg<rasterizer::Floats>()  // background
+                                  .Arg<rasterizer::Ints>()    // pixel
                                   .Arg<rasterizer::Bytes>()   // crossings
                                   .Arg<rasterizer::Ints>()    // covered
                                   .Arg<rasterizer::Floats>()  // gradient of out
                                   .Attr<bool>("range_mode")
                                   .Attr<int64_t>("samples")
+                                  .Attr<bool>("packed")
                                   .Ret<rasterizer::Floats>()    // gradient of color
                                   .Ret<rasterizer::Floats>());  // gradient of pos
 

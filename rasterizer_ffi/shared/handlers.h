@@ -354,20 +354,28 @@ ffi::Error InterpolateGrad(Backend::Context context, Floats attr, Floats rast, I
 }
 
 // The inputs of antialias for one index over the leading dimensions. A pixel of color has `samples`
-// rows and columns of rast.
+// rows and columns of rast. `packed`: color is [1,1,N,C], of some pixels.
 struct AntialiasArgs {
   Shape color, rast, opposite;
   GeometryArgs geometry;
   const float *color_data, *rast_data;
   const int32_t* opposite_data;
   int64_t samples;
+  bool packed;
 
   AntialiasArgs(const Floats& color_in, const Floats& rast_in, const Floats& pos, const Ints& tri,
-                const Ints& ranges, const Ints& opposite_in, bool range_mode, int64_t samples = 1)
+                const Ints& ranges, const Ints& opposite_in, bool range_mode, int64_t samples = 1,
+                bool packed = false)
       : color(color_in.dimensions(), 4), rast(rast_in.dimensions(), 4),
         opposite(opposite_in.dimensions(), 2), geometry(pos, tri, ranges, range_mode),
         color_data(color_in.typed_data()), rast_data(rast_in.typed_data()),
-        opposite_data(opposite_in.typed_data()), samples(samples) {}
+        opposite_data(opposite_in.typed_data()), samples(samples), packed(packed) {}
+
+  // Whether an array has the images, rows and columns of the result.
+  bool IsImage(const Shape& array) const {
+    return array.ok && array[0] == rast[0] && array[1] == rast[1] / samples &&
+           array[2] == rast[2] / samples;
+  }
 
   ffi::Error Check(const Outer& outer) const {
     if (!outer.Matches(rast) || rast[3] != 4) return BadShape("rast", "[B,H,W,4]", rast.dims);
@@ -375,8 +383,8 @@ struct AntialiasArgs {
       return ffi::Error::InvalidArgument("samples: expected at least 1, got " +
                                          std::to_string(samples));
     }
-    if (!outer.Matches(color) || color[0] != rast[0] || color[1] != rast[1] / samples ||
-        color[2] != rast[2] / samples || rast[1] % samples != 0 || rast[2] % samples != 0) {
+    if (!outer.Matches(color) || !(packed ? color[0] == 1 && color[1] == 1 : IsImage(color)) ||
+        rast[1] % samples != 0 || rast[2] % samples != 0) {
       return BadShape("color",
                       samples == 1 ? "[B,H,W,C] with B, H, W those of rast"
                                    : "[B,H,W,C] with rast of `samples` times the height and width",

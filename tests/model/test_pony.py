@@ -17,6 +17,7 @@ from pony_jax.model.render import (
     find_surface,
     render_flow,
     render_silhouette,
+    surface_shading,
 )
 from pony_jax.ops.losses import mask_loss
 from pony_jax.ops.viewpoint import Hypotheses
@@ -252,7 +253,8 @@ def test_refinement_brings_colours_nearer_to_the_photograph(model, params, batch
         """An image without supersampling; black where there is no surface."""
         shaded = model._shade(params, appearance, visible)
         rows = jnp.zeros((2 * 32 * 32, 3))
-        rows = rows.at[visible.surface.pixel].set(shaded["albedo"] * shaded["shading"], mode="drop")
+        rgb = shaded.albedo * surface_shading(visible.surface, shaded.light)
+        rows = rows.at[visible.surface.pixel].set(rgb, mode="drop")
         return rows.reshape(2, 32, 32, 3)
 
     start = model._apply(params, "appearance", batch["patch_out"])

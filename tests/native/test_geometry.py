@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from pony_jax.model.objective import image_losses
-from pony_jax.model.render import find_surface
+from pony_jax.model.render import Shaded, Surface, find_surface, lit_values
 from pony_jax.native import geometry, plain_xla
 from pony_jax.native.backend import Kernels
 from pony_jax.ops.bones import Skeleton, estimate_bones
@@ -215,6 +215,50 @@ def test_surface_of_hardly_a_mesh_equals_xla(faces):
     assert_equals_xla(run, verts, rest, translation)
 
 
+def lit(count: int, num_images: int):
+    """Values of the points before `count`, which belong to the images in turn."""
+
+    def run(albedo, feature, normal_cam, light):
+        n = len(albedo)
+        image = jnp.sort(jnp.arange(n, dtype=jnp.int32) % num_images)
+        nothing = jnp.zeros((n, 0))
+        surface = Surface(image, image, nothing, normal_cam, jnp.int32(count))
+        return lit_values(surface, Shaded(albedo, feature, light))[: min(count, n)]
+
+    return run
+
+
+def points_and_light(n: int, c: int, b: int) -> tuple[jax.Array, ...]:
+    return normal(0, n, 3), normal(1, n, c), normal(2, n, 3), normal(3, b, 5)
+
+
+@pytest.mark.parametrize("n, count", [(0, 0), (1, 1), (30, 0), (30, 17), (30, 40), (2500, 2100)])
+@pytest.mark.parametrize("c, b", [(0, 1), (16, 3)])
+def test_lit_values_equal_xla(n, count, c, b):
+    assert_equals_xla(lit(count, b), *points_and_light(n, c, b))
+
+
+def test_lit_values_by_hand():
+    """Light from in front of one point and from behind the other; a third is padding."""
+    albedo = jnp.array([[0.5, 0.25, 1.0]] * 3)
+    normals = jnp.array([[0.0, 0, 1], [0, 0, -1], [0, 0, 1]])
+    light = jnp.array([[0.0, 0.6, 0.8, 0.3, 0.5]])
+    image, count = jnp.zeros(3, jnp.int32), jnp.int32(2)
+    arrays = albedo, normal(0, 3, 2), normals, light
+    out, pull = jax.vjp(lambda *arrays: geometry.lit_values(*arrays, image, count), *arrays)
+    expected = np.zeros((3, 6), np.float32)
+    expected[0, :3], expected[1, :3] = albedo[0] * (0.3 + 0.5 * 0.8), albedo[1] * 0.3
+    expected[:2, 3], expected[:2, 4:] = 1.0, arrays[1][:2]
+    np.testing.assert_allclose(out, expected, rtol=1e-6)
+    by_albedo, by_feature, by_normal, by_light = pull(jnp.ones_like(out))
+    np.testing.assert_allclose(by_albedo[:, 0], [0.7, 0.3, 0.0], rtol=1e-6)
+    np.testing.assert_array_equal(by_feature, [[1, 1], [1, 1], [0, 0]])
+    np.testing.assert_allclose(by_normal[0], 1.75 * 0.5 * light[0, :3], rtol=1e-6)
+    np.testing.assert_array_equal(by_normal[1:], 0.0)
+    # The sum of an albedo is 1.75.
+    np.testing.assert_allclose(by_light, [[0, 0, 1.75 * 0.5, 2 * 1.75, 1.75 * 0.8]], rtol=1e-6)
+
+
 def windows_of(side: int):
     return lambda maps, positions: bilinear_windows(maps, positions, side)
 
@@ -296,6 +340,7 @@ def test_threads_change_no_bit():
                 with_gradients(surface, *args),
                 with_gradients(moved, verts, transforms),
                 with_gradients(transform_points, camera, verts),
+                with_gradients(lit(4000, 3), *points_and_light(5000, 16, 3)),
                 with_gradients(windows_of(5), maps, verts[:, :20, :2]),
                 with_gradients(image_losses, *render_and_batch(3, 16, 24, 4)),
                 estimate_bones(verts, jnp.ones(3000, bool), Skeleton(), None),
@@ -328,6 +373,12 @@ def test_wrong_shapes_are_refused():
     coverage, faces = jnp.zeros((2, 5, 4, 4)), jnp.zeros((1, 3), jnp.int32)
     with pytest.raises(Exception, match=r"with whole pixels, got \[2,5,4,4\]"):
         geometry.visible_surface(verts, verts[0], jnp.zeros((2, 4, 4)), coverage, faces, 2, 9)
+    albedo, feature, normals, light = points_and_light(4, 2, 1)
+    where = jnp.zeros(4, jnp.int32), jnp.int32(4)
+    with pytest.raises(Exception, match=r"feature: expected shape \[n,c\], got \[3,2\]"):
+        geometry.lit_values(albedo, feature[:3], normals, light, *where)
+    with pytest.raises(Exception, match=r"light: expected shape .* image or more, got \[0,5\]"):
+        geometry.lit_values(albedo, feature, normals, light[:0], *where)
     render, image, one = jnp.zeros((2, 8, 8, 6)), jnp.zeros((2, 8, 8, 3)), jnp.zeros((2, 8, 8, 1))
     with pytest.raises(Exception, match=r"feature: expected shape \[b,h,w,c\], got \[2,8,8,1\]"):
         geometry.image_losses(render, image, one, one, one, one, one)

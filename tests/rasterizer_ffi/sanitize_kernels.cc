@@ -132,17 +132,27 @@ Floats RunAll(Scene& s, const rasterizer::Parallel& parallel) {
       if (k.antialias_pooled_forward == nullptr || s.height % samples || s.width % samples) continue;
       Ints covered(pixels / (samples * samples));
       const int64_t size = static_cast<int64_t>(covered.size()) * s.channels;
-      Floats color(s.noise.begin(), s.noise.begin() + size), pooled(size), grad(size);
+      const Floats color(s.noise.begin(), s.noise.begin() + size);
+      Floats pooled(size);
       const Floats background(s.noise.end() - s.channels, s.noise.end());
       rasterizer::AntialiasForward fine = antialias;
-      fine.color = color.data();
       fine.out = pooled.data();
-      const rasterizer::Pooling pooling = {samples, background.data(), {0, 0, 0}, covered.data()};
-      Require(k.antialias_pooled_forward({fine, pooling}, parallel), "antialias_pooled");
-      Require(k.antialias_pooled_backward({{fine, crossings.data(), color.data(), 1.0f, grad.data(),
-                                            grad_pos.data()}, pooling}, parallel),
-              "antialias_pooled gradient");
-      keep(pooled), keep(grad), keep(grad_pos);
+      // Every second pixel from the last on, one twice, and some that are none.
+      Ints some = {-1, INT32_MIN, INT32_MAX, 0};
+      for (int64_t i = size / s.channels - 1; i >= 0; i -= 2) some.push_back(static_cast<int32_t>(i));
+      for (const int32_t* pixel : {static_cast<const int32_t*>(nullptr), some.data()}) {
+        const int64_t num_rows = pixel == nullptr ? 0 : static_cast<int64_t>(some.size());
+        Floats colors(color), grad_rows(pixel == nullptr ? size : num_rows * s.channels);
+        colors.resize(grad_rows.size());
+        fine.color = colors.data();
+        const rasterizer::Pooling pooling = {
+            samples, background.data(), {0, 0, 0}, pixel, num_rows, covered.data()};
+        Require(k.antialias_pooled_forward({fine, pooling}, parallel), "antialias_pooled");
+        Require(k.antialias_pooled_backward({{fine, crossings.data(), color.data(), 1.0f,
+                                              grad_rows.data(), grad_pos.data()}, pooling}, parallel),
+                "antialias_pooled gradient");
+        keep(pooled), keep(grad_rows), keep(grad_pos);
+      }
     }
   }
 

@@ -245,6 +245,79 @@ def test_vmap_that_folds_into_images(background):
         np.testing.assert_array_equal(got[i], pooled(color[i], rasts[i], positions[i], one))
 
 
+def some_pixels(seed, images=2):
+    """Positions in any order, a few of no pixel, and colours for them; and the same as an image."""
+    size = images * H * W
+    rng = np.random.default_rng(seed)
+    pixel = rng.permutation(size)[: 2 * size // 3]
+    pixel[[3, 40, 41]] = size, 2**31 - 1, -1
+    color = normal(seed, len(pixel), 3)
+
+    def spread(color):
+        rows = jnp.zeros((size, 3)).at[np.where(pixel < 0, size, pixel)].set(color, mode="drop")
+        return rows.reshape(images, H, W, 3)
+
+    return jnp.asarray(pixel, jnp.int32), color, spread
+
+
+@pytest.mark.usefixtures("backend")
+@pytest.mark.parametrize("samples", [1, 3])
+@pytest.mark.parametrize("background", ["none", "images"])
+def test_colors_of_some_pixels(samples, background):
+    """Those of others are 0, covered or not; rows of no pixel have no gradient."""
+    rast, pos, tri = scene_of(samples)
+    pixel, color, spread = some_pixels(0)
+    shape = BACKGROUNDS[background]
+    how = {"samples": samples, "background": None if shape is None else normal(1, *shape, 3)}
+
+    def packed(color, pos):
+        return rasterizer_ffi.antialias_pooled(color, rast, pos, tri, pixel=pixel, **how)
+
+    def whole(color, pos):
+        return rasterizer_ffi.antialias_pooled(spread(color), rast, pos, tri, **how)
+
+    dy = normal(2, 2, H, W, 3)
+    got, wanted = (with_gradients(jax.jit(f), color, pos, dy) for f in (packed, whole))
+    for a, b in zip(got, wanted, strict=True):
+        np.testing.assert_array_equal(a, b)
+    assert not np.any(got[1][np.array([3, 40, 41])]) and np.any(got[1])
+
+
+def test_colors_of_no_pixel():
+    rast, pos, tri = scene_of(2)
+    nothing = jnp.zeros((0, 3)), jnp.zeros(0, jnp.int32)
+    out, vjp = jax.vjp(
+        lambda color: rasterizer_ffi.antialias_pooled(
+            color, rast, pos, tri, samples=2, pixel=nothing[1]
+        ),
+        nothing[0],
+    )
+    assert not np.any(out) and vjp(out)[0].shape == (0, 3)
+
+
+@pytest.mark.parametrize("mapped", ["color", "all"])
+def test_vmap_of_colors_of_some_pixels_is_a_loop(mapped):
+    tri = scene_of(2)[2]
+    rasts, positions = zip(*[scene_of(2, seed)[:2] for seed in range(3)], strict=True)
+    pixels, colors, _ = zip(*[some_pixels(seed) for seed in range(3)], strict=True)
+    rast, pos, pixel, color = map(jnp.stack, (rasts, positions, pixels, colors))
+    axis = 0 if mapped == "all" else None
+    if mapped == "color":
+        rast, pos, pixel = rast[0], pos[0], pixel[0]
+
+    def run(color, rast, pos, pixel):
+        def packed(color, pos):
+            return rasterizer_ffi.antialias_pooled(color, rast, pos, tri, samples=2, pixel=pixel)
+
+        return with_gradients(packed, color, pos, normal(2, 2, H, W, 3))
+
+    got = jax.jit(jax.vmap(run, in_axes=(0, axis, axis, axis)))(color, rast, pos, pixel)
+    for i in range(3):
+        rest = (rast, pos, pixel) if axis is None else (rast[i], pos[i], pixel[i])
+        for a, b in zip(got, run(color[i], *rest), strict=True):
+            np.testing.assert_array_equal(a[i], b)
+
+
 def test_no_image_of_samples_and_channels_on_a_cpu():
     rast, pos, tri = scene_of(4)
     if backend_in_use() != "cpu":
@@ -258,7 +331,7 @@ def test_no_image_of_samples_and_channels_on_a_cpu():
     assert f"{4 * H}x{4 * W}x20x" not in lowered
 
 
-RAST = jnp.zeros((2, 2 * H, 2 * W, 4))
+RAST, PIXEL = jnp.zeros((2, 2 * H, 2 * W, 4)), jnp.zeros(5, jnp.int32)
 POS, TRI, COLOR = jnp.ones((2, 5, 4)), jnp.zeros((3, 3), jnp.int32), jnp.zeros((2, H, W, 3))
 
 
@@ -279,6 +352,12 @@ POS, TRI, COLOR = jnp.ones((2, 5, 4)), jnp.zeros((3, 3), jnp.int32), jnp.zeros((
          r"expected topology_hash of shape \(3, 3\), got \(2, 3\)"),
         ((COLOR, RAST, POS, TRI), {"samples": 2, "background": COLOR[..., :1]}, ValueError,
          r"expected background of shape \(2, 13, 19, 3\), where .* may be 1, got \(2, 13, 19, 1\)"),
+        ((COLOR, RAST, POS, TRI), {"samples": 2, "pixel": PIXEL}, ValueError,
+         r"expected color of shape \[n, c\], got \(2, 13, 19, 3\)"),
+        ((COLOR[0, 0], RAST, POS, TRI), {"samples": 2, "pixel": PIXEL}, ValueError,
+         r"expected pixel of 19 rows, got \(5,\)"),
+        ((COLOR[0, 0, :5], RAST, POS, TRI), {"samples": 4, "pixel": PIXEL}, ValueError,
+         r"expected rast of 4 x 4 samples a pixel, got \(2, 26, 38, 4\)"),
     ],
 )  # fmt: skip
 def test_messages_name_expected_and_got(arrays, options, error, message):
@@ -304,5 +383,5 @@ def test_the_target_checks_shapes_itself(color, samples, background, message):
         pytest.skip("another backend was chosen for all tests")
     with pytest.raises(jax.errors.JaxRuntimeError, match=message):
         jax.block_until_ready(
-            ops._antialias_pooled(color, RAST, POS, TRI, TRI, background, samples)
+            ops._antialias_pooled(color, RAST, POS, TRI, TRI, background, None, samples)
         )

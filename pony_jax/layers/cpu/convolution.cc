@@ -177,8 +177,8 @@ bool ConvolutionGradientOfKernel(const ConvolutionGradKernel& args, const Parall
   const Panels grads = {grid.Pixels(), lanes, packed.get()};
   const int64_t chunks = (grid.Pixels() + kPixels - 1) / kPixels;
   ParallelFor(parallel, chunks, [&](int64_t chunk) {
-    const int64_t begin = chunk * kPixels, left = grid.Pixels() - begin;
-    grads.Pack(begin, left < kPixels ? left : kPixels, c.outputs,
+    const int64_t begin = chunk * kPixels;
+    grads.Pack(begin, Min(grid.Pixels() - begin, kPixels), c.outputs,
                args.grad_out + begin * c.outputs, c.outputs, 1);
   });
 
@@ -192,7 +192,7 @@ bool ConvolutionGradientOfKernel(const ConvolutionGradKernel& args, const Parall
         const int64_t rows = PartBegin(taps, parts, i % parts + 1) - first;
         std::memset(sums, 0, static_cast<size_t>(rows * lanes) * sizeof(float));
         for (int64_t begin = 0; begin < grid.Pixels(); begin += kPixels) {
-          const int64_t left = grid.Pixels() - begin, count = left < kPixels ? left : kPixels;
+          const int64_t count = Min(grid.Pixels() - begin, kPixels);
           Grid::Place at = grid.At(begin);
           for (int64_t k = 0; k < count; ++k, at = grid.After(at)) {
             const int64_t window =

@@ -72,8 +72,7 @@ class Blocks {
   bool ok() const { return embedding_.ok() && conditions_.ok(); }
 
   int64_t count(int64_t block) const {
-    const int64_t left = m_.used - block * kBlock;
-    return left < kBlock ? left : kBlock;
+    return Min(m_.used - block * kBlock, kBlock);
   }
 
   void Embed(int64_t block, float* x) const {

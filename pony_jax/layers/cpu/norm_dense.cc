@@ -15,7 +15,7 @@ inline int64_t OutputLanes(const NormDense& layer) { return RoundUp(layer.output
 // A block of rows.
 struct Rows {
   Rows(const NormDense& layer, int64_t block)
-      : first(block * kBlock), count(layer.rows - first < kBlock ? layer.rows - first : kBlock) {}
+      : first(block * kBlock), count(Min(layer.rows - first, kBlock)) {}
 
   int64_t first, count;
 };

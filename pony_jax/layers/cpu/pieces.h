@@ -35,8 +35,7 @@ class Pieces {
     for (int64_t piece = PartBegin(count_, CountOfParts(), part); piece < end; ++piece) {
       while (first_[array + 1] <= piece) ++array;
       const int64_t begin = (piece - first_[array]) * kPiece;
-      const int64_t left = sizes_[array] - begin;
-      use(array, begin, begin + (left < kPiece ? left : kPiece));
+      use(array, begin, Min(begin + kPiece, sizes_[array]));
     }
   }
 

@@ -40,6 +40,8 @@ using rasterizer::RASTERIZER_ISA::ParallelFor;
 using rasterizer::RASTERIZER_ISA::PartBegin;
 using rasterizer::RASTERIZER_ISA::Scratch;
 
+inline int64_t Min(int64_t a, int64_t b) { return a < b ? a : b; }
+
 // A tile is kRows rows of up to kVectors vectors of sums: as many as the registers hold beside a
 // row of the other factor.
 #if defined(__AVX512F__)
@@ -113,6 +115,9 @@ struct Tile {
   // Rows lie `step` apart.
   void Load(const float* from, int64_t step) {
     ForEach([=](int r, int v, Vec& sums) { sums = LoadVec(from + r * step + v * kLanes); });
+  }
+  void AddStored(const float* from, int64_t step) {
+    ForEach([=](int r, int v, Vec& sums) { sums += LoadVec(from + r * step + v * kLanes); });
   }
   void Store(float* to, int64_t step) {
     ForEach([=](int r, int v, Vec sums) { StoreVec(to + r * step + v * kLanes, sums); });
@@ -191,7 +196,7 @@ template <class Use>
 inline void ForPanels(int64_t width, Use use) {
   for (int64_t column = 0; column < width; column += kPanel) {
     const int64_t left = (width - column + kLanes - 1) / kLanes;
-    use(column, static_cast<int>(left < kVectors ? left : kVectors));
+    use(column, static_cast<int>(Min(left, kVectors)));
   }
 }
 
@@ -299,7 +304,7 @@ inline void CopyRows(const float* from, int64_t from_row, int64_t rows, int64_t 
 template <class Task>
 inline bool ParallelWithScratch(const Parallel& parallel, int64_t num_tasks, int64_t size,
                                 Task task) {
-  const int64_t threads = num_tasks < parallel.num_threads() ? num_tasks : parallel.num_threads();
+  const int64_t threads = Min(num_tasks, parallel.num_threads());
   const Scratch<float> scratch(threads * size);
   if (!scratch.ok()) return false;
   int64_t next = 0;
@@ -320,7 +325,7 @@ inline int64_t CountParts(int64_t size) { return size < 1 ? 1 : size < 16 ? size
 inline void AddParts(float* sums, int64_t parts, int64_t size, const Parallel& parallel) {
   constexpr int64_t kChunk = 4096;
   ParallelFor(parallel, (size + kChunk - 1) / kChunk, [&](int64_t chunk) {
-    const int64_t begin = chunk * kChunk, end = begin + kChunk < size ? begin + kChunk : size;
+    const int64_t begin = chunk * kChunk, end = Min(begin + kChunk, size);
     for (int64_t part = 1; part < parts; ++part) {
       for (int64_t i = begin; i < end; ++i) sums[i] += sums[part * size + i];
     }

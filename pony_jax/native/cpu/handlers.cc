@@ -21,6 +21,8 @@ namespace geometry {
   bool BackwardSkin(const SkinBackward&, const Parallel&);                       \
   bool ForwardSurface(const SurfaceForward&, const Parallel&);                   \
   bool BackwardSurface(const SurfaceBackward&, const Parallel&);                 \
+  bool ForwardLitValues(const LitValuesForward&, const Parallel&);               \
+  bool BackwardLitValues(const LitValuesBackward&, const Parallel&);             \
   bool ForwardWindows(const WindowsForward&, const Parallel&);                   \
   bool WindowsGradientOfMaps(const WindowsGradMaps&, const Parallel&);           \
   bool WindowsGradientOfPositions(const WindowsGradPositions&, const Parallel&); \
@@ -31,7 +33,8 @@ namespace geometry {
   bool MarchLatticeCells(const LatticeMarch&, const Parallel&);                  \
   const Kernels kernels = {ForwardTransform, BackwardTransform, FindLandmarks,   \
                            ComputeSkinningWeights, ForwardSkin, BackwardSkin,    \
-                           ForwardSurface, BackwardSurface, ForwardWindows,      \
+                           ForwardSurface, BackwardSurface, ForwardLitValues,    \
+                           BackwardLitValues, ForwardWindows,                    \
                            WindowsGradientOfMaps, WindowsGradientOfPositions,    \
                            ForwardImageLosses, BackwardImageLosses,              \
                            CompactFlags, FindLatticeCells, MarchLatticeCells};   \
@@ -323,6 +326,66 @@ ffi::Error RunSurfaceGrad(ffi::ThreadPool pool, Floats verts, Floats rest, Float
 
 // By the shapes of the maps and of the result, without the maps themselves: their own gradient
 // does without them.
+ffi::Error ReadLitValues(const Floats& albedo, const Floats& feature, const Floats& normal,
+                         const Floats& light, const Ints& image, const Ints& count, LitValues* in) {
+  const int64_t n = albedo.dimensions().size() == 2 ? albedo.dimensions()[0] : 0;
+  ffi::Error error = Check({{"albedo", "[n,3]", albedo.dimensions(), {n, 3}},
+                            {"feature", "[n,c]", feature.dimensions(), {n, -1}},
+                            {"normal_cam", "[n,3]", normal.dimensions(), {n, 3}},
+                            {"light", "[b,5]", light.dimensions(), {-1, kLight}},
+                            {"image", "[n]", image.dimensions(), {n}}});
+  if (error.failure()) return error;
+  if (light.dimensions()[0] < 1) {
+    return BadShape("light", "[b,5] of an image or more", light.dimensions());
+  }
+  *in = {n,
+         feature.dimensions()[1],
+         n,
+         light.dimensions()[0],
+         albedo.typed_data(),
+         feature.typed_data(),
+         normal.typed_data(),
+         light.typed_data(),
+         image.typed_data()};
+  return rasterizer::ReadCount(count, n, &in->used);
+}
+
+ffi::Error RunLitValues(ffi::ThreadPool pool, Floats albedo, Floats feature, Floats normal,
+                        Floats light, Ints image, Ints count, ffi::Result<Floats> out) {
+  LitValuesForward args;
+  ffi::Error error = ReadLitValues(albedo, feature, normal, light, image, count, &args.in);
+  if (error.failure()) return error;
+  error = Check({{"result", "[n,4+c]", out->dimensions(),
+                  {args.in.points, kFirstFeature + args.in.features}}});
+  if (error.failure()) return error;
+  args.out = out->typed_data();
+  return Run("lit_values", BestKernels().lit_values_forward, args, pool);
+}
+
+ffi::Error RunLitValuesGrad(ffi::ThreadPool pool, Floats albedo, Floats feature, Floats normal,
+                            Floats light, Ints image, Ints count, Floats grad_out,
+                            ffi::Result<Floats> grad_albedo, ffi::Result<Floats> grad_feature,
+                            ffi::Result<Floats> grad_normal, ffi::Result<Floats> grad_light) {
+  LitValuesBackward args;
+  ffi::Error error = ReadLitValues(albedo, feature, normal, light, image, count, &args.in);
+  if (error.failure()) return error;
+  const int64_t n = args.in.points, c = args.in.features;
+  error = Check({{"gradient of the result", "[n,4+c]", grad_out.dimensions(),
+                  {n, kFirstFeature + c}},
+                 {"gradient of albedo", "[n,3]", grad_albedo->dimensions(), {n, 3}},
+                 {"gradient of feature", "[n,c]", grad_feature->dimensions(), {n, c}},
+                 {"gradient of normal_cam", "[n,3]", grad_normal->dimensions(), {n, 3}},
+                 {"gradient of light", "[b,5]", grad_light->dimensions(),
+                  {args.in.images, kLight}}});
+  if (error.failure()) return error;
+  args.grad_out = grad_out.typed_data();
+  args.grad_albedo = grad_albedo->typed_data();
+  args.grad_feature = grad_feature->typed_data();
+  args.grad_normal = grad_normal->typed_data();
+  args.grad_light = grad_light->typed_data();
+  return Run("gradient of lit_values", BestKernels().lit_values_backward, args, pool);
+}
+
 ffi::Error ReadWindows(Dims maps, const Floats& positions, const char* name, Dims windows,
                        Windows* in) {
   ffi::Error error = Check({{"maps", "[b,h,w,c]", maps, {-1, -1, -1, -1}}});
@@ -618,6 +681,32 @@ XLA_FFI_DEFINE_HANDLER_SYMBOL(GeometrySurfaceGrad, geometry::RunSurfaceGrad,
                                   .Ret<rasterizer::Floats>()    // gradient of verts_rest
                                   .Ret<rasterizer::Floats>()    // gradient of cam_from_world
                                   .Ret<rasterizer::Floats>());  // gradient of coverage
+
+XLA_FFI_DEFINE_HANDLER_SYMBOL(GeometryLitValues, geometry::RunLitValues,
+                              ffi::Ffi::Bind()
+                                  .Ctx<ffi::ThreadPool>()
+                                  .Arg<rasterizer::Floats>()    // albedo
+                                  .Arg<rasterizer::Floats>()    // feature
+                                  .Arg<rasterizer::Floats>()    // normal_cam
+                                  .Arg<rasterizer::Floats>()    // light
+                                  .Arg<rasterizer::Ints>()      // image
+                                  .Arg<rasterizer::Ints>()      // count
+                                  .Ret<rasterizer::Floats>());  // result
+
+XLA_FFI_DEFINE_HANDLER_SYMBOL(GeometryLitValuesGrad, geometry::RunLitValuesGrad,
+                              ffi::Ffi::Bind()
+                                  .Ctx<ffi::ThreadPool>()
+                                  .Arg<rasterizer::Floats>()    // albedo
+                                  .Arg<rasterizer::Floats>()    // feature
+                                  .Arg<rasterizer::Floats>()    // normal_cam
+                                  .Arg<rasterizer::Floats>()    // light
+                                  .Arg<rasterizer::Ints>()      // image
+                                  .Arg<rasterizer::Ints>()      // count
+                                  .Arg<rasterizer::Floats>()    // gradient of the result
+                                  .Ret<rasterizer::Floats>()    // gradient of albedo
+                                  .Ret<rasterizer::Floats>()    // gradient of feature
+                                  .Ret<rasterizer::Floats>()    // gradient of normal_cam
+                                  .Ret<rasterizer::Floats>());  // gradient of light
 
 XLA_FFI_DEFINE_HANDLER_SYMBOL(GeometryWindows, geometry::RunWindows,
                               ffi::Ffi::Bind()

@@ -124,6 +124,38 @@ struct SurfaceBackward {
   float* grad_coverage;
 };
 
+// Channels of a render: colours before the coverage, features from there on.
+constexpr int64_t kCoverage = 3, kFirstFeature = 4;
+
+// Numbers of a directional light: its direction, then ambient and diffuse.
+constexpr int64_t kAmbient = 3, kDiffuse = 4, kLight = 5;
+
+// The surface at some pixels, and the light that falls on it.
+struct LitValues {
+  int64_t points, features;
+  int64_t used;          // of the points; the others are padding
+  int64_t images;        // at least one
+  const float* albedo;   // [n, 3]
+  const float* feature;  // [n, features]
+  const float* normal;   // [n, 3], camera frame
+  const float* light;    // [b, kLight], camera frame
+  const int32_t* image;  // [n], clamped to those that there are
+};
+
+struct LitValuesForward {
+  LitValues in;
+  float* out;  // [n, kFirstFeature + features]
+};
+
+struct LitValuesBackward {
+  LitValues in;
+  const float* grad_out;
+  float* grad_albedo;
+  float* grad_feature;
+  float* grad_normal;
+  float* grad_light;
+};
+
 // Squares of points, a pixel apart, in maps.
 struct Windows {
   int64_t images, height, width, channels;
@@ -155,9 +187,6 @@ struct WindowsGradPositions {
 // The losses of an image, in their order.
 enum ImageLoss { kMask, kMaskPyramid, kMaskDistance, kMaskInverseDistance, kRgb, kFeature };
 constexpr int kImageLosses = kFeature + 1;
-// Channels of a render: colours before the coverage, features from there on.
-constexpr int64_t kCoverage = 3, kFirstFeature = 4;
-
 // Renders and the photographs that they are compared with.
 struct ImageLosses {
   int64_t images, height, width;
@@ -254,6 +283,8 @@ struct Kernels {
   bool (*skin_backward)(const SkinBackward&, const Parallel&);
   bool (*surface_forward)(const SurfaceForward&, const Parallel&);
   bool (*surface_backward)(const SurfaceBackward&, const Parallel&);
+  bool (*lit_values_forward)(const LitValuesForward&, const Parallel&);
+  bool (*lit_values_backward)(const LitValuesBackward&, const Parallel&);
   bool (*windows_forward)(const WindowsForward&, const Parallel&);
   bool (*windows_grad_maps)(const WindowsGradMaps&, const Parallel&);
   bool (*windows_grad_positions)(const WindowsGradPositions&, const Parallel&);
