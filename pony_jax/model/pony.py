@@ -263,10 +263,12 @@ class Pony:
 
     def _hypotheses(self, params: Params, batch: Batch) -> Hypotheses:
         kind, tokens = self.camera.hypotheses, batch[self.viewpoint_tokens]
-        raw = self._apply(params, "viewpoint", tokens)
         if self.viewpoint_mirror:
-            mirrored = self._apply(params, "viewpoint", tokens[:, :, ::-1])
+            both = jnp.concatenate([tokens, tokens[:, :, ::-1]])
+            raw, mirrored = jnp.split(self._apply(params, "viewpoint", both), 2)
             raw = (raw + mirrored_outputs(mirrored, kind)) / 2
+        else:
+            raw = self._apply(params, "viewpoint", tokens)
         return decode_hypotheses(
             raw,
             kind=kind,
