@@ -238,15 +238,15 @@ class Samples {
         height_(fine.geometry.height / pooling.samples),
         width_(fine.geometry.width / pooling.samples),
         num_samples_(static_cast<float>(pooling.samples * pooling.samples)),
-        rows_(pooling.pixel == nullptr ? 0 : fine.geometry.num_images * height_ * width_),
-        no_color_(pooling.pixel == nullptr ? 0 : fine.num_channels) {}
+        rows_(packed() ? fine.geometry.num_images * height_ * width_ : 0),
+        no_color_(packed() ? fine.num_channels : 0) {}
 
   bool ok() const { return rows_.ok() && no_color_.ok(); }
 
   // To be called first. Calls unused(row) for the rows of color that no pixel has.
   template <class Use>
   void FindRows(Use unused) {
-    if (pooling_.pixel == nullptr) return;
+    if (!packed()) return;
     const int64_t pixels = fine_.geometry.num_images * height_ * width_;
     std::memset(rows_.get(), 0xff, static_cast<size_t>(pixels) * sizeof(int32_t));
     for (int64_t i = 0; i < pooling_.num_rows; ++i) {
@@ -310,10 +310,11 @@ class Samples {
   int64_t Row(int64_t sample) const { return sample / fine_.geometry.width / samples_; }
   int64_t Column(int64_t sample) const { return sample % fine_.geometry.width / samples_; }
 
+  bool packed() const { return pooling_.num_rows >= 0; }
   bool IsCovered(int64_t sample) const { return fine_.rast[4 * sample + 3] > 0.0f; }
 
   // Of a pixel in color; negative where it has none.
-  int64_t RowOf(int64_t owner) const { return pooling_.pixel == nullptr ? owner : rows_[owner]; }
+  int64_t RowOf(int64_t owner) const { return packed() ? rows_[owner] : owner; }
 
   const float* ColorOf(int64_t owner) const {
     const int64_t row = RowOf(owner);

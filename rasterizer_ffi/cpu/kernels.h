@@ -22,10 +22,10 @@ struct Pooling {
   int64_t samples;                // S: along each side of a pixel
   const float* background;        // [1 or B, 1 or H/S, 1 or W/S, C]
   int64_t background_strides[3];  // from image to image, row to row, pixel to pixel; 0 if shared
-  // [N]: whose colours the rows of color are, counted over all images; one that is no pixel, or has a
-  // row already, is left out. Null where all pixels have a row.
-  const int32_t* pixel;
-  int64_t num_rows;               // N
+  // Whose colours the rows of color are, counted over all images; one that is no pixel, or has a row
+  // already, is left out.
+  const int32_t* pixel;           // [N]
+  int64_t num_rows;               // N; negative where color is an image, and all pixels have a row
   int32_t* covered;               // [B,H/S,W/S]: samples of a pixel that show a triangle. The
                                   // forward pass counts them.
 };

@@ -30,7 +30,8 @@ struct AntialiasPooledArgs {
       fits = background[i] == 1 || background[i] == image[i];
     }
     if (fits) return ffi::Error::Success();
-    return BadShape("background", "[1 or B,1 or H,1 or W,C] with those of the result", background.dims);
+    return BadShape("background", "[1 or B,1 or H,1 or W,C] with those of the result",
+                    background.dims);
   }
 
   bool Folds(const Outer& outer) const {
@@ -50,8 +51,8 @@ struct AntialiasPooledArgs {
     pooling.background_strides[1] = background[1] == 1 ? 0 : stride;
     stride *= background[1];
     pooling.background_strides[0] = shared ? 0 : stride;
-    pooling.pixel = fine.packed ? pixel_data + outer.Offset(pixel, index) : nullptr;
-    pooling.num_rows = fine.packed ? pixel[0] : 0;
+    pooling.pixel = pixel_data + (fine.packed ? outer.Offset(pixel, index) : 0);
+    pooling.num_rows = fine.packed ? pixel[0] : -1;
     return pooling;
   }
 };

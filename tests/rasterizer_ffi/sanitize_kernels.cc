@@ -140,13 +140,12 @@ Floats RunAll(Scene& s, const rasterizer::Parallel& parallel) {
       // Every second pixel from the last on, one twice, and some that are none.
       Ints some = {-1, INT32_MIN, INT32_MAX, 0};
       for (int64_t i = size / s.channels - 1; i >= 0; i -= 2) some.push_back(static_cast<int32_t>(i));
-      for (const int32_t* pixel : {static_cast<const int32_t*>(nullptr), some.data()}) {
-        const int64_t num_rows = pixel == nullptr ? 0 : static_cast<int64_t>(some.size());
-        Floats colors(color), grad_rows(pixel == nullptr ? size : num_rows * s.channels);
+      for (const int64_t num_rows : {int64_t{-1}, static_cast<int64_t>(some.size())}) {
+        Floats colors(color), grad_rows(num_rows < 0 ? size : num_rows * s.channels);
         colors.resize(grad_rows.size());
         fine.color = colors.data();
         const rasterizer::Pooling pooling = {
-            samples, background.data(), {0, 0, 0}, pixel, num_rows, covered.data()};
+            samples, background.data(), {0, 0, 0}, some.data(), num_rows, covered.data()};
         Require(k.antialias_pooled_forward({fine, pooling}, parallel), "antialias_pooled");
         Require(k.antialias_pooled_backward({{fine, crossings.data(), color.data(), 1.0f,
                                               grad_rows.data(), grad_pos.data()}, pooling}, parallel),
