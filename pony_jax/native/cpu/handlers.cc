@@ -324,8 +324,6 @@ ffi::Error RunSurfaceGrad(ffi::ThreadPool pool, Floats verts, Floats rest, Float
   return Run("gradient of surface", BestKernels().surface_backward, args, pool);
 }
 
-// By the shapes of the maps and of the result, without the maps themselves: their own gradient
-// does without them.
 ffi::Error ReadLitValues(const Floats& albedo, const Floats& feature, const Floats& normal,
                          const Floats& light, const Ints& image, const Ints& count, LitValues* in) {
   const int64_t n = albedo.dimensions().size() == 2 ? albedo.dimensions()[0] : 0;
@@ -386,6 +384,8 @@ ffi::Error RunLitValuesGrad(ffi::ThreadPool pool, Floats albedo, Floats feature,
   return Run("gradient of lit_values", BestKernels().lit_values_backward, args, pool);
 }
 
+// By the shapes of the maps and of the result, without the maps themselves: their own gradient
+// does without them.
 ffi::Error ReadWindows(Dims maps, const Floats& positions, const char* name, Dims windows,
                        Windows* in) {
   ffi::Error error = Check({{"maps", "[b,h,w,c]", maps, {-1, -1, -1, -1}}});

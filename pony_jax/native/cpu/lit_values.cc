@@ -11,10 +11,6 @@ bool BackwardLitValues(const LitValuesBackward& args, const Parallel& parallel);
 
 namespace {
 
-constexpr int64_t kTaskPoints = 1024;
-
-int64_t PartsOf(int64_t points) { return (points + kTaskPoints - 1) / kTaskPoints; }
-
 // How much light falls on a point.
 struct Shading {
   int64_t image;
@@ -32,18 +28,12 @@ struct Shading {
   float value() const { return light[kAmbient] + light[kDiffuse] * cosine; }
 };
 
-// Rows of `columns` from the point `used` on become 0.
-void ClearPadding(const LitValues& in, int64_t columns, float* rows) {
-  std::memset(rows + columns * in.used, 0,
-              static_cast<size_t>(columns * (in.points - in.used)) * sizeof(float));
-}
-
 }  // namespace
 
 bool ForwardLitValues(const LitValuesForward& args, const Parallel& parallel) {
   const LitValues& in = args.in;
   const int64_t parts = PartsOf(in.used), channels = kFirstFeature + in.features;
-  ClearPadding(in, channels, args.out);
+  ClearPadding(1, in.points, in.used, channels, args.out);
   ParallelFor(parallel, parts, [&](int64_t part) {
     const int64_t end = PartBegin(in.used, parts, part + 1);
     for (int64_t i = PartBegin(in.used, parts, part); i < end; ++i) {
@@ -64,9 +54,9 @@ bool BackwardLitValues(const LitValuesBackward& args, const Parallel& parallel) 
   const int64_t light_size = kLight * in.images;
   const Scratch<float> sums(parts * light_size);
   if (!sums.ok()) return false;
-  ClearPadding(in, 3, args.grad_albedo);
-  ClearPadding(in, 3, args.grad_normal);
-  ClearPadding(in, in.features, args.grad_feature);
+  ClearPadding(1, in.points, in.used, 3, args.grad_albedo);
+  ClearPadding(1, in.points, in.used, 3, args.grad_normal);
+  ClearPadding(1, in.points, in.used, in.features, args.grad_feature);
   ParallelFor(parallel, parts, [&](int64_t part) {
     float* const by_light = sums.get() + part * light_size;
     std::memset(by_light, 0, static_cast<size_t>(light_size) * sizeof(float));

@@ -20,9 +20,6 @@ bool BackwardSkin(const SkinBackward& args, const Parallel& parallel);
 
 namespace {
 
-// Vertices of a task: few enough that all threads get some, however small the batch.
-constexpr int64_t kTaskVertices = 1024;
-
 #if defined(__AVX512F__)
 constexpr int kLanes = 16;
 #elif defined(__AVX2__)
@@ -156,16 +153,6 @@ inline Matrix Spread(Vec4 v) {
 inline void LoadMatrices(const Skin& in, Matrix* matrices) {
   for (int64_t j = 0; j < in.images * in.bones; ++j) {
     matrices[j] = Matrix::Load(in.transform + 16 * j);
-  }
-}
-
-int64_t PartsOf(int64_t vertices) { return (vertices + kTaskVertices - 1) / kTaskVertices; }
-
-// Rows of `columns` of the vertices of all images: those of padding become 0.
-void ClearPadding(int64_t images, int64_t vertices, int64_t used, int64_t columns, float* rows) {
-  for (int64_t image = 0; image < images; ++image) {
-    std::memset(rows + columns * (image * vertices + used), 0,
-                static_cast<size_t>(columns * (vertices - used)) * sizeof(float));
   }
 }
 

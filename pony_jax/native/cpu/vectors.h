@@ -28,6 +28,22 @@ constexpr float kTiny = 1e-20f;
 inline int64_t Min(int64_t a, int64_t b) { return a < b ? a : b; }
 inline int64_t Max(int64_t a, int64_t b) { return a > b ? a : b; }
 
+// Into how many tasks points are cut: few points each, so that all threads get some, however small
+// the batch.
+inline int64_t PartsOf(int64_t points) {
+  constexpr int64_t kTaskPoints = 1024;
+  return (points + kTaskPoints - 1) / kTaskPoints;
+}
+
+// Rows of `columns` of the points of all images: those from `used` on, which are padding, become 0.
+inline void ClearPadding(int64_t images, int64_t points, int64_t used, int64_t columns,
+                         float* rows) {
+  for (int64_t image = 0; image < images; ++image) {
+    std::memset(rows + columns * (image * points + used), 0,
+                static_cast<size_t>(columns * (points - used)) * sizeof(float));
+  }
+}
+
 inline Vec4 Load4(const float* from) {
   Vec4 v;
   std::memcpy(&v, from, sizeof v);
