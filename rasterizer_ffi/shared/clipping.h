@@ -4,6 +4,11 @@
 // are drawn between the snapped points differ, which leaves holes and pixels drawn twice along
 // them. So everything on an edge is a function of that edge alone, whichever triangle asks: points
 // are computed from its ends, in an order given by their positions.
+//
+// Depth is another matter: neighbours need not agree on it, but of two triangles in the same place
+// the later one is seen only if both have the same depth to the last bit. It comes from weights of
+// the vertices in single precision, computed as nvdiffrast does, so that it is equal where it is so
+// there.
 
 #ifndef RASTERIZER_FFI_SHARED_CLIPPING_H_
 #define RASTERIZER_FFI_SHARED_CLIPPING_H_
@@ -20,10 +25,20 @@ constexpr int kMaxClipped = 9;  // each of six planes adds at most one corner to
 struct ClippedCorner {
   enum Place : int8_t { kVertex = 0, kEdge = 3, kInterior = 6 };  // kVertex + k, kEdge + k
   double u, v;   // on an edge: u is how far from its first end; else weights of vertices 1 and 2
+  float weight1, weight2;  // of vertices 1 and 2, for the depth
   int8_t place;
   int8_t side;   // the triangle's edge that the polygon follows from here on; kPlane for none
 
   static constexpr int8_t kPlane = 3;
+};
+
+// An affine function of the weights, in single precision.
+struct AffineFunction {
+  float at0, by1, by2;
+
+  RASTERIZER_HD float operator()(float weight1, float weight2) const {
+    return at0 + by1 * weight1 + by2 * weight2;
+  }
 };
 
 // Edge k leads from vertex k to vertex k + 1; `first` and `second` are these in an order that does
@@ -59,10 +74,19 @@ struct ClippedTriangle {
     return f[0] + corner.u * (f[1] - f[0]) + corner.v * (f[2] - f[0]);
   }
 
+  // Coordinate k as a function of the weights.
+  RASTERIZER_HD AffineFunction Coordinate(int k) const {
+    return {pos[0][k], pos[1][k] - pos[0][k], pos[2][k] - pos[0][k]};
+  }
+
   // The point where the side from corner a to corner b crosses the plane f = 0.
   RASTERIZER_HD ClippedCorner Cross(const ClippedCorner& a, const ClippedCorner& b,
-                                    const double* f) const {
+                                    const double* f, const AffineFunction& single) const {
     ClippedCorner cut = {};
+    const float single_a = single(a.weight1, a.weight2), single_b = single(b.weight1, b.weight2);
+    const float share = Min(Max(single_a / (single_a - single_b), 0.0f), 1.0f), rest = 1.0f - share;
+    cut.weight1 = a.weight1 * rest + b.weight1 * share;
+    cut.weight2 = a.weight2 * rest + b.weight2 * share;
     if (a.side != ClippedCorner::kPlane) {
       const double f0 = f[first[a.side]], f1 = f[second[a.side]];
       cut.u = Min(Max(f0 / (f0 - f1), 0.0), 1.0);
@@ -78,10 +102,10 @@ struct ClippedTriangle {
     return cut;
   }
 
-  // Cuts a polygon with the half-space f >= 0. Returns the number of corners that are left, at most
+  // Cuts a polygon with the half-space f >= 0; `single` is f in single precision. Returns the number of corners that are left, at most
   // one more than before. The corner before a cut side decides where what is left begins.
   RASTERIZER_HD int Cut(const ClippedCorner* in, int count, const double* f,
-                        ClippedCorner* out) const {
+                        const AffineFunction& single, ClippedCorner* out) const {
     double value[kMaxClipped];
     int lowest = 0;
     for (int i = 0; i < count; ++i) {
@@ -103,7 +127,7 @@ struct ClippedTriangle {
       const bool cut_before = (previous - begin + count) % count < length;
       const bool cut = (i - begin + count) % count < length;
       if (cut != cut_before) {
-        out[written] = Cross(in[previous], in[i], f);
+        out[written] = Cross(in[previous], in[i], f, single);
         out[written++].side = cut ? ClippedCorner::kPlane : in[previous].side;
       }
       if (!cut) out[written++] = in[i];
@@ -142,7 +166,10 @@ RASTERIZER_HD inline int ClipAndSnap(const float* pos, const int32_t* tri, float
                                  pos + 4 * static_cast<int64_t>(tri[1]),
                                  pos + 4 * static_cast<int64_t>(tri[2]));
   ClippedCorner polygon[2][kMaxClipped];
-  for (int8_t k = 0; k < 3; ++k) polygon[0][k] = {0.0, 0.0, k, k};
+  for (int8_t k = 0; k < 3; ++k) {
+    polygon[0][k] = {0.0, 0.0, k == 1 ? 1.0f : 0.0f, k == 2 ? 1.0f : 0.0f, k, k};
+  }
+  const AffineFunction z_single = triangle.Coordinate(2), w_single = triangle.Coordinate(3);
   int count = 3;
   int current = 0;
   for (int axis = 0; axis < 3; ++axis) {
@@ -153,22 +180,29 @@ RASTERIZER_HD inline int ClipAndSnap(const float* pos, const int32_t* tri, float
         f[k] = side == 0 ? w + x : w - x;
       }
       if (f[0] >= 0.0 && f[1] >= 0.0 && f[2] >= 0.0) continue;
-      count = triangle.Cut(polygon[current], count, f, polygon[1 - current]);
+      const AffineFunction x = triangle.Coordinate(axis);
+      const float sign = side == 0 ? 1.0f : -1.0f;
+      const AffineFunction single = {w_single.at0 + sign * x.at0, w_single.by1 + sign * x.by1,
+                                     w_single.by2 + sign * x.by2};
+      count = triangle.Cut(polygon[current], count, f, single, polygon[1 - current]);
       current = 1 - current;
       if (count < 3) return 0;
     }
   }
   Snapped snapped[kMaxClipped];
   for (int i = 0; i < count; ++i) {
+    const ClippedCorner& corner = polygon[current][i];
     float p[4];
     for (int k = 0; k < 4; ++k) {
       const double f[3] = {triangle.pos[0][k], triangle.pos[1][k], triangle.pos[2][k]};
-      p[k] = static_cast<float>(triangle.At(polygon[current][i], f));
+      p[k] = static_cast<float>(triangle.At(corner, f));
     }
     // Rounding may leave a corner just outside of a plane that it was cut with.
     for (int k = 0; k < 3; ++k) p[k] = Min(Max(p[k], -p[3]), p[3]);
     snapped[i] = Snap(p, half_width, half_height);
     if (!snapped[i].inside) return 0;  // w is 0 or something is not finite
+    snapped[i].depth = SnappedDepth(z_single(corner.weight1, corner.weight2),
+                                    1.0f / w_single(corner.weight1, corner.weight2));
   }
   const int apex = FanApex(snapped, count);
   for (int i = 0; i < count; ++i) corners[i] = snapped[(apex + i) % count];

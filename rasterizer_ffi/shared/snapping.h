@@ -11,6 +11,7 @@ namespace {
 
 constexpr int kSubpixels = 16;  // the lattice that vertices are snapped to, per pixel
 constexpr uint32_t kFarthest = 0xffffffffu;  // depth where nothing is drawn
+
 // A vertex in lattice coordinates around the image centre. `inside`: -w <= x, y, z <= w and w > 0;
 // otherwise the rest means nothing and the triangle is clipped first. The depth z/w is mapped from
 // [-1, 1] to the range of uint32_t less a margin, which the rounding of a triangle's plane may use.
@@ -32,6 +33,12 @@ RASTERIZER_HD inline int32_t RoundToLattice(float x) {
   return static_cast<int32_t>((x + shift) - shift);
 }
 
+RASTERIZER_HD inline float SnappedDepth(float z, float inverse_w) {
+  const float depth = z * kDepthScale * inverse_w + kDepthOffset;
+  const float positive = depth > 0.0f ? depth : 0.0f;  // 0 for NaN, where products overflowed
+  return positive < kDepthLimit ? positive : kDepthLimit;
+}
+
 RASTERIZER_HD inline Snapped Snap(const float* p, float half_width, float half_height) {
   const float x = p[0], y = p[1], z = p[2], w = p[3];
   const bool inside = w > 0.0f && w >= x && w >= -x && w >= y && w >= -y && w >= z && w >= -z &&
@@ -40,9 +47,7 @@ RASTERIZER_HD inline Snapped Snap(const float* p, float half_width, float half_h
   Snapped s;
   s.x = RoundToLattice(inside ? x * inverse_w * half_width : 0.0f);
   s.y = RoundToLattice(inside ? y * inverse_w * half_height : 0.0f);
-  const float depth = (inside ? z * kDepthScale : 0.0f) * inverse_w + kDepthOffset;
-  const float positive = depth > 0.0f ? depth : 0.0f;  // 0 for NaN, where products overflowed
-  s.depth = positive < kDepthLimit ? positive : kDepthLimit;
+  s.depth = SnappedDepth(inside ? z : 0.0f, inverse_w);
   s.inside = inside;
   return s;
 }
