@@ -4,7 +4,8 @@
 // cache, by all triangles that touch it in their given order, and is shaded at once. Coverage and
 // depth are exact integer arithmetic and a pixel is shaded on its own, so the cut changes no bit.
 
-#include "../shared/snapping.h"
+#include "../shared/clipping.h"
+#include "../shared/depth.h"
 #include "isa.h"
 #include "simd.h"
 
@@ -35,6 +36,7 @@ struct SetupGroup {
   int32_t x_min[kGroup], x_max[kGroup], y_min[kGroup], y_max[kGroup];
   uint32_t edge[3][kGroup], edge_dx[3][kGroup], edge_dy[3][kGroup];
   uint32_t depth[kGroup], depth_dx[kGroup], depth_dy[kGroup];
+  int32_t area[kGroup];   // twice the signed area, in lattice units
   int32_t drawn[kGroup];  // covers a pixel centre's row and column, has area
   int32_t id[kGroup];     // triangle index + 1
 };
@@ -42,13 +44,13 @@ struct SetupGroup {
 // Corners of a group of triangles, on the lattice.
 struct alignas(64) CornerGroup {
   int32_t x[3][kGroup], y[3][kGroup];
-  float zw[3][kGroup];
+  float depth[3][kGroup];
   int32_t inside[kGroup];  // of the frustum; the rest means nothing otherwise
   int32_t id[kGroup];      // triangle index + 1
 };
 
 // Products of lattice coordinates wrap modulo 2^32 here. That is exact wherever the result itself
-// fits: an edge function inside the bounding box is at most the box's area, which the caller checks.
+// fits: an edge function inside the bounding box is at most the box's area, see FitsExactly.
 void SetUp(const CornerGroup& c, int count, int32_t width, int32_t height, SetupGroup* s) {
   const int32_t centre_x = 8 * width - 8, centre_y = 8 * height - 8;  // of pixel 0, negated
   for (int i = 0; i < kGroup; ++i) {
@@ -63,6 +65,7 @@ void SetUp(const CornerGroup& c, int count, int32_t width, int32_t height, Setup
     const uint32_t dx1 = x1 - x0, dy1 = y1 - y0, dx2 = x2 - x0, dy2 = y2 - y0;
     const int32_t area = static_cast<int32_t>(dx1 * dy2 - dx2 * dy1);
 
+    s->area[i] = area;
     s->x_min[i] = x_min;
     s->x_max[i] = x_max;
     s->y_min[i] = y_min;
@@ -84,15 +87,17 @@ void SetUp(const CornerGroup& c, int count, int32_t width, int32_t height, Setup
       s->edge_dx[e][i] = 0u - udy * kSubpixels;
       s->edge_dy[e][i] = udx * kSubpixels;
     }
+  }
 
-    const double z0 = c.zw[0][i], dz1 = c.zw[1][i] - z0, dz2 = c.zw[2][i] - z0;
-    const double scale = kDepthScale / static_cast<double>(area != 0 ? area : 1);
-    const double slope_x = (dz1 * static_cast<int32_t>(dy2) - dz2 * static_cast<int32_t>(dy1)) * scale;
-    const double slope_y = (dz2 * static_cast<int32_t>(dx1) - dz1 * static_cast<int32_t>(dx2)) * scale;
-    s->depth[i] =
-        RoundModulo32(z0 * kDepthScale + kDepthOffset + slope_x * (px - x0) + slope_y * (py - y0));
-    s->depth_dx[i] = RoundModulo32(slope_x * kSubpixels);
-    s->depth_dy[i] = RoundModulo32(slope_y * kSubpixels);
+  for (int i = 0; i < count; ++i) {
+    const int32_t x[3] = {c.x[0][i], c.x[1][i], c.x[2][i]};
+    const int32_t y[3] = {c.y[0][i], c.y[1][i], c.y[2][i]};
+    if (!s->drawn[i] || !FitsExactly(x, y)) continue;
+    const float depth[3] = {c.depth[0][i], c.depth[1][i], c.depth[2][i]};
+    const DepthPlane plane = PlaneOfDepth(x, y, depth, s->area[i], centre_x, centre_y);
+    s->depth[i] = plane.At(s->x_min[i], s->y_min[i]);
+    s->depth_dx[i] = plane.dx;
+    s->depth_dy[i] = plane.dy;
   }
 }
 
@@ -161,22 +166,15 @@ inline void Draw(const SetupGroup& s, int i, const Band& band) {
 
 // The same in 64-bit arithmetic, for triangles so large that 32 bits do not hold an edge function.
 void DrawHuge(const CornerGroup& c, const SetupGroup& s, int i, const Band& band) {
-  const int64_t centre_x = 8 * band.width - 8, centre_y = 8 * band.height - 8;
-  int64_t x[3], y[3];
-  for (int k = 0; k < 3; ++k) x[k] = c.x[k][i], y[k] = c.y[k][i];
-  const int64_t area = (x[1] - x[0]) * (y[2] - y[0]) - (x[2] - x[0]) * (y[1] - y[0]);
+  const int32_t centre_x = 8 * band.width - 8, centre_y = 8 * band.height - 8;
+  int32_t x[3], y[3];
+  float depth[3];
+  for (int k = 0; k < 3; ++k) x[k] = c.x[k][i], y[k] = c.y[k][i], depth[k] = c.depth[k][i];
+  const int64_t area = static_cast<int64_t>(x[1] - x[0]) * (y[2] - y[0]) -
+                       static_cast<int64_t>(x[2] - x[0]) * (y[1] - y[0]);
   if (area == 0) return;
   const int64_t sign = area < 0 ? -1 : 1;
-  const double z0 = c.zw[0][i], dz1 = c.zw[1][i] - z0, dz2 = c.zw[2][i] - z0;
-  const double scale = kDepthScale / static_cast<double>(area);
-  const double slope_x = (dz1 * (y[2] - y[0]) - dz2 * (y[1] - y[0])) * scale;
-  const double slope_y = (dz2 * (x[1] - x[0]) - dz1 * (x[2] - x[0])) * scale;
-  const int64_t px = s.x_min[i] * kSubpixels - centre_x;
-  const int64_t py = s.y_min[i] * kSubpixels - centre_y;
-  const uint32_t corner = RoundModulo32(z0 * kDepthScale + kDepthOffset + slope_x * (px - x[0]) +
-                                        slope_y * (py - y[0]));
-  const uint32_t depth_dx = RoundModulo32(slope_x * kSubpixels);
-  const uint32_t depth_dy = RoundModulo32(slope_y * kSubpixels);
+  const DepthPlane plane = PlaneOfDepth(x, y, depth, area, centre_x, centre_y);
   const int32_t y_begin = Max(s.y_min[i], band.row_begin);
   const int32_t y_end = Min(s.y_max[i] + 1, band.row_end);
   for (int32_t row = y_begin; row < y_end; ++row) {
@@ -190,31 +188,30 @@ void DrawHuge(const CornerGroup& c, const SetupGroup& s, int i, const Band& band
         const int64_t edge = dx * (sy - y[a]) - dy * (sx - x[a]);
         inside &= edge > 0 || (edge == 0 && (dy < 0 || (dy == 0 && dx > 0)));
       }
-      const uint32_t depth = corner + static_cast<uint32_t>(column - s.x_min[i]) * depth_dx +
-                             static_cast<uint32_t>(row - s.y_min[i]) * depth_dy;
-      const bool behind = band.in_front == nullptr || depth > band.in_front[at + column];
-      if (inside && behind && depth <= band.depth[at + column]) {
-        band.depth[at + column] = depth;
+      const uint32_t here = plane.At(column, row);
+      const bool behind = band.in_front == nullptr || here > band.in_front[at + column];
+      if (inside && behind && here <= band.depth[at + column]) {
+        band.depth[at + column] = here;
         band.id[at + column] = s.id[i];
       }
     }
   }
 }
 
-// Whether 32 bits hold the edge functions in the bounding box, and the vectors' overshoot beyond it.
-inline bool FitsInt32(const CornerGroup& c, int i) {
-  const int64_t width = Max(c.x[0][i], Max(c.x[1][i], c.x[2][i])) -
-                        static_cast<int64_t>(Min(c.x[0][i], Min(c.x[1][i], c.x[2][i])));
-  const int64_t height = Max(c.y[0][i], Max(c.y[1][i], c.y[2][i])) -
-                         static_cast<int64_t>(Min(c.y[0][i], Min(c.y[1][i], c.y[2][i])));
-  return (width + 32 * kSubpixels) * (height + 32 * kSubpixels) < (int64_t{1} << 31);
+// Whether triangle i of a group is too large for Draw; in small images none is.
+inline bool IsHuge(const CornerGroup& c, int i, const Band& band) {
+  if (band.width * kSubpixels <= kMaxExactExtent && band.height * kSubpixels <= kMaxExactExtent) {
+    return false;
+  }
+  const int32_t x[3] = {c.x[0][i], c.x[1][i], c.x[2][i]};
+  const int32_t y[3] = {c.y[0][i], c.y[1][i], c.y[2][i]};
+  return !FitsExactly(x, y);
 }
 
 // Draws triangle i of a group.
 inline void DrawTriangle(const CornerGroup& corners, const SetupGroup& setup, int i,
                          const Band& band) {
-  const bool large = band.width > 1024 || band.height > 1024;
-  if (large && !FitsInt32(corners, i)) {
+  if (IsHuge(corners, i, band)) {
     if (setup.x_min[i] <= setup.x_max[i] && setup.y_min[i] <= setup.y_max[i]) {
       DrawHuge(corners, setup, i, band);
     }
@@ -233,7 +230,7 @@ inline void DrawTriangle(const CornerGroup& corners, const SetupGroup& setup, in
 
 void DrawClipped(const float* pos, const int32_t* tri, int32_t id, const Frame& frame,
                  const Band& band) {
-  Snapped polygon[2 * kMaxClipped];
+  Snapped polygon[kMaxClipped];
   const int count = ClipAndSnap(pos, tri, frame.half_width, frame.half_height, polygon);
   if (count == 0) return;
   for (int begin = 2; begin < count; begin += kGroup) {  // a fan, by groups
@@ -244,7 +241,7 @@ void DrawClipped(const float* pos, const int32_t* tri, int32_t id, const Frame& 
       for (int k = 0; k < 3; ++k) {
         fan.x[k][i] = triangle[k]->x;
         fan.y[k][i] = triangle[k]->y;
-        fan.zw[k][i] = triangle[k]->zw;
+        fan.depth[k][i] = triangle[k]->depth;
       }
       fan.id[i] = id;
     }
@@ -261,7 +258,7 @@ inline void LoadCorners(const int32_t* const* tri, const Snapped* snapped, Corne
     const Columns corner = LoadRows([&](int i) { return snapped + tri[i][k]; });
     std::memcpy(group->x[k], &corner.x, sizeof corner.x);
     std::memcpy(group->y[k], &corner.y, sizeof corner.y);
-    std::memcpy(group->zw[k], &corner.z, sizeof corner.z);
+    std::memcpy(group->depth[k], &corner.z, sizeof corner.z);
     inside &= (GroupI)corner.w;
   }
   std::memcpy(group->inside, &inside, sizeof inside);
@@ -353,7 +350,7 @@ inline uint32_t BandMask(int32_t low, int32_t high, int32_t height, int32_t band
 
 uint32_t ClippedBands(const Frame& frame, int64_t image, const int32_t* tri) {
   const Geometry& g = frame.args->geometry;
-  Snapped polygon[2 * kMaxClipped];
+  Snapped polygon[kMaxClipped];
   const int count =
       ClipAndSnap(g.ImagePos(image), tri, frame.half_width, frame.half_height, polygon);
   if (count == 0) return 0;

@@ -8,7 +8,8 @@
 #ifndef RASTERIZER_FFI_CUDA_RASTERIZE_H_
 #define RASTERIZER_FFI_CUDA_RASTERIZE_H_
 
-#include "../shared/snapping.h"
+#include "../shared/clipping.h"
+#include "../shared/depth.h"
 #include "device.h"
 #include "prefix_sum.h"
 
@@ -37,10 +38,9 @@ RASTERIZER_HD inline bool SetUpTriangle(const Snapped& c0, const Snapped& c1, co
   s->y_max = Min((Max(c0.y, Max(c1.y, c2.y)) + centre_y) >> 4, height - 1);
   if (s->x_min > s->x_max || s->y_min > s->y_max) return false;
 
-  const int64_t x[3] = {c0.x, c1.x, c2.x}, y[3] = {c0.y, c1.y, c2.y};
-  const int64_t dx1 = x[1] - x[0], dy1 = y[1] - y[0], dx2 = x[2] - x[0], dy2 = y[2] - y[0];
-  const int64_t area = dx1 * dy2 - dx2 * dy1;
+  const int64_t area = LatticeArea(c0, c1, c2);
   if (area == 0) return false;
+  const int32_t x[3] = {c0.x, c1.x, c2.x}, y[3] = {c0.y, c1.y, c2.y};
   const int64_t px = s->x_min * kSubpixels - centre_x, py = s->y_min * kSubpixels - centre_y;
   for (int a = 0; a < 3; ++a) {
     const int b = a == 2 ? 0 : a + 1;
@@ -53,14 +53,11 @@ RASTERIZER_HD inline bool SetUpTriangle(const Snapped& c0, const Snapped& c1, co
     s->edge_dy[a] = dx * kSubpixels;
   }
 
-  const double z0 = c0.zw, dz1 = c1.zw - z0, dz2 = c2.zw - z0;
-  const double scale = kDepthScale / static_cast<double>(area);
-  const double slope_x = (dz1 * dy2 - dz2 * dy1) * scale;
-  const double slope_y = (dz2 * dx1 - dz1 * dx2) * scale;
-  s->depth = RoundModulo32(z0 * kDepthScale + kDepthOffset + slope_x * (px - x[0]) +
-                           slope_y * (py - y[0]));
-  s->depth_dx = RoundModulo32(slope_x * kSubpixels);
-  s->depth_dy = RoundModulo32(slope_y * kSubpixels);
+  const float depth[3] = {c0.depth, c1.depth, c2.depth};
+  const DepthPlane plane = PlaneOfDepth(x, y, depth, area, centre_x, centre_y);
+  s->depth = plane.At(s->x_min, s->y_min);
+  s->depth_dx = plane.dx;
+  s->depth_dy = plane.dy;
   return true;
 }
 
@@ -147,7 +144,7 @@ struct DrawSmall {
   RASTERIZER_HD void operator()(int64_t i) const {
     const int64_t image = i / drawing.geometry.num_triangles;
     const int64_t triangle = i % drawing.geometry.num_triangles;
-    Snapped corners[2 * kMaxClipped];
+    Snapped corners[kMaxClipped];
     const int count = drawing.Corners(image, triangle, corners);
     int64_t large = 0;
     for (int k = 2; k < count; ++k) {
@@ -189,7 +186,7 @@ struct DrawLarge {
   RASTERIZER_HD void Draw(int64_t i, int64_t tile) const {
     const int64_t image = i / drawing.geometry.num_triangles;
     const int64_t triangle = i % drawing.geometry.num_triangles;
-    Snapped corners[2 * kMaxClipped];
+    Snapped corners[kMaxClipped];
     const int count = drawing.Corners(image, triangle, corners);
     for (int k = 2; k < count; ++k) {
       Setup setup;
