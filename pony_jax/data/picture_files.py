@@ -16,6 +16,7 @@ from jaxtyping import Shaped, UInt8
 from PIL import Image, ImageCms, ImageOps
 
 from pony_jax.data.file_contents import describe_contents, printable
+from pony_jax.errors import UserError
 
 FORMATS = ("JPEG", "PNG", "BMP", "WEBP", "TIFF", "GIF")
 """Pillow's names of the formats that are read. JPEG includes the multi-picture files of phones."""
@@ -30,7 +31,7 @@ _SUBFILE_TYPE = 254  # tag of a TIFF page
 _SRGB = ImageCms.createProfile("sRGB")
 
 
-class BadPhotographError(ValueError):
+class BadPhotographError(UserError, ValueError):
     """A photograph that cannot be used: says in one line which, what was expected and found."""
 
 
@@ -114,6 +115,11 @@ def full_scale(values: Shaped[np.ndarray, "..."]) -> int:
     return next(full for full in ranges if high <= full)
 
 
+def has_wide_values(image: Image.Image) -> bool:
+    """Whether a picture of Pillow's has one channel of more than 8 bits."""
+    return image.mode in ("I", "F") or image.mode.startswith("I;16")
+
+
 @contextmanager
 def _naming(source: object) -> Iterator[None]:
     """Puts before a message what could not be used."""
@@ -150,7 +156,7 @@ def _upright(image: Image.Image) -> Image.Image:
 def _as_rgb(image: Image.Image) -> Image.Image:
     """`image` of any of Pillow's modes as RGB."""
     profile = image.info.get("icc_profile")
-    if image.mode in ("I", "F") or image.mode.startswith("I;16"):
+    if has_wide_values(image):
         image = Image.fromarray(to_bytes(np.asarray(image)))
     elif image.has_transparency_data:
         image = image.convert("RGBA")
