@@ -2,16 +2,33 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
+
+from pony_jax.errors import UserError
 
 
-class RunError(RuntimeError):
+class RunError(UserError, RuntimeError):
     """A run cannot start or go on; the message is one line for the user, who needs no traceback."""
 
 
+class SettingError(UserError, ValueError):
+    """A value of the configuration that cannot be used; the message names its key."""
+
+
 @contextmanager
-def as_run_error(doing: str) -> Iterator[None]:
-    """Turns a `ValueError` in its block, which wrong settings or data cause, into a `RunError`."""
+def user_files(what: str, path: Path) -> Iterator[None]:
+    """Turns an `OSError` in its block into a `RunError` that names the file and what to do.
+
+    Only for blocks that do nothing but read or write files of the user.
+
+    Args:
+      what: what was to be done, such as "workdir" or "could not write scores".
+      path: the file or folder, if the error does not name one itself.
+    """
     try:
         yield
-    except ValueError as error:
-        raise RunError(f"{doing}: {error}") from error
+    except OSError as error:
+        raise RunError(
+            f"{what}: {error.filename or path}: {error.strerror or error}; "
+            "check that the path exists, can be read and written, and has room"
+        ) from error
