@@ -16,19 +16,19 @@ class SettingError(UserError, ValueError):
 
 
 @contextmanager
-def user_files(what: str, path: Path) -> Iterator[None]:
+def user_files(expected: str, path: Path) -> Iterator[None]:
     """Turns an `OSError` in its block into a `RunError` that names the file and what to do.
 
     Only for blocks that do nothing but read or write files of the user.
 
     Args:
-      what: what was to be done, such as "workdir" or "could not write scores".
+      expected: what has to be there, such as "workdir: expected a folder that can be written".
       path: the file or folder, if the error does not name one itself.
     """
     try:
         yield
     except OSError as error:
         raise RunError(
-            f"{what}: {error.filename or path}: {error.strerror or error}; "
-            "check that the path exists, can be read and written, and has room"
+            f"{expected}, got {error.filename or path} ({error.strerror or error}); choose another "
+            "or make room"
         ) from error
