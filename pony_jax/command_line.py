@@ -1,55 +1,157 @@
-"""The frame of every command line: a wrong flag or a failed run ends in one clear line."""
+"""The frame of every command line: a wrong flag or a failed run ends in one clear line.
 
+Only what the person at the command line can put right becomes a line: a `UserError`, an error of
+the operating system for one of their files, a lack of memory. Everything else is a fault of this
+project and keeps its traceback. `--debug`, or PONY_JAX_DEBUG=1, shows the traceback of those as
+well.
+"""
+
+import errno
+import os
 import re
 import sys
-from collections.abc import Callable, Sequence
+import traceback
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from absl import app, flags, logging
+from ml_collections import ConfigDict
 
-from pony_jax.training.errors import RunError
+from pony_jax.errors import UserError
+
+_DEBUG = flags.DEFINE_bool(
+    "debug", False, "Tracebacks of mistakes as well; so does PONY_JAX_DEBUG=1."
+)
+
+# The system's reasons that are never this project's fault.
+_DISK_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.ESTALE, errno.EFBIG}
 
 
 def run(main: Callable[[Sequence[str]], None]) -> None:
     """`absl.app.run` without usage texts and tracebacks where the user can put things right."""
 
     def guarded(argv: Sequence[str]) -> None:
-        if len(argv) > 1:
-            _stop(f"expected flags only, got {' '.join(argv[1:])!r}; write --name=value")
         try:
+            if len(argv) > 1:
+                raise UserError(
+                    f"expected flags only, got {' '.join(argv[1:])!r}; write --name=value"
+                )
             main(argv)
-        except RunError as error:
-            _stop(str(error))
-        except OSError as error:
-            _stop(f"{error}; check that the path exists, can be written and has room")
+        except KeyboardInterrupt:
+            if _is_debugging(sys.argv):
+                raise
+            sys.exit(128 + 2)  # as a shell reports a program that Ctrl-C has ended
+        except Exception as error:
+            line = explain(error, _paths_of_flags())
+            if line is None or _is_debugging(sys.argv):
+                raise
+            _stop(line)
 
     app.run(guarded, flags_parser=_parse_flags)
 
 
+def explain(error: Exception, user_paths: Sequence[Path]) -> str | None:
+    """The line for an error that the user can put right; None for a fault of this project.
+
+    Args:
+      user_paths: files and folders that the user has named.
+    """
+    if isinstance(error, UserError):
+        return str(error)
+    if isinstance(error, OSError) and _is_of_user(error, user_paths):
+        return f"{error}; check that the path exists, can be read and written, and has room"
+    if isinstance(error, MemoryError) or str(error).startswith("RESOURCE_EXHAUSTED"):
+        return (
+            f"not enough memory ({error}); make data.batch_size, data.image_size or the model's "
+            "sizes smaller, or use a machine with more"
+        )
+    return None
+
+
+def _is_of_user(error: OSError, user_paths: Sequence[Path]) -> bool:
+    """Whether an error is about the user's disk, or a file that is or lies in what they named."""
+    if error.errno in _DISK_ERRORS:
+        return True
+    for name in (error.filename, error.filename2):
+        if isinstance(name, str | bytes | os.PathLike):
+            path = Path(os.path.abspath(os.fsdecode(name)))
+            if any(path.is_relative_to(mine) or mine.is_relative_to(path) for mine in user_paths):
+                return True
+    return False
+
+
+def _paths_of_flags() -> list[Path]:
+    """Every text among the values of flags, configurations included, as a path."""
+    names = flags.FLAGS.flag_values_dict().values()
+    paths = {Path(os.path.abspath(Path(text).expanduser())) for text in _texts(names)}
+    return sorted(path for path in paths if path != Path(path.anchor))
+
+
+def _texts(values: Any) -> Iterator[str]:
+    for value in values:
+        if isinstance(value, Mapping) or hasattr(value, "to_dict"):
+            yield from _texts(value.values())
+        elif isinstance(value, list | tuple):
+            yield from _texts(value)
+        elif isinstance(value, str) and value and "\0" not in value:
+            yield value
+
+
+def _is_debugging(argv: Sequence[str]) -> bool:
+    """Also before the flags are parsed, which may be what fails."""
+    said = any(argument in ("--debug", "-debug", "--debug=true") for argument in argv)
+    return said or os.environ.get("PONY_JAX_DEBUG", "0") not in ("", "0", "false")
+
+
 def _parse_flags(argv: Sequence[str]) -> list[str]:
-    for argument in argv:
-        if argument.startswith("--config="):
-            _check_config_file(Path(argument.removeprefix("--config=").partition(":")[0]))
+    config_files = [Path(name.partition(":")[0]) for name in _config_files(argv)]
     try:
+        for file in config_files:
+            _check_config_file(file)
         positional = flags.FLAGS(argv)
+        if config_files:
+            _check_config(flags.FLAGS["config"].value, config_files[-1])
         if flags.FLAGS["verbosity"].using_default_value:
             flags.FLAGS.verbosity = logging.WARNING  # libraries tell much at INFO
         return positional
-    except (flags.Error, AttributeError, OSError, TypeError, ValueError) as error:
-        _stop(_describe(error))
+    except Exception as error:  # a configuration file is the user's own code, and may raise any
+        if _is_debugging(argv):
+            raise
+        _stop(_describe(error, config_files))
+
+
+def _config_files(argv: Sequence[str]) -> Iterator[str]:
+    """The values of --config, as --config=FILE or --config FILE."""
+    for argument, following in zip(argv, [*argv[1:], ""], strict=True):
+        name, equals, value = argument.partition("=")
+        if name in ("--config", "-config"):
+            yield value if equals else following
 
 
 def _check_config_file(path: Path) -> None:
     if not path.is_file():
         known = ", ".join(sorted(str(file) for file in Path("configs").glob("[!_]*.py")))
-        _stop(f"--config: expected a configuration file, found none at {path}; there are {known}")
+        raise UserError(
+            f"--config: expected a configuration file, found none at {path}"
+            + (f"; there are {known}" if known else "")
+        )
+    if path.suffix != ".py":
+        raise UserError(f"--config: expected a configuration file (.py), got {path}")
 
 
-def _describe(error: BaseException) -> str:
+def _check_config(config: Any, path: Path) -> None:
+    if not isinstance(config, ConfigDict):
+        raise UserError(
+            f"--config: expected a ConfigDict from get_config() in {path}, got "
+            f"{type(config).__name__}; see configs/horse.py"
+        )
+
+
+def _describe(error: BaseException, config_files: Sequence[Path]) -> str:
     """What went wrong at the bottom of a chain of errors, as one line."""
     outer = str(error)
-    if isinstance(error, AttributeError):  # of a locked configuration
+    if isinstance(error, AttributeError) and "Did you mean" in outer:  # of a locked configuration
         hint = re.search(r"Did you mean .*\?", outer)
         key = re.search(r"\w+", outer)
         return (
@@ -57,12 +159,27 @@ def _describe(error: BaseException) -> str:
             + (f"{hint[0].lower()}; " if hint else "")
             + "configs/base.py lists every key"
         )
+    flag = re.match(r"flag (--[^:=]+(:\w*)?)", outer)
     while error.__context__ is not None:
         error = error.__context__
-    message = re.sub(r"\s+", " ", str(error))
-    flag = re.match(r"flag (--[^:=]+(:\w*)?)", outer)
-    return f"{flag[0]}: {message}" if flag and flag[1] not in message else message
+    message = str(error)
+    if isinstance(error, KeyError) and config_files and not _line_of(error, config_files):
+        return f"unknown configuration key {message}; configs/base.py lists every key"
+    if not isinstance(error, UserError | flags.Error | ValueError):
+        place = _line_of(error, config_files)
+        message = f"{type(error).__name__}: {message}{place}"
+    of_config = bool(config_files) and not isinstance(error, flags.Error)
+    name = flag[1] if flag else "--config" if of_config else ""
+    return message if not name or name in message else f"{name}: {message}"
+
+
+def _line_of(error: BaseException, files: Sequence[Path]) -> str:
+    """The line of the user's file that an error comes from."""
+    for frame in reversed(traceback.extract_tb(error.__traceback__)):
+        if any(Path(frame.filename).resolve() == file.resolve() for file in files):
+            return f" ({frame.filename}, line {frame.lineno})"
+    return ""
 
 
 def _stop(message: str) -> NoReturn:
-    sys.exit(f"error: {message}")
+    sys.exit(f"error: {' '.join(message.split())}")

@@ -20,7 +20,8 @@ from absl import flags
 from PIL import Image
 
 from pony_jax import command_line, path_flags
-from pony_jax.data.pipeline import dataset_directory, evaluation_batches
+from pony_jax.data.pipeline import evaluation_batches
+from pony_jax.data.shards import dataset_directory
 from pony_jax.evaluation import table
 from pony_jax.evaluation.mirror_consistency import MirrorConsistency
 from pony_jax.evaluation.page import PRIOR_VIEW_PX, Gallery, render_page

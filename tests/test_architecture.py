@@ -21,6 +21,7 @@ _MAY_IMPORT = {
     "pony_jax.features": {"pony_jax.errors", "pony_jax.data", "pony_jax.ops"},
     "pony_jax.evaluation": {"pony_jax.model", "pony_jax.ops", "pony_jax.data"},
     "pony_jax.training": {
+        "pony_jax.errors",
         "pony_jax.layers",
         "pony_jax.model",
         "pony_jax.ops",
@@ -28,6 +29,7 @@ _MAY_IMPORT = {
         "pony_jax.evaluation",
     },
     "pony_jax.interop": {
+        "pony_jax.errors",
         "pony_jax.layers",
         "pony_jax.model",
         "pony_jax.modules",

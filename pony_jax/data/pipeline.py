@@ -33,21 +33,25 @@ import io
 import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import Any
 
 import grain
 import numpy as np
-import tensorflow_datasets as tfds
 from absl import logging
 from jaxtyping import Bool, Float, Float32, Int, Shaped, UInt8
 from PIL import Image
 from scipy import ndimage
 
+from pony_jax.data.shards import DataError, open_split
+
 Batch = dict[str, np.ndarray]
 
 _VALID_MARGIN = 0.02
 """Share of the photograph's crop, on each side, that does not count as inside the photograph."""
+
+_NUM_EXAMPLES = 2**50
+"""Length of the endless stream. Grain's own endless one is so long that it has no length in batches
+of one; this one outlives every run, and a double, which Grain divides it in, holds it exactly."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -102,12 +106,12 @@ class Split:
         """Rows of the frames of every clip of `num_frames` consecutive frames, in order.
 
         Clips of one frame are the images. Longer ones start at every frame that enough others
-        follow; a frame that could not be used ends a clip. Raises `ValueError` if there is no clip.
+        follow; a frame that could not be used ends a clip. Raises `DataError` if there is no clip.
         """
         if num_frames == 1:
             return np.arange(len(self))[:, None]
         if self.sequences is None:
-            raise ValueError(
+            raise DataError(
                 f"expected a data set of sequences with flow for clips of {num_frames} frames, got "
                 "one of single images; set data.clip_frames to 1, or data.name to a data set with "
                 "sequences, such as synthetic_quadruped/horse_sequences"
@@ -119,7 +123,7 @@ class Split:
         ]
         whole = [clip for clip in clips if -1 not in clip]
         if not whole:
-            raise ValueError(
+            raise DataError(
                 f"expected sequences of at least {num_frames} consecutive frames, found none among "
                 f"{len(self)} images; set data.clip_frames to fewer"
             )
@@ -171,21 +175,24 @@ def load_split(
 
     Reads `data_dir/dataset_name/VERSION`, the newest version there. An example that is corrupt, or
     whose mask is empty at this size, is skipped, logged and counted. `max_examples` keeps only the
-    first ones. Raises `FileNotFoundError` if there is no such data set or split, `ValueError` if it
-    is empty or none of its examples can be used.
+    first ones. Raises `MissingDataError` if there is no such data set or split, `DataError` if its
+    files are damaged, it is empty or none of its examples can be used.
     """
-    source = _open_split(dataset_name, split, Path(data_dir))
-    num_wanted = len(source) if max_examples is None else min(max_examples, len(source))
+    records = open_split(dataset_name, split, data_dir)
+    num_wanted = len(records) if max_examples is None else min(max_examples, len(records))
     if num_wanted == 0:
-        raise ValueError(
+        raise DataError(
             f"expected examples in split {split!r} of data set {dataset_name!r} under {data_dir}, "
             "found none; build the data set again"
         )
 
+    reasons: dict[int, str] = {}
+
     def read(position: int) -> dict[str, Any] | None:
         try:
-            return _decode(source[position], image_size) | {"index": position}
-        except (OSError, ValueError, KeyError) as error:
+            return _decode(records.read(position), image_size) | {"index": position}
+        except DataError as error:
+            reasons[position] = str(error)
             logging.warning("skipped example %d of %s/%s: %s", position, dataset_name, split, error)
             return None
 
@@ -193,9 +200,9 @@ def load_split(
         examples = [example for example in pool.map(read, range(num_wanted)) if example]
     skipped = num_wanted - len(examples)
     if not examples:
-        raise ValueError(
+        raise DataError(
             f"expected usable examples in split {split!r} of data set {dataset_name!r} under "
-            f"{data_dir}, found {skipped} bad ones; the log says why; build the data set again"
+            f"{data_dir}, found {skipped} bad ones; the first: {reasons[min(reasons)]}"
         )
     if skipped:
         logging.warning(
@@ -227,7 +234,7 @@ class TrainingBatches:
         """Shuffles clips of `clip_frames` consecutive frames, `batch_size` frames in a batch.
 
         All frames of a clip are mirrored, or none. Raises `ValueError` on a batch size below 1 or
-        not of whole clips, a probability outside 0..1, or a split without such clips.
+        not of whole clips or a probability outside 0..1, `DataError` on a split without clips.
         """
         if batch_size < 1:
             raise ValueError(f"expected a batch size of at least 1, got {batch_size}")
@@ -251,7 +258,7 @@ class TrainingBatches:
             grain.MapDataset.range(len(clips))
             .seed(seed)
             .shuffle()
-            .repeat()
+            .repeat(_NUM_EXAMPLES // len(clips))
             .batch(num_clips)
             .random_map(assemble)
         )
@@ -311,39 +318,15 @@ def valid_extent(
     return (position >= margin) & (position < int(full_length) - margin)
 
 
-def dataset_directory(dataset_name: str, data_dir: str | os.PathLike[str]) -> Path:
-    """`data_dir/dataset_name/VERSION`, the newest version. Raises `FileNotFoundError`."""
-    folder = Path(data_dir) / dataset_name
-    versions = tfds.core.utils.version.list_all_versions(folder)
-    if not versions:
-        raise FileNotFoundError(
-            f"expected data set {dataset_name!r} in {folder}/VERSION, found none; build it with "
-            "`python -m pony_jax.extract --dataset=NAME` or its builder in pony_jax.data, or point "
-            "data_dir to where it is"
-        )
-    return folder / str(versions[-1])
-
-
-def _open_split(dataset_name: str, split: str, data_dir: Path) -> Any:
-    newest = dataset_directory(dataset_name, data_dir)
-    builder = tfds.builder_from_directory(newest)
-    if split not in builder.info.splits:
-        raise FileNotFoundError(
-            f"expected split {split!r} of data set {dataset_name!r} in {newest}, "
-            f"found {sorted(builder.info.splits)}; choose one of these"
-        )
-    as_bytes = {key: tfds.decode.SkipDecoding() for key in ("image", "mask")}
-    return builder.as_data_source(split, decoders=as_bytes)
-
-
 def _decode(example: dict[str, Any], image_size: int) -> dict[str, Any]:
-    """The compact form of one example, as `Split` stacks it."""
+    """The compact form of one example, as `Split` stacks it. Raises `DataError`."""
     size = (image_size, image_size)
     image = _open_image(example["image"], "image").convert("RGB")
     mask = _open_image(example["mask"], "mask").convert("L").resize(size, Image.Resampling.NEAREST)
     is_animal = np.asarray(mask) > 0.9 * 255
     if not is_animal.any():
-        raise ValueError(f"expected a mask with foreground, {example['id']!r} has none")
+        raise DataError(f"expected a mask with foreground, {example['id']!r} has none")
+    _check_finite(example)
     _, x0, y0, width, height, full_width, full_height, _ = example["box"]
     sides = (example, example["flip"])
     sequence = example.get("sequence")
@@ -359,10 +342,21 @@ def _decode(example: dict[str, Any], image_size: int) -> dict[str, Any]:
     } | ({"sequence": _decode_sequence(sequence, image_size)} if sequence else {})
 
 
+def _check_finite(example: dict[str, Any]) -> None:
+    """Raises `DataError` for a number that would make a loss infinite or no number."""
+    stored = {"box": example["box"]}
+    for prefix, side in (("", example), ("flip/", example["flip"])):
+        stored |= {f"{prefix}{key}": side[key] for key in ("patch_key", "patch_out")}
+    for key, values in stored.items():
+        if not np.isfinite(values).all():
+            raise DataError(f"expected finite numbers in {key}, {example['id']!r} has others")
+
+
 def _decode_sequence(sequence: dict[str, Any], image_size: int) -> dict[str, Any]:
     """One row of `Sequences`."""
-    valid = sequence["flow_valid"].astype(np.float32)
-    flow = sequence["flow"].astype(np.float32) * valid
+    flow = sequence["flow"].astype(np.float32)
+    is_known = (sequence["flow_valid"] > 0) & np.isfinite(flow).all(axis=-1, keepdims=True)
+    flow, valid = np.where(is_known, flow, 0), is_known.astype(np.float32)
     flow, valid = (_resize_bilinear(array, image_size) for array in (flow, valid))
     # Known is what is made from known flow alone.
     valid = valid[..., 0] > 0.999
@@ -378,8 +372,8 @@ def _open_image(encoded: bytes, what: str) -> Image.Image:
     try:
         image = Image.open(io.BytesIO(encoded))
         image.load()
-    except OSError as error:
-        raise ValueError(f"expected a readable {what}, got a corrupt file ({error})") from error
+    except Exception as error:  # Pillow raises whatever a damaged file happens to cause
+        raise DataError(f"expected a readable {what}, got a corrupt file ({error})") from error
     return image
 
 

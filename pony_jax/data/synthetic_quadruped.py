@@ -246,7 +246,8 @@ def make_renderer(
     )
 
     def render_from(split: str, first: int) -> Shot:
-        split_key = jax.random.fold_in(jax.random.key(_SEED), _SPLITS.index(split))
+        key = jax.random.key(_SEED, impl="threefry2x32")  # whatever the process's default is
+        split_key = jax.random.fold_in(key, _SPLITS.index(split))
         indices = jnp.arange(first, first + _BATCH)
         return render(jax.vmap(lambda index: jax.random.fold_in(split_key, index))(indices))
 

@@ -1,9 +1,12 @@
 """What a work folder keeps of a run: its configuration and its last states."""
 
 import errno
+import itertools
 import json
 import os
-from collections.abc import Iterator
+import re
+import shlex
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -14,7 +17,9 @@ from absl import logging
 from ml_collections import ConfigDict
 
 from pony_jax.model import Capacities
-from pony_jax.training.errors import RunError
+from pony_jax.training.errors import RunError, user_files
+from pony_jax.training.logs import say
+from pony_jax.training.manifest import find_damage, write_manifest
 from pony_jax.training.step import TrainState
 
 _CONFIG_FILE = "config.json"
@@ -40,28 +45,17 @@ class Checkpoints:
     """The states kept in a work folder, newest last.
 
     A checkpoint appears under its final name only when all of it is written, so whatever a killed
-    process leaves behind is never taken for one.
+    process leaves behind is never taken for one. One that was damaged later is passed over.
     """
 
     def __init__(self, workdir: Path, keep: int):
         self._folder = workdir.absolute() / "checkpoints"
-        self._manager = ocp.CheckpointManager(
-            self._folder,
-            options=ocp.CheckpointManagerOptions(
-                max_to_keep=keep,
-                enable_async_checkpointing=False,
-                cleanup_tmp_directories=True,
-            ),
-            item_names=("state", "progress"),
-            item_handlers={
-                "state": ocp.StandardCheckpointHandler(),
-                "progress": ocp.JsonCheckpointHandler(),
-            },
-        )
+        self._keep = keep
+        self._manager: ocp.CheckpointManager | None = None  # made when there is something to save
 
     def latest_step(self) -> int | None:
-        """Number of updates in the newest checkpoint; None if there is none."""
-        return self._manager.latest_step()
+        """Number of updates in the newest checkpoint, whole or not; None if there is none."""
+        return max(self._steps(), default=None)
 
     def save(self, state: TrainState, progress: Progress) -> None:
         """Writes a checkpoint. Raises `RunError` if that fails; older ones stay."""
@@ -74,45 +68,141 @@ class Checkpoints:
         )
         try:
             with _quiet_library():
-                self._manager.save(step, args=args)
+                self._open_manager().save(step, args=args, force=True)
+            write_manifest(self._folder / str(step))
         except (OSError, ValueError) as error:  # the storage library reports a full disk as either
+            reason = _reason_of_system(error)
+            if reason is None:
+                raise
             raise RunError(
-                f"step {step}: could not write a checkpoint to {self._folder}: "
-                f"{_reason(error)}; make room there or choose another --workdir; earlier "
-                "checkpoints are untouched"
+                f"step {step}: could not write a checkpoint to {self._folder}: {reason}; make room "
+                "there or choose another --workdir; earlier checkpoints are untouched"
             ) from error
 
-    def restore(self, like: TrainState) -> TrainState:
-        """The newest state, of the shapes of `like`.
+    def restore(
+        self, like: Callable[[Progress], TrainState], *, set_aside: bool = False
+    ) -> tuple[TrainState, Progress]:
+        """The newest whole state, and what was saved beside it.
 
-        Raises `RunError` if there is no checkpoint, or it lacks an array or has another shape.
+        Says a line for each newer checkpoint that is damaged.
+
+        Args:
+          like: a state of the shapes that are expected.
+          set_aside: renames damaged ones, so that the run can save checkpoints of these steps.
+
+        Raises:
+          RunError: if there is no checkpoint or no whole one, or it lacks an array or has another
+            shape.
         """
-        step = self._newest()
-        expected = jax.tree.map(ocp.utils.to_shape_dtype_struct, like._asdict())
-        _check_shapes(self._manager.item_metadata(step)["state"], expected, self._folder)
-        restored = self._manager.restore(
-            step, args=ocp.args.Composite(state=ocp.args.StandardRestore(expected))
-        )
-        return TrainState(**restored["state"])
-
-    def read_progress(self) -> Progress:
-        """What was saved beside the newest state. Raises `RunError` if there is no checkpoint."""
-        restored = self._manager.restore(
-            self._newest(), args=ocp.args.Composite(progress=ocp.args.JsonRestore())
-        )
-        notes = restored["progress"]
-        return Progress(
-            tuple(notes["token_shape"]), Capacities(*notes["capacities"]), notes["elapsed_s"]
-        )
-
-    def _newest(self) -> int:
-        step = self.latest_step()
-        if step is None:
+        damaged: dict[int, str] = {}
+        for step in sorted(self._steps(), reverse=True):
+            folder = self._folder / str(step)
+            reason = find_damage(folder)
+            if reason is None:
+                try:
+                    progress = _read_progress(folder)
+                    saved = _read_metadata(folder)
+                except _DamagedError as error:
+                    reason = str(error)
+            if reason is None:
+                expected = jax.tree.map(ocp.utils.to_shape_dtype_struct, like(progress)._asdict())
+                _check_shapes(saved, expected, self._folder)
+                try:
+                    state = TrainState(**_read_state(folder, expected))
+                except _DamagedError as error:
+                    reason = str(error)
+            if reason is None:
+                for step, reason in damaged.items():
+                    self._report(step, reason, set_aside)
+                return state, progress
+            damaged[step] = reason
+        if not damaged:
             raise RunError(
                 f"expected a checkpoint in {self._folder}, found none; train first with "
                 "python -m pony_jax.train"
             )
-        return step
+        reasons = "; ".join(f"{step}: {reason}" for step, reason in damaged.items())
+        raise RunError(
+            f"expected a whole checkpoint in {self._folder}, found only damaged ones ({reasons}); "
+            f"copy them again, or delete them with rm -r {shlex.quote(str(self._folder))} and "
+            "train anew"
+        )
+
+    def _report(self, step: int, reason: str, set_aside: bool) -> None:
+        folder = self._folder / str(step)
+        if set_aside:
+            folder = _rename_to_free_name(folder)
+        say(
+            f"warning: checkpoint {self._folder / str(step)} is damaged ({reason}) and was passed "
+            f"over; delete it with rm -r {shlex.quote(str(folder))}"
+        )
+
+    def _steps(self) -> list[int]:
+        """Numbers of the folders that are called as checkpoints are."""
+        if not self._folder.is_dir():
+            return []
+        folders = [path.name for path in self._folder.iterdir() if path.is_dir()]
+        return [int(name) for name in folders if re.fullmatch("0|[1-9][0-9]*", name)]
+
+    def _open_manager(self) -> ocp.CheckpointManager:
+        if self._manager is None:
+            self._manager = ocp.CheckpointManager(
+                self._folder,
+                options=ocp.CheckpointManagerOptions(
+                    max_to_keep=self._keep,
+                    enable_async_checkpointing=False,
+                    cleanup_tmp_directories=True,
+                ),
+                item_names=("state", "progress"),
+                item_handlers={
+                    "state": ocp.StandardCheckpointHandler(),
+                    "progress": ocp.JsonCheckpointHandler(),
+                },
+            )
+        return self._manager
+
+
+class _DamagedError(Exception):
+    """Files of a checkpoint that cannot be read; the message says why in a few words."""
+
+
+@contextmanager
+def _reading(what: str) -> Iterator[None]:
+    """Turns whatever the storage library raises about damaged files into a `_DamagedError`."""
+    try:
+        with _quiet_library():
+            yield
+    except Exception as error:
+        raise _DamagedError(f"{what}: {str(error).strip().partition(chr(10))[0]}") from error
+
+
+def _read_progress(folder: Path) -> Progress:
+    with _reading("progress"):
+        notes = json.loads((folder / "progress" / "metadata").read_text())
+        capacities = Capacities(*map(int, notes["capacities"]))
+        side, channels = map(int, notes["token_shape"])
+        return Progress((side, channels), capacities, float(notes["elapsed_s"]))
+
+
+def _read_metadata(folder: Path) -> Any:
+    """Names and shapes of the arrays."""
+    with _reading("state"), ocp.StandardCheckpointer() as reader:
+        return reader.metadata(folder / "state").item_metadata.tree
+
+
+def _read_state(folder: Path, expected: Any) -> Any:
+    with _reading("state"), ocp.StandardCheckpointer() as reader:
+        return reader.restore(folder / "state", expected)
+
+
+def _rename_to_free_name(folder: Path) -> Path:
+    """Renames 8 to 8.damaged, or to 8.damaged2 and so on."""
+    for number in itertools.count(1):
+        free = folder.with_name(f"{folder.name}.damaged{number if number > 1 else ''}")
+        if not free.exists():
+            with user_files("checkpoints: expected a folder that can be renamed", folder):
+                return folder.rename(free)
+    raise AssertionError
 
 
 def open_workdir(workdir: str | os.PathLike[str], config: ConfigDict) -> Path:
@@ -122,32 +212,38 @@ def open_workdir(workdir: str | os.PathLike[str], config: ConfigDict) -> Path:
     another configuration (the message names the keys that differ) or cannot be written.
     """
     path = Path(workdir).expanduser()
-    try:
+    with user_files("workdir: expected a folder that can be written", path):
         path.mkdir(parents=True, exist_ok=True)
         if (path / _CONFIG_FILE).exists():
             _check_same_config(load_config(path), config, path)
         partial = path / (_CONFIG_FILE + ".partial")
         partial.write_text(config.to_json(indent=2))
         partial.replace(path / _CONFIG_FILE)
-    except OSError as error:
-        raise RunError(
-            f"workdir: expected a folder that can be written, got {path} "
-            f"({error.strerror or error}); choose another --workdir or make room"
-        ) from error
     return path
 
 
 def load_config(workdir: Path) -> ConfigDict:
-    """The configuration of the run in a folder. Raises `RunError` if there is none."""
+    """The configuration of the run in a folder.
+
+    Raises `RunError` if there is none, or it is damaged or of another version.
+    """
+    file = workdir / _CONFIG_FILE
     try:
-        return ConfigDict(json.loads((workdir / _CONFIG_FILE).read_text())).lock()
-    except FileNotFoundError:
+        with user_files("expected a configuration that can be read", file):
+            content = json.loads(file.read_text(encoding="utf-8")) if file.exists() else None
+    except ValueError as error:  # neither JSON nor UTF-8
+        raise RunError(
+            f"{file}: expected a configuration as JSON, it is damaged ({error}); copy it again, or "
+            "delete it and run the training command, which writes it anew"
+        ) from error
+    if content is None:
         raise RunError(
             f"expected a run's {_CONFIG_FILE} in {workdir}, found none; pass the --workdir of a "
             "training run"
-        ) from None
-    except json.JSONDecodeError as error:
-        raise RunError(f"{workdir / _CONFIG_FILE}: expected JSON, got {error}") from error
+        )
+    if not isinstance(content, dict):
+        raise RunError(f"{file}: expected settings by name, got a {type(content).__name__}")
+    return ConfigDict(content).lock()
 
 
 def differing_keys(there: ConfigDict, here: ConfigDict) -> dict[str, str]:
@@ -203,13 +299,13 @@ def _check_shapes(saved: Any, expected: Any, folder: Path) -> None:
             )
 
 
-def _reason(error: Exception) -> str:
-    """The system's own words where they are buried in a library's message."""
+def _reason_of_system(error: Exception) -> str | None:
+    """The system's own words, also where they are buried in a library's message."""
     text = str(error)
-    for number in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES):
+    for number in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EIO):
         if os.strerror(number) in text:
             return os.strerror(number)
-    return text.strip().partition("\n")[0] or repr(error)
+    return text.strip().partition("\n")[0] if isinstance(error, OSError) else None
 
 
 @contextmanager

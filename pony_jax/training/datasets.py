@@ -6,7 +6,8 @@ from pathlib import Path
 from ml_collections import ConfigDict
 
 from pony_jax.data.pipeline import Split, load_split
-from pony_jax.training.errors import RunError, as_run_error
+from pony_jax.data.shards import DataError
+from pony_jax.training.errors import RunError, user_files
 
 
 def load_train_and_test(config: ConfigDict, say: Callable[[str], None]) -> tuple[Split, Split]:
@@ -27,17 +28,16 @@ def load_named_split(config: ConfigDict, name: str, say: Callable[[str], None]) 
         config.train_split: config.max_train_examples,
         config.test_split: config.max_test_examples,
     }
-    with as_run_error("data"):
-        try:
-            split = load_split(
-                config.name,
-                name,
-                data_dir=Path(config.data_dir).expanduser(),
-                image_size=config.image_size,
-                max_examples=max_examples.get(name) or None,
-            )
-        except FileNotFoundError as error:
-            raise RunError(f"data: {error}") from error
+    try:
+        split = load_split(
+            config.name,
+            name,
+            data_dir=Path(config.data_dir).expanduser(),
+            image_size=config.image_size,
+            max_examples=max_examples.get(name) or None,
+        )
+    except DataError as error:
+        raise RunError(f"data: {error}") from error
     say(
         f"data: {config.name}/{name}, {len(split)} images of {split.image_size} px, "
         f"{split.token_grid} x {split.token_grid} tokens of {split.token_dim}, "
@@ -60,6 +60,12 @@ def make_if_missing(config: ConfigDict, say: Callable[[str], None]) -> None:
     # Imported here since no other run needs the renderer of synthetic animals.
     from pony_jax.data.synthetic_quadruped import SyntheticQuadruped
 
+    known = [each.name for each in SyntheticQuadruped.BUILDER_CONFIGS]
+    if builder_config not in known:
+        raise RunError(
+            f"data.name: expected synthetic_quadruped/ and one of {', '.join(known)}, got "
+            f"{config.name!r}"
+        )
     say(f"data: {config.name} is not in {data_dir} yet; making it, once")
-    with as_run_error("data"):
+    with user_files("data.data_dir: expected a folder that can be written", data_dir):
         SyntheticQuadruped(config=builder_config, data_dir=data_dir).download_and_prepare()

@@ -1,4 +1,4 @@
-"""Settings of the process, made once at its start: memory allocator and compilation cache."""
+"""Settings of the process, made once at its start: JAX's, memory, compilation cache."""
 
 import ctypes
 import os
@@ -6,6 +6,23 @@ import sys
 from pathlib import Path
 
 import jax
+
+from pony_jax.training.errors import RunError, user_files
+
+# Settings of JAX that this project runs with. It computes in float32, broadcasts axes and hands
+# arrays of numpy to compiled programs, as JAX allows by default; random numbers have to be the same
+# in every process. Each can be set by an environment variable of its name in capitals.
+_JAX_SETTINGS = {
+    "jax_enable_x64": (False,),
+    "jax_numpy_dtype_promotion": ("standard",),
+    "jax_numpy_rank_promotion": ("allow", "warn"),
+    "jax_disable_jit": (False,),
+    "jax_threefry_partitionable": (True,),
+    **{
+        f"jax_transfer_guard{which}": (None, "allow", "log", "log_explicit")
+        for which in ("", "_host_to_device", "_device_to_device", "_device_to_host")
+    },
+}
 
 # Parameters of mallopt, from glibc's malloc.h.
 _M_MXFAST = 1
@@ -22,12 +39,45 @@ def prepare_process(compilation_cache_dir: str) -> None:
 
     Args:
       compilation_cache_dir: where compiled programs are kept for later runs; '' keeps none.
+
+    Raises:
+      RunError: if JAX is set to what this project cannot run with, or finds no device.
     """
+    check_jax_settings()
     keep_freed_memory()
+    check_devices()
     if compilation_cache_dir:
         folder = Path(compilation_cache_dir).expanduser()
-        folder.mkdir(parents=True, exist_ok=True)
+        with user_files("compilation_cache_dir: expected a folder that can be made", folder):
+            folder.mkdir(parents=True, exist_ok=True)
         jax.config.update("jax_compilation_cache_dir", os.fspath(folder))
+
+
+def check_jax_settings() -> None:
+    """Raises `RunError` that names every setting of JAX that this project cannot run with."""
+    wrong = []
+    for name, allowed in _JAX_SETTINGS.items():
+        value = getattr(jax.config, name, allowed[0])
+        if value not in allowed:
+            words = " or ".join(str(each) for each in allowed if each is not None)
+            wrong.append(f"{name.upper()}: expected {words}, got {value}")
+    if wrong:
+        raise RunError(
+            f"{'; '.join(wrong)}; unset the environment variable of this name, or do not change "
+            "the setting in jax.config"
+        )
+
+
+def check_devices() -> None:
+    """Raises `RunError` if JAX cannot start on the platform that it is told to use."""
+    try:
+        jax.devices()
+    except RuntimeError as error:
+        wanted = jax.config.jax_platforms or "any"
+        raise RunError(
+            f"JAX_PLATFORMS: expected a platform that JAX finds on this machine, got {wanted} "
+            f"({error}); unset the environment variable, or set it to cpu"
+        ) from error
 
 
 def keep_freed_memory() -> bool:

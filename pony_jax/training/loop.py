@@ -16,9 +16,9 @@ from pony_jax.evaluation.predictor import Predictor
 from pony_jax.evaluation.protocol import evaluate_split
 from pony_jax.model import NO_CAPACITIES, Pony, Stage, build_model
 from pony_jax.training.checkpoints import Checkpoints, Progress, open_workdir
+from pony_jax.training.config_rules import check_config, check_data
 from pony_jax.training.datasets import load_train_and_test
 from pony_jax.training.environment import prepare_process, retire_freed_memory
-from pony_jax.training.errors import as_run_error
 from pony_jax.training.logs import Logs, Stopwatch, peak_memory_gib, say
 from pony_jax.training.optimizers import num_parameters, parameter_groups
 from pony_jax.training.step import TrainState, init_state
@@ -29,21 +29,24 @@ from pony_jax.training.warm_start import warm_start
 def train(config: ConfigDict, workdir: str | Path) -> dict[str, Any]:
     """Trains, or goes on with, the run in `workdir`, and returns its summary.
 
-    Raises `RunError` with one line for the user if the run cannot start or go on.
+    Raises `UserError`, with one line for the user, if the run cannot start or go on.
     """
-    path = open_workdir(workdir, config)
+    check_config(config)
     prepare_process(config.compilation_cache_dir)
+    path = open_workdir(workdir, config)
     train_split, test_split = load_train_and_test(config.data, say)
     token_shape = (train_split.token_grid, train_split.token_dim)
+    check_data(config, token_shape, train_split.feature.shape[-1])
     checkpoints = Checkpoints(path, config.checkpoint.keep)
-    params_key, steps_key = jax.random.split(jax.random.key(config.seed))
-    with as_run_error("configuration"):
-        model = build_model(config, token_shape)
-        groups = parameter_groups(**config.optimizer, num_steps=config.num_steps)
-        batches = _training_batches(config, train_split)
-        state, progress = _start_or_resume(
-            checkpoints, lambda: init_state(model, groups, params_key), token_shape, config
-        )
+    # Of one kind whatever the process's default is: the same seed is the same run.
+    key = jax.random.key(config.seed, impl="threefry2x32")
+    params_key, steps_key = jax.random.split(key)
+    model = build_model(config, token_shape)
+    groups = parameter_groups(**config.optimizer, num_steps=config.num_steps)
+    batches = _training_batches(config, train_split)
+    state, progress = _start_or_resume(
+        checkpoints, lambda: init_state(model, groups, params_key), token_shape, config
+    )
 
     first_step = int(state.step)
     stopwatch = Stopwatch(progress.elapsed_s)
@@ -111,9 +114,10 @@ def _start_or_resume(
             state = warm_start(state, config)
             say(f"starts from {config.start.from_run}, with step {int(state.step)}")
         return state, Progress(token_shape, NO_CAPACITIES, 0.0)
-    state = checkpoints.restore(jax.eval_shape(init))
+    like = jax.eval_shape(init)
+    state, progress = checkpoints.restore(lambda progress: like, set_aside=True)
     say(f"goes on with step {int(state.step)}")
-    return state, checkpoints.read_progress()
+    return state, progress
 
 
 class _Observer:

@@ -7,10 +7,11 @@ import jax
 from ml_collections import ConfigDict
 
 from pony_jax.model import Capacities, Pony, build_model
-from pony_jax.training.checkpoints import Checkpoints, load_config
-from pony_jax.training.errors import RunError, as_run_error
+from pony_jax.training.checkpoints import Checkpoints, Progress, load_config
+from pony_jax.training.config_rules import check_config
+from pony_jax.training.errors import RunError, SettingError
 from pony_jax.training.optimizers import Params, parameter_groups
-from pony_jax.training.step import init_state
+from pony_jax.training.step import TrainState, init_state
 
 
 class Run(NamedTuple):
@@ -29,23 +30,23 @@ class Run(NamedTuple):
 
 
 def restore_run(workdir: Path) -> Run:
-    """The newest checkpoint of the run in `workdir`.
+    """The newest whole checkpoint of the run in `workdir`.
 
     Raises:
-      RunError: if there is none, or its configuration lacks what this version of the code reads.
+      RunError: if there is none, or its configuration is not one of this version of the code.
     """
     config = load_config(workdir)
-    checkpoints = Checkpoints(workdir, config.checkpoint.keep)
-    progress = checkpoints.read_progress()
-    with as_run_error("configuration"):
-        try:
-            model = build_model(config, progress.token_shape)
-        except (AttributeError, KeyError, TypeError) as error:  # a key or a loss that is missing
-            raise RunError(
-                f"{workdir}: expected a configuration of this version of pony_jax, got one without "
-                f"a key ({error}); use the version that trained the run, or train anew"
-            ) from error
-        groups = parameter_groups(**config.optimizer, num_steps=config.num_steps)
-        like = jax.eval_shape(lambda key: init_state(model, groups, key), jax.random.key(0))
-    state = checkpoints.restore(like)
+    try:
+        check_config(config)
+    except SettingError as error:
+        raise RunError(f"{workdir}: {error}") from error
+    groups = parameter_groups(**config.optimizer, num_steps=config.num_steps)
+
+    def like(progress: Progress) -> TrainState:
+        model = build_model(config, progress.token_shape)
+        key = jax.random.key(0, impl="threefry2x32")
+        return jax.eval_shape(lambda key: init_state(model, groups, key), key)
+
+    state, progress = Checkpoints(workdir, config.checkpoint.keep).restore(like)
+    model = build_model(config, progress.token_shape)
     return Run(config, model, state.params, int(state.step), progress.capacities)

@@ -42,11 +42,8 @@ def warm_start(fresh: TrainState, config: ConfigDict) -> TrainState:
 
     Raises:
       RunError: if there is no such run, or its model is unlike this one.
-      ValueError: if the share is not in [0, 1).
     """
     start = config.start
-    if not 0 <= start.share < 1:
-        raise ValueError(f"start.share: expected at least 0 and less than 1, got {start.share}")
     path = Path(start.from_run).expanduser()
     try:
         other = load_config(path)
@@ -63,7 +60,7 @@ def warm_start(fresh: TrainState, config: ConfigDict) -> TrainState:
             f"{'; '.join(unlike)}; start from another run or change these keys"
         )
     try:
-        learned = Checkpoints(path, other.checkpoint.keep).restore(fresh)
+        learned, _ = Checkpoints(path, keep=1).restore(lambda progress: fresh)
     except RunError as error:
         raise RunError(
             f"start.from_run: expected the checkpoint of a model like this one ({error})"

@@ -1,6 +1,10 @@
 """Splits and batches against the original's data set, and against bad input."""
 
 import dataclasses
+import json
+import os
+import re
+import shutil
 import subprocess
 import sys
 
@@ -8,7 +12,7 @@ import numpy as np
 import pytest
 import tensorflow_datasets as tfds
 
-from pony_jax.data import pipeline, schema
+from pony_jax.data import pipeline, schema, shards
 from pony_jax.data.photograph_builder import PhotographBuilder
 
 SIZES = {"image_size": 16, "feature_size": 8, "token_grid": 4, "token_dim": 3}
@@ -91,6 +95,31 @@ def test_batches_are_a_function_of_seed_and_step(split):
             np.testing.assert_array_equal(batch[key], again[key])
     other = pipeline.TrainingBatches(split, batch_size=3, seed=6)
     assert any((other.batch(s)["index"] != first.batch(s)["index"]).any() for s in range(5))
+
+
+@pytest.mark.parametrize(
+    ("examples", "batch_size"), [(7, 1), (1, 1), (1, 3), (2, 7), (7, 7), (7, 20)]
+)
+def test_any_batch_size_suits_any_number_of_examples(split, examples, batch_size):
+    """Also batches of one, whose endless stream was once too long for Grain to count."""
+    few = dataclasses.replace(split, index=split.index[:examples], ids=split.ids[:examples])
+    batches = pipeline.TrainingBatches(few, batch_size=batch_size, seed=3)
+    stream = batches.iterate(2)
+    seen = []
+    for step in range(2, 2 + 2 * examples):
+        batch, again = batches.batch(step), next(stream)
+        for key, value in batch.items():
+            assert len(value) == batch_size
+            np.testing.assert_array_equal(value, again[key])
+        seen += batch["index"].tolist()
+    assert set(seen) == set(range(examples))
+
+
+def test_a_batch_may_be_one_clip(sequences):
+    batches = pipeline.TrainingBatches(sequences, batch_size=2, seed=0, clip_frames=2)
+    stream = batches.iterate()
+    seen = [tuple(next(stream)["index"].tolist()) for _ in range(6)]
+    assert set(seen) == {(2, 3), (4, 5), (5, 6)}
 
 
 def test_every_epoch_holds_every_example_once_in_an_order_of_its_own(split):
@@ -388,6 +417,118 @@ def test_bad_examples_are_skipped_and_counted(tmp_path):
     _write(tmp_path, [corrupt, blank], name="all_bad")
     with pytest.raises(ValueError, match=r"expected usable examples .* found 2 bad ones"):
         pipeline.load_split("all_bad", "train", data_dir=tmp_path, image_size=16)
+
+
+@pytest.mark.parametrize("key", ["box", "patch_key", "patch_out", "flip/patch_key"])
+@pytest.mark.parametrize("value", [np.nan, -np.inf])
+def test_examples_with_numbers_that_are_not_finite_are_bad(key, value):
+    example = _example(1, np.random.default_rng(0)) | {"id": b"photo"}
+    side, _, name = key.rpartition("/")
+    stored = example[side][name] if side else example[name]
+    stored.flat[3] = value
+    with pytest.raises(shards.DataError, match=f"finite numbers in {key}, b'photo' has others"):
+        pipeline._decode(example, 16)
+
+
+def test_flow_that_is_no_number_is_not_known():
+    flow = np.full((16, 16, 2), np.nan, np.float16)
+    flow[:, 8:] = 0.25
+    frame = {"name": b"a", "frame": np.int64(0), "flow": flow}
+    decoded = pipeline._decode_sequence(frame | {"flow_valid": np.ones((16, 16, 1), np.uint8)}, 16)
+    np.testing.assert_array_equal(decoded["flow_valid"], np.tile(np.arange(16) >= 8, (16, 1)))
+    np.testing.assert_array_equal(decoded["flow"][:, 8:], 0.25)
+    np.testing.assert_array_equal(decoded["flow"][:, :8], 0)
+
+
+@pytest.fixture(scope="module")
+def stored(tmp_path_factory):
+    """A data set of thirty examples on disk, for tests that damage a copy of it."""
+    data_dir = tmp_path_factory.mktemp("stored")
+    rng = np.random.default_rng(0)
+    _write(data_dir, [_example(number, rng) for number in range(30)])
+    return data_dir
+
+
+def _shard(folder):
+    (shard,) = folder.glob("*.array_record*")
+    return shard
+
+
+def _cut(share):
+    return lambda folder: os.truncate(_shard(folder), int(share * _shard(folder).stat().st_size))
+
+
+def _swap(path):
+    path.unlink()
+    path.mkdir()
+
+
+DAMAGED = {
+    "no dataset_info": (lambda folder: (folder / "dataset_info.json").unlink(), "dataset_info"),
+    "empty dataset_info": (lambda folder: os.truncate(folder / "dataset_info.json", 0), "dataset_"),
+    "another dataset_info": (
+        lambda folder: (folder / "dataset_info.json").write_text("[]"),
+        "dataset_info",
+    ),
+    "binary dataset_info": (
+        lambda folder: (folder / "dataset_info.json").write_bytes(b"\0\xff\xfe"),
+        "dataset_info",
+    ),
+    "no features": (lambda folder: (folder / "features.json").unlink(), "features.json"),
+    "empty features": (lambda folder: os.truncate(folder / "features.json", 0), "features.json"),
+    "another features": (
+        lambda folder: (folder / "features.json").write_text("{}"),
+        "features.json",
+    ),
+    "no shard": (lambda folder: _shard(folder).unlink(), "toy-train.array_record"),
+    "a folder for a shard": (lambda folder: _swap(_shard(folder)), "toy-train.array_record"),
+    "empty shard": (_cut(0), "toy-train.array_record"),
+    "a third of a shard": (_cut(1 / 3), "toy-train.array_record"),
+    "half a shard": (_cut(1 / 2), "toy-train.array_record"),
+    "a page instead of a shard": (
+        lambda folder: _shard(folder).write_text("<html>not found</html>"),
+        "toy-train.array_record",
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", DAMAGED)
+def test_a_damaged_data_set_is_one_line_that_names_the_file(stored, tmp_path, kind):
+    damage, named = DAMAGED[kind]
+    folder = tmp_path / "toy" / "1.0.0"
+    shutil.copytree(next((stored / "toy").iterdir()), folder)
+    damage(folder)
+    with pytest.raises(shards.DataError) as caught:
+        pipeline.load_split("toy", "train", data_dir=tmp_path, image_size=16)
+    line = str(caught.value)
+    assert named in line and str(folder) in line and "\n" not in line
+    assert re.search("is missing or damaged .*; copy .* again, or delete .* and build", line)
+
+
+def test_damaged_records_are_skipped_and_counted(stored, tmp_path, caplog):
+    folder = tmp_path / "toy" / "1.0.0"
+    shutil.copytree(next((stored / "toy").iterdir()), folder)
+    content = bytearray(_shard(folder).read_bytes())
+    whole = pipeline.load_split("toy", "train", data_dir=stored, image_size=16)
+    # In the middle of the fourth record: its first half is the PNG of random pixels, stored plain.
+    at = content.index(whole.patch_key[3, 0].tobytes())
+    content[at] ^= 0xFF
+    _shard(folder).write_bytes(content)
+    split = pipeline.load_split("toy", "train", data_dir=tmp_path, image_size=16)
+    assert (len(split), split.skipped) == (29, 1)
+    assert 3 not in split.index
+    np.testing.assert_array_equal(split.patch_key, np.delete(whole.patch_key, 3, axis=0))
+
+
+def test_a_data_set_of_another_kind_is_refused_by_its_keys(stored, tmp_path):
+    folder = tmp_path / "toy" / "1.0.0"
+    shutil.copytree(next((stored / "toy").iterdir()), folder)
+    features = json.loads((folder / "features.json").read_text())
+    for key in ("mask", "flip"):
+        del features["featuresDict"]["features"][key]
+    (folder / "features.json").write_text(json.dumps(features))
+    with pytest.raises(shards.DataError, match="found none for mask, flip; build it with"):
+        pipeline.load_split("toy", "train", data_dir=tmp_path, image_size=16)
 
 
 def test_interrupted_writing_leaves_no_data_set(tmp_path):

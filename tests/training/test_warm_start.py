@@ -100,10 +100,3 @@ def test_other_shapes(config: ConfigDict) -> None:
     state.params["prior"]["sdf"]["kernel"] = jnp.zeros(3)
     with pytest.raises(RunError, match=r"start.from_run: .*sdf.*kernel.* of shape \(3,\), found"):
         warm_start(state, config)
-
-
-@pytest.mark.parametrize("share", [-0.1, 1.0])
-def test_a_share_beyond_the_run(config: ConfigDict, share: float) -> None:
-    config.start.share = share
-    with pytest.raises(ValueError, match=r"start.share: expected at least 0 and less than 1"):
-        warm_start(_state(0), config)
