@@ -7,13 +7,9 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Bool, Float, Int
 
-from pony_jax.native import geometry, uses_kernels
 from pony_jax.ops import losses
 
 Batch = dict[str, Array]
-
-# In the order that the kernel has.
-IMAGE_LOSSES = ("mask", "mask_pyramid", "mask_distance", "mask_inverse_distance", "rgb", "feature")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,11 +59,9 @@ def image_losses(render: Float[Array, "b h w n"], batch: Batch) -> dict[str, Flo
       batch: as the schema has it; distances in units of the image side.
     """
     names = "image", "feature", "mask", "valid", "distance_outside", "distance_inside"
-    image, feature, *maps = (lax.stop_gradient(batch[name]) for name in names)
-    if uses_kernels(render, image, feature, *maps):
-        values = geometry.image_losses(render, image, feature, *maps)
-        return dict(zip(IMAGE_LOSSES, values.T, strict=True))
-    mask, valid, distance_outside, distance_inside = maps
+    image, feature, mask, valid, distance_outside, distance_inside = (
+        lax.stop_gradient(batch[name]) for name in names
+    )
     rgb, alpha, rendered_feature = jnp.split(render, [3, 4], axis=-1)
     overlap = losses.overlap_mask(alpha, mask, valid)
     return {
