@@ -11,10 +11,10 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from flax.traverse_util import flatten_dict, unflatten_dict
+from jax.flatten_util import ravel_pytree
 
 from pony_jax.interop.torch_file import CheckpointError
 from pony_jax.interop.torch_names import MODULES, original_names, parameter, vit_params
-from pony_jax.layers import joined
 from pony_jax.model import Pony
 from pony_jax.modules.vit import ViT
 from pony_jax.training.optimizers import Group, split_by_group
@@ -236,7 +236,8 @@ def _moments(
                 f"optimiser: expected one number of steps for all of group {name!r}, "
                 f"got {sorted(steps)}"
             )
-        moments[name] = optax.ScaleByAdamState(jnp.int32(steps.pop()), joined(mu), joined(nu))
+        vectors = (ravel_pytree(moment)[0] for moment in (mu, nu))
+        moments[name] = optax.ScaleByAdamState(jnp.int32(steps.pop()), *vectors)
     return moments
 
 

@@ -11,25 +11,13 @@ __all__ = ["call", "plain_xla", "set_max_threads", "uses_kernels"]
 _SYMBOLS = {
     "mlp": "LayersMlp",
     "mlp_grad": "LayersMlpGrad",
-    "spatial_gradient": "LayersSpatialGradient",
-    "spatial_gradient_grad": "LayersSpatialGradientGrad",
     "conv_block": "LayersConvBlock",
     "conv_block_grad": "LayersConvBlockGrad",
     "convolution": "LayersConvolution",
     "convolution_grad_x": "LayersConvolutionGradX",
     "convolution_grad_kernel": "LayersConvolutionGradKernel",
-    "adam": "LayersAdam",
-    "norm": "LayersNorm",
     "norm_dense": "LayersNormDense",
     "norm_dense_grad": "LayersNormDenseGrad",
-    "group_norm": "LayersGroupNorm",
-    "group_norm_grad": "LayersGroupNormGrad",
-    "gelu_sum": "LayersGeluSum",
-    "gelu_sum_grad": "LayersGeluSumGrad",
-    "attention": "LayersAttention",
-    "attention_grad": "LayersAttentionGrad",
-    "token_dense": "LayersTokenDense",
-    "token_dense_grad": "LayersTokenDenseGrad",
 }
 
 _KERNELS = Kernels("liblayers_cpu.so", __package__, _SYMBOLS, "LayersSetMaxThreads")

@@ -7,7 +7,6 @@ from jax import lax
 from jaxtyping import Array, Float
 
 from pony_jax.layers.backend import call, uses_kernels
-from pony_jax.layers.token_dense import token_dense
 
 
 def convolution(
@@ -34,8 +33,8 @@ def convolution(
             f"got {x.shape[1:3]}"
         )
     if not padding and x.shape[1:] == kernel.shape[:3]:  # of one pixel: rows of a product
-        rows, kernel = x.reshape(len(x), 1, -1), kernel.reshape(1, -1, kernel.shape[3])
-        return token_dense(rows, kernel, rows.shape[2])[:, None]
+        rows = x.reshape(len(x), -1) @ kernel.reshape(-1, kernel.shape[3])
+        return rows[:, None, None]
     convolve = _convolution if uses_kernels(x, kernel) else _by_xla
     return convolve(x, kernel, stride, padding)
 

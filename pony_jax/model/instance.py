@@ -91,7 +91,6 @@ class Instance(nn.Module):
                 self.articulation_heads,
                 self.articulation_frequencies,
                 self.articulation_own_layers,
-                num_trained=self.latent if "global" in self.articulation_features else 0,
             )
         if self.silhouette_hidden:
             self.silhouette_head = SilhouetteHead(self.silhouette_hidden)

@@ -13,15 +13,11 @@ from pony_jax.model.pony import Estimate, Params, Pony, Scene
 from pony_jax.model.prior import Prior
 from pony_jax.model.render import lit_values, render_flow
 from pony_jax.model.stage import Stage
-from pony_jax.native import geometry, uses_kernels
 from pony_jax.ops import losses
 from pony_jax.ops.bones import Skeleton
 from pony_jax.ops.mesh import Mesh
 
 Batch = dict[str, Array]
-
-# In the order that the kernel has.
-IMAGE_LOSSES = ("mask", "mask_pyramid", "mask_distance", "mask_inverse_distance", "rgb", "feature")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -71,11 +67,9 @@ def image_losses(render: Float[Array, "b h w n"], batch: Batch) -> dict[str, Flo
       batch: as the schema has it; distances in units of the image side.
     """
     names = "image", "feature", "mask", "valid", "distance_outside", "distance_inside"
-    image, feature, *maps = (lax.stop_gradient(batch[name]) for name in names)
-    if uses_kernels(render, image, feature, *maps):
-        values = geometry.image_losses(render, image, feature, *maps)
-        return dict(zip(IMAGE_LOSSES, values.T, strict=True))
-    mask, valid, distance_outside, distance_inside = maps
+    image, feature, mask, valid, distance_outside, distance_inside = (
+        lax.stop_gradient(batch[name]) for name in names
+    )
     rgb, alpha, rendered_feature = jnp.split(render, [3, 4], axis=-1)
     overlap = losses.overlap_mask(alpha, mask, valid)
     return {

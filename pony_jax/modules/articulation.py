@@ -1,13 +1,12 @@
 """Per-bone rotations: by attention over the bones, or each bone on its own."""
 
-from typing import Any
-
 import flax.linen as nn
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from pony_jax.layers import NormDenseWeights, attention, norm_dense
+from pony_jax.layers import NormDenseWeights, norm_dense
 from pony_jax.modules.linear import MLP, Linear, PerTokenLinear, Weights
 from pony_jax.ops.harmonic import harmonic_embedding
 
@@ -21,8 +20,6 @@ class ArticulationNetwork(nn.Module):
     Attributes:
       own_layers: each bone has a first and a last layer of its own, since a spine and a hoof look
         for different things; otherwise all bones share them, as in the original.
-      num_trained: so many of the first bone features have a gradient where layers are a bone's
-        own; None is all.
     """
 
     hidden: int
@@ -30,7 +27,6 @@ class ArticulationNetwork(nn.Module):
     num_heads: int
     num_frequencies: int
     own_layers: bool
-    num_trained: int | None = None
 
     @nn.compact
     def __call__(
@@ -38,12 +34,8 @@ class ArticulationNetwork(nn.Module):
     ) -> Float[Array, "b k 3"]:
         x = _embedded(bone_features, bone_positions, self.num_frequencies)
 
-        def layer(features: int, num_trained: int | None = None, **options: Any) -> nn.Module:
-            if self.own_layers:
-                return PerTokenLinear(features, num_trained, **options)
-            return Linear(features, **options)
-
-        x = nn.gelu(layer(self.hidden, self.num_trained, name="input")(x), approximate=False)
+        layer = PerTokenLinear if self.own_layers else Linear
+        x = nn.gelu(layer(self.hidden, name="input")(x), approximate=False)
         x = nn.LayerNorm(epsilon=1e-5, name="input_norm")(x)
         for i in range(self.num_blocks):
             x = _Block(self.num_heads, name=f"block_{i}")(x)
@@ -90,7 +82,9 @@ class _Block(nn.Module):
     def __call__(self, x: Float[Array, "b k c"]) -> Float[Array, "b k c"]:
         width = x.shape[-1]
         qkv = _norm_linear(x, 3 * width, "norm_attention", "qkv", use_bias=False)
-        x = x + Linear(width, name="projection")(attention(qkv, self.num_heads))
+        heads = qkv.reshape(*x.shape[:2], 3, self.num_heads, -1)
+        mixed = jax.nn.dot_product_attention(*jnp.moveaxis(heads, 2, 0))
+        x = x + Linear(width, name="projection")(mixed.reshape(x.shape))
         h = nn.gelu(_norm_linear(x, 2 * width, "norm_mlp", "mlp_in"), approximate=False)
         return x + Linear(width, name="mlp_out")(h)
 

@@ -8,9 +8,8 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float, Int
 
-from pony_jax.layers import MLPWeights, mlp, spatial_gradient
+from pony_jax.layers import MLPWeights, mlp
 from pony_jax.layers.mlp import num_kept
-from pony_jax.layers.spatial_gradient import num_kept_of_gradient
 from pony_jax.modules.linear import MLP, Linear, torch_kernel_init
 
 # Values of hidden layers that are kept for a gradient: 128 MiB of them. All layers of all points
@@ -72,25 +71,6 @@ class CoordinateMLP(nn.Module):
         seen_by = len(condition) if condition is not None and image is None else 1
         kept = num_kept(len(points), seen_by, len(weights.middle), self.hidden)
         return _in_pieces(values, points, image, count, kept)
-
-    def gradient(self, points: Float[Array, "n 3"]) -> Float[Array, "n 3"]:
-        """Gradient at constant points of a network with one output and no condition.
-
-        Differentiable (once) in the parameters; see `spatial_gradient`.
-        """
-        weights, _ = self._weights(None)
-
-        def gradients(points: Array, image: None, count: None) -> Array:
-            return spatial_gradient(
-                points,
-                weights,
-                num_frequencies=self.num_frequencies,
-                scale=self.frequency_scale,
-            )
-
-        kept = num_kept_of_gradient(len(points), len(weights.middle), self.hidden)
-        mirrored, back = jax.vjp(self._mirrored, points)
-        return back(_in_pieces(gradients, mirrored, None, None, kept))[0]
 
     @nn.compact
     def _weights(self, condition: Array | None) -> tuple[MLPWeights, Array | None]:

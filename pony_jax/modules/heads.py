@@ -3,18 +3,14 @@
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-import numpy as np
 from flax.linen.linear import default_kernel_init
-from jax import lax
-from jaxtyping import Array, Float, UInt32
+from jaxtyping import Array, Float
 
 from pony_jax.layers import (
     ConvBlockWeights,
     NormDenseWeights,
     conv_block,
     convolution,
-    gelu_sum,
-    group_norm,
     norm_dense,
 )
 from pony_jax.modules.linear import MLP, Conv, Weights
@@ -44,9 +40,14 @@ class TokenEncoder(nn.Module):
         x = tokens
         for i in range(halvings):
             x = Conv(self.hidden, 4, stride=2, padding=1, name=f"conv_{i}")(x)
-            ones, zeros, shape = nn.initializers.ones, nn.initializers.zeros, (self.hidden,)
-            norm = Weights((("scale", ones, shape), ("bias", zeros, shape)), name=f"norm_{i}")()
-            x = group_norm(x, *norm)
+            norm = nn.GroupNorm(
+                num_groups=None,
+                group_size=4,
+                epsilon=1e-5,
+                use_fast_variance=False,
+                name=f"norm_{i}",
+            )
+            x = nn.leaky_relu(norm(x), 0.2)
         x = Conv(self.features, 4, name=f"conv_{halvings}")(x)
         return x.reshape(len(x), -1)
 
@@ -84,15 +85,14 @@ class SilhouetteHead(nn.Module):
             )
         pixels, c = image - 0.5, tokens.shape[-1]
         kernel, bias = _layer((c + side * side * 3, self.hidden), "token_in")
-        kept, under = tokens, pixels
+        under = pixels
         if dropout_key is not None:
             keys = jax.random.split(dropout_key)
-            kept, under = drop_a_fifth(tokens, keys[0]), drop_a_fifth(pixels, keys[1])
-        x = gelu_sum(
-            convolution(kept, kernel[None, None, :c], stride=1, padding=0),
-            convolution(under, kernel[c:].reshape(side, side, 3, -1), stride=side, padding=0),
-            bias,
-        )
+            dropout = nn.Dropout(0.2, deterministic=False)
+            tokens, under = dropout(tokens, rng=keys[0]), dropout(pixels, rng=keys[1])
+        x = convolution(tokens, kernel[None, None, :c], stride=1, padding=0)
+        x += convolution(under, kernel[c:].reshape(side, side, 3, -1), stride=side, padding=0)
+        x = nn.gelu(x + bias)
         for i in (1, 2):
             x = _ConvBlock(name=f"token_{i}")(x)
         fine, cells = self.hidden // 2, side // 2
@@ -100,7 +100,7 @@ class SilhouetteHead(nn.Module):
         kernel, bias = _layer((3, 3, 2 * 2 * 3, fine), "cell_in")
         kernel = kernel.reshape(3, 3, 2, 2, 3, fine).swapaxes(1, 2).reshape(6, 6, 3, fine)
         near = convolution(pixels, kernel, stride=2, padding=2)
-        x = gelu_sum(_depth_to_space(x, cells), near, bias)
+        x = nn.gelu(_depth_to_space(x, cells) + near + bias)
         for i in (1, 2):
             x = _ConvBlock(name=f"cell_{i}")(x)
         return _depth_to_space(_norm_dense(x, 4, "LayerNorm_1", "output"), 2)
@@ -135,25 +135,6 @@ def _layer(kernel: tuple[int, ...], name: str) -> tuple[Array, ...]:
     return Weights(
         (("kernel", default_kernel_init, kernel), ("bias", zeros, kernel[-1:])), name=name
     )()
-
-
-def drop_a_fifth(x: Array, key: Array) -> Array:
-    """Values at random become 0, the others grow so that the mean stays.
-
-    A hash of each value's number decides, in one pass with all the rest: for `jax.random.bits`
-    XLA's CPU backend goes through memory in five rounds.
-    """
-    first, second = jax.random.key_data(key)
-    number = lax.iota(jnp.uint32, x.size).reshape(x.shape)
-    random = _hashed(_hashed(number ^ first) ^ second)
-    return jnp.where(random < np.uint32(2**32 // 5), 0.0, x * 1.25)
-
-
-def _hashed(x: UInt32[Array, "*n"]) -> UInt32[Array, "*n"]:
-    """Each word as another that looks random; the constants are of Wellons' hash-prospector."""
-    x = (x ^ (x >> 16)) * np.uint32(0x7FEB352D)
-    x = (x ^ (x >> 15)) * np.uint32(0x846CA68B)
-    return x ^ (x >> 16)
 
 
 def _depth_to_space(x: Float[Array, "b h w d"], side: int) -> Float[Array, "b hs ws c"]:

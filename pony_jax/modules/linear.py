@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from pony_jax.layers import convolution, token_dense
+from pony_jax.layers import convolution
 
 # Uniform in +-1/sqrt(fan_in): torch.nn.Linear and torch.nn.Conv2d.
 torch_kernel_init = nn.initializers.variance_scaling(1 / 3, "fan_in", "uniform")
@@ -78,14 +78,9 @@ class Conv(nn.Module):
 
 
 class PerTokenLinear(nn.Module):
-    """A layer of its own for each token of a fixed number: `x[:, k] @ kernel[k] + bias[k]`.
-
-    Attributes:
-      num_trained: so many of the first columns of x have a gradient, the others none; None is all.
-    """
+    """A layer of its own for each token of a fixed number: `x[:, k] @ kernel[k] + bias[k]`."""
 
     features: int
-    num_trained: int | None = None
     zero_init: bool = False
 
     @nn.compact
@@ -102,8 +97,8 @@ class PerTokenLinear(nn.Module):
 
         kernel = self.param("kernel", kernels, (k, fan_in, self.features))
         bias = self.param("bias", bias_init, (k, self.features))
-        num_trained = fan_in if self.num_trained is None else self.num_trained
-        return token_dense(x, kernel, num_trained) + bias
+        # Tokens first: on a CPU twice as fast as the same product by einsum.
+        return jnp.swapaxes(jnp.swapaxes(x, 0, 1) @ kernel, 0, 1) + bias
 
 
 class MLP(nn.Module):

@@ -1,5 +1,5 @@
-"""Geometry in one pass an op, those on floats with gradients: transforms, landmarks, skinning, the
-visible surface and its light, windows of maps, marching on a lattice, losses of images.
+"""Geometry in one pass an op, those on floats with gradients: landmarks, skinning, the visible
+surface and its light, marching on a lattice.
 """
 
 import functools
@@ -13,8 +13,6 @@ from jaxtyping import Array, Bool, Float, Int
 from pony_jax.native.backend import Kernels
 
 _SYMBOLS = {
-    "transform": "GeometryTransform",
-    "transform_grad": "GeometryTransformGrad",
     "landmarks": "GeometryLandmarks",
     "skinning_weights": "GeometrySkinningWeights",
     "skin": "GeometrySkin",
@@ -23,12 +21,6 @@ _SYMBOLS = {
     "surface_grad": "GeometrySurfaceGrad",
     "lit_values": "GeometryLitValues",
     "lit_values_grad": "GeometryLitValuesGrad",
-    "windows": "GeometryWindows",
-    "windows_grad_maps": "GeometryWindowsGradMaps",
-    "windows_grad_positions": "GeometryWindowsGradPositions",
-    "image_losses": "GeometryImageLosses",
-    "image_losses_grad": "GeometryImageLossesGrad",
-    "compact": "GeometryCompact",
     "lattice_cells": "GeometryLatticeCells",
     "lattice_march": "GeometryLatticeMarch",
 }
@@ -40,25 +32,6 @@ def _whole(*shape: int) -> jax.ShapeDtypeStruct:
 
 _KERNELS = Kernels("libgeometry_cpu.so", __package__, _SYMBOLS, "GeometrySetMaxThreads")
 set_max_threads = _KERNELS.set_max_threads
-
-
-@jax.custom_vjp
-def transform_points(
-    matrix: Float[Array, "b 4 4"], points: Float[Array, "b n 3"]
-) -> Float[Array, "b n 4"]:
-    """Homogeneous images `matrix @ (x, y, z, 1)` of points."""
-    (out,) = _KERNELS.call("transform", [(*points.shape[:2], 4)], matrix, points)
-    return out
-
-
-def _transform_backward(kept: tuple[Array, Array], grad_out: Array) -> tuple[Array, Array]:
-    matrix, points = kept
-    shapes = [matrix.shape, points.shape]
-    grad_matrix, grad_points = _KERNELS.call("transform_grad", shapes, matrix, points, grad_out)
-    return grad_matrix, grad_points
-
-
-transform_points.defvjp(lambda m, p: (transform_points(m, p), (m, p)), _transform_backward)
 
 
 def landmarks(
@@ -209,78 +182,6 @@ def _lit_values_backward(kept: tuple[Array, ...], grad_out: Array) -> tuple[Arra
 
 
 lit_values.defvjp(lambda *args: (lit_values(*args), args), _lit_values_backward)
-
-
-@functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
-def bilinear_windows(
-    maps: Float[Array, "b h w c"], xy_ndc: Float[Array, "b k 2"], side: int
-) -> Float[Array, "b k side side c"]:
-    """Bilinear look-up in squares of points; see `pony_jax.ops.sampling.bilinear_windows`."""
-    shape = (*xy_ndc.shape[:2], side, side, maps.shape[-1])
-    (out,) = _KERNELS.call("windows", [shape], maps, xy_ndc)
-    return out
-
-
-def _windows_forward(maps: Array, xy_ndc: Array, side: int) -> tuple[Array, tuple[Array, Array]]:
-    return bilinear_windows(maps, xy_ndc, side), (maps, xy_ndc)
-
-
-def _windows_backward(_: int, kept: tuple[Array, Array], grad_out: Array) -> tuple[Array, Array]:
-    maps, xy_ndc = kept
-    # Two calls: XLA drops the one whose result is not needed.
-    args = xy_ndc, grad_out
-    (grad_maps,) = _KERNELS.call("windows_grad_maps", [maps.shape], *args)
-    (grad_xy,) = _KERNELS.call("windows_grad_positions", [xy_ndc.shape], maps, *args)
-    return grad_maps, grad_xy
-
-
-bilinear_windows.defvjp(_windows_forward, _windows_backward)
-
-
-@jax.custom_vjp
-def image_losses(
-    render: Float[Array, "b h w n"],
-    image: Float[Array, "b h w 3"],
-    feature: Float[Array, "b h w c"],
-    *maps: Float[Array, "b h w 1"],
-) -> Float[Array, "b 6"]:
-    """Losses of each image, in the order of `pony_jax.model.objective.image_losses`.
-
-    No gradient but to the render.
-
-    Args:
-      render: colours, coverage and features: 4 + c channels.
-      maps: mask, valid, distance_outside and distance_inside.
-    """
-    return _image_losses(render, image, feature, *maps)[0]
-
-
-def _image_losses(*args: Array) -> list[Array]:
-    b, h, w = args[0].shape[:3]
-    overlap = jax.ShapeDtypeStruct((b, h, w), jnp.bool_)
-    half = b, -(-h // 8) * 4, -(-w // 8) * 4
-    return _KERNELS.call("image_losses", [(b, 6), overlap, half], *args)
-
-
-def _image_losses_forward(*args: Array) -> tuple[Array, tuple[Array, ...]]:
-    out, *kept = _image_losses(*args)
-    return out, (*args, *kept)
-
-
-def _image_losses_backward(kept: tuple[Array, ...], grad_out: Array) -> tuple[Array | None, ...]:
-    shape = kept[0].shape
-    (grad_render,) = _KERNELS.call("image_losses_grad", [shape], *kept, grad_out)
-    return grad_render, *(None for _ in kept[1:-2])
-
-
-image_losses.defvjp(_image_losses_forward, _image_losses_backward)
-
-
-def compact(flags: Bool[Array, " n"], capacity: int) -> tuple[Int[Array, " n"], Int[Array, " c"]]:
-    """Inclusive prefix sum and first places of flags; see `pony_jax.ops.marching_tets.compact`."""
-    results = [_whole(len(flags)), _whole(capacity)]
-    prefix, positions = _KERNELS.call("compact", results, flags)
-    return prefix, positions
 
 
 def lattice_cells(

@@ -6,8 +6,6 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from pony_jax.native import geometry, uses_kernels
-
 
 class Camera(NamedTuple):
     """Cameras of a batch. Clip space has y down: row 0 of a render is the top of the image."""
@@ -81,8 +79,6 @@ def transform_points(
     matrix: Float[Array, "*b 4 4"], points: Float[Array, "*b n 3"]
 ) -> Float[Array, "*b n 4"]:
     """Homogeneous images `matrix @ (x, y, z, 1)` of points."""
-    if points.ndim == 3 and uses_kernels(matrix, points):
-        return geometry.transform_points(matrix, points)
     # Written out: XLA's CPU backend takes four times as long for a product with an axis of three.
     x, y, z = jnp.moveaxis(points, -1, 0)
     rows = jnp.moveaxis(matrix, -2, 0)[..., None]

@@ -4,7 +4,6 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
-from pony_jax.native import geometry, uses_kernels
 from pony_jax.ops.mesh import Mesh
 from pony_jax.ops.tet_grid import TetGrid
 
@@ -37,16 +36,8 @@ _TRIANGLE_COUNT = np.array([0, 1, 1, 2, 1, 2, 2, 1, 1, 2, 2, 1, 2, 1, 1, 0], np.
 def compact(flags: Bool[Array, " n"], capacity: int) -> tuple[Int[Array, " n"], Int[Array, " c"]]:
     """Inclusive prefix sum of `flags`, and the positions of its first `capacity` true entries.
 
-    Positions past the last true entry are n.
-    """
-    return geometry.compact(flags, capacity) if uses_kernels() else _search(flags, capacity)
-
-
-def _search(flags: Bool[Array, " n"], capacity: int) -> tuple[Int[Array, " n"], Int[Array, " c"]]:
-    """`compact` by XLA.
-
-    A search in the prefix sum costs c log n gathers, where a scatter would cost n writes one after
-    the other on a CPU.
+    Positions past the last true entry are n. A search in the prefix sum costs c log n gathers,
+    where a scatter would cost n writes one after the other on a CPU.
     """
     prefix = jnp.cumsum(flags, dtype=jnp.int32)
     return prefix, jnp.searchsorted(prefix, jnp.arange(1, capacity + 1, dtype=jnp.int32))
@@ -79,7 +70,7 @@ def marching_tets(
     inside = sdf > 0
     edge_a, edge_b = grid.edges.T
     crossing = inside[edge_a] != inside[edge_b]
-    vert_of_edge, edge = _search(crossing, max_verts)
+    vert_of_edge, edge = compact(crossing, max_verts)
     vert_count = vert_of_edge[-1]
     edge = jnp.minimum(edge, len(grid.edges) - 1)
     a, b = jnp.asarray(grid.edges)[edge].T
@@ -107,8 +98,8 @@ def triangulate(
       lie on, both meaningless beyond the last triangle; and the number of triangles wanted.
     """
     triangles = jnp.asarray(_TRIANGLE_COUNT)[case]
-    prefix_one, tets_one = _search(triangles == 1, max_faces)
-    prefix_two, tets_two = _search(triangles == 2, (max_faces + 1) // 2)
+    prefix_one, tets_one = compact(triangles == 1, max_faces)
+    prefix_two, tets_two = compact(triangles == 2, (max_faces + 1) // 2)
     ones, twos = prefix_one[-1], prefix_two[-1]
 
     face = jnp.arange(max_faces)

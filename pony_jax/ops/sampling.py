@@ -4,8 +4,6 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from pony_jax.native import geometry, uses_kernels
-
 
 def bilinear_windows(
     maps: Float[Array, "b h w c"], xy_ndc: Float[Array, "b k 2"], side: int
@@ -22,8 +20,6 @@ def bilinear_windows(
       xy_ndc: middles; x right and y down, (-1, -1) the outer corner of the first pixel.
       side: points along each side, a pixel apart; 1 looks up the middle alone.
     """
-    if uses_kernels(maps, xy_ndc):
-        return geometry.bilinear_windows(maps, xy_ndc, side)
     h, w = maps.shape[1:3]
     middle = (xy_ndc + 1) * jnp.array([w / 2, h / 2]) - 0.5
     steps = np.arange(side, dtype=np.float32) - (side - 1) / 2

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from pony_jax.modules.heads import SilhouetteHead, drop_a_fifth
+from pony_jax.modules.heads import SilhouetteHead
 from pony_jax.modules.linear import Linear, PerTokenLinear
 
 
@@ -49,29 +49,18 @@ def test_dropout_is_for_training_only():
     head = SilhouetteHead(8)
     params = head.init(jax.random.key(0), tokens, image)
     first, second = (head.apply(params, tokens, image, jax.random.key(i)) for i in (1, 2))
+    plain = head.apply(params, tokens, image)
+    for dropped in (first, second):
+        assert not np.array_equal(dropped, plain)
     assert not np.array_equal(first, second)
-    np.testing.assert_array_equal(
-        head.apply(params, tokens, image), head.apply(params, tokens, image)
-    )
 
 
-def test_dropout_takes_a_fifth_at_random():
-    x = jnp.ones((100, 50, 40))
-    kept = [np.asarray(drop_a_fifth(x, jax.random.key(i))) for i in range(3)]
-    assert set(np.unique(kept)) == {0, 1.25}
-    first, second, third = (values == 0 for values in kept)
-    # Four standard deviations of 200,000 draws: 0.2, and 0.04 where two independent ones agree.
-    assert abs(first.mean() - 0.2) < 0.0036
-    neighbours = [
-        first[1:] & first[:-1],
-        first[:, 1:] & first[:, :-1],
-        first[..., 1:] & first[..., :-1],
-    ]
-    for both in (first & second, first & third, second & third, *neighbours):
-        assert abs(both.mean() - 0.04) < 0.0018
-    # No image, and no channel, is drawn alike.
-    assert first.mean(axis=(1, 2)).std() < 1.5 * (0.16 / 2000) ** 0.5
-    assert first.mean(axis=(0, 1)).std() < 1.5 * (0.16 / 5000) ** 0.5
+def test_dropout_takes_keys_of_any_implementation():
+    tokens, image = _inputs()
+    head = SilhouetteHead(8)
+    params = head.init(jax.random.key(0), tokens, image)
+    logits = head.apply(params, tokens, image, jax.random.key(0, impl="rbg"))
+    assert np.isfinite(logits).all()
 
 
 @pytest.mark.parametrize("size", [30, 24])

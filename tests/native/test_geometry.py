@@ -5,13 +5,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from pony_jax.model.objective import image_losses
 from pony_jax.model.render import Shaded, Surface, find_surface, lit_values
 from pony_jax.native import geometry, plain_xla
 from pony_jax.native.backend import Kernels
 from pony_jax.ops.bones import Skeleton, estimate_bones
-from pony_jax.ops.cameras import camera_from_pose, transform_points
-from pony_jax.ops.sampling import bilinear_windows
+from pony_jax.ops.cameras import camera_from_pose
 from pony_jax.ops.skinning import skin, skinning_weights
 from tests.layers.layer_checks import check_threads
 
@@ -51,20 +49,14 @@ def assert_equals_xla(function, *args):
         np.testing.assert_allclose(a, x, rtol=1e-5, atol=1e-5 * scale)
 
 
-@pytest.mark.parametrize("b", [1, 3])
-@pytest.mark.parametrize("n", [0, 1, 50])
-def test_transforms_equal_xla(b, n):
-    assert_equals_xla(transform_points, matrices(b), normal(0, b, n, 3))
-
-
 def test_what_is_compiled_for_either_is_not_taken_for_the_other():
-    inner = jax.jit(transform_points)
-    total = jax.jit(jax.grad(lambda matrix, points: jnp.sum(inner(matrix, points) ** 2)))
-    args = matrices(1), normal(0, 1, 5, 3)
+    inner = jax.jit(skin)
+    total = jax.jit(jax.grad(lambda *args: jnp.sum(inner(*args) ** 2)))
+    args = normal(0, 1, 5, 3), normal(1, 1, 5, 2), matrices(1, 2)
 
     def calls_kernels() -> bool:
         total(*args)  # fills the caches
-        return "pony_jax_transform" in total.lower(*args).as_text()
+        return "pony_jax_skin" in total.lower(*args).as_text()
 
     assert calls_kernels()
     with plain_xla():
@@ -259,78 +251,9 @@ def test_lit_values_by_hand():
     np.testing.assert_allclose(by_light, [[0, 0, 1.75 * 0.5, 2 * 1.75, 1.75 * 0.8]], rtol=1e-6)
 
 
-def windows_of(side: int):
-    return lambda maps, positions: bilinear_windows(maps, positions, side)
-
-
-@pytest.mark.parametrize("shape", [(1, 1, 1, 1), (3, 4, 7, 5), (2, 9, 5, 40)])
-@pytest.mark.parametrize("k, side", [(0, 3), (1, 1), (9, 2), (9, 5)])
-def test_windows_equal_xla(shape, k, side):
-    positions = 0.9 * normal(2, shape[0], k, 2)  # some outside
-    assert_equals_xla(windows_of(side), normal(0, *shape), positions)
-
-
-@pytest.mark.parametrize("side", [1, 2, 5])
-def test_windows_at_kinks_equal_xla(side):
-    """In the middle of pixels, on the border, and so far away that nothing is seen."""
-    x, y = np.meshgrid(np.arange(-1, 9), np.arange(-1, 5), indexing="ij")
-    positions = np.stack([x / 4 - 1, y / 2 - 1], axis=-1).reshape(1, -1, 2)
-    middles = positions + np.array([0.125, 0.25])
-    far = [[[-3, 0], [0, 3], [1e30, 0], [0, -np.inf], [np.inf, np.inf]]]
-    positions = jnp.asarray(np.concatenate([positions, middles, far], axis=1), jnp.float32)
-    assert_equals_xla(windows_of(side), normal(0, 1, 4, 8, 3), positions)
-
-
-def test_windows_at_nan_are_nan():
-    positions = jnp.array([[[jnp.nan, 0.0], [0.0, jnp.nan], [0.0, 0.0]]])
-    windows = bilinear_windows(jnp.ones((1, 4, 4, 2)), positions, 3)
-    np.testing.assert_array_equal(jnp.isnan(windows[0]).all(axis=(1, 2, 3)), [True, True, False])
-
-
-@pytest.mark.parametrize("argument, unneeded", [(0, "grad_positions"), (1, "grad_maps")])
-def test_unneeded_gradients_of_windows_cost_nothing(argument, unneeded):
-    def total(maps, positions):
-        return jnp.sum(bilinear_windows(maps, positions, 3) ** 2)
-
-    args = normal(0, 1, 4, 4, 2), normal(1, 1, 5, 2)
-    compiled = jax.jit(jax.grad(total, argument)).lower(*args).compile().as_text()
-    assert "pony_jax_windows" in compiled
-    assert f"pony_jax_windows_{unneeded}" not in compiled
-
-
-def render_and_batch(b: int, h: int, w: int, c: int) -> tuple[jax.Array, dict[str, jax.Array]]:
-    """A disc that lies beside that of the mask, at an image whose right side is outside."""
-    y, x = np.meshgrid(np.linspace(-1, 1, h), np.linspace(-1, 1, w), indexing="ij")
-    inside = jnp.clip(4 - 5 * np.hypot(x - 0.3, y), 0, 1)[..., None]
-    mask = jnp.asarray(np.hypot(x, y) < 0.8, jnp.float32)[..., None]
-    valid = jnp.asarray(x < 0.9, jnp.float32)[..., None]
-    noise = jnp.abs(normal(3, b, h, w, 2))
-    render = jnp.concatenate(
-        [normal(0, b, h, w, 3), jnp.broadcast_to(inside, (b, h, w, 1)), normal(1, b, h, w, c)], -1
-    )
-    batch = {
-        "image": normal(2, b, h, w, 3).at[:, h // 2].set(render[:, h // 2, :, :3]),  # no error
-        "feature": normal(4, b, h, w, c),
-        "mask": jnp.broadcast_to(mask, (b, h, w, 1)),
-        "valid": jnp.broadcast_to(valid, (b, h, w, 1)),
-        "distance_outside": noise[..., :1],
-        "distance_inside": noise[..., 1:],
-    }
-    return render, batch
-
-
-@pytest.mark.parametrize("b, h, w, c", [(1, 16, 16, 1), (3, 37, 50, 5), (2, 64, 64, 16)])
-def test_image_losses_equal_xla(b, h, w, c):
-    render, batch = render_and_batch(b, h, w, c)
-    losses = image_losses(render, batch)
-    assert all(np.all(value > 0) for value in losses.values())
-    assert_equals_xla(image_losses, render, batch)
-
-
 def test_threads_change_no_bit():
     *args, faces = scene(3)
     verts, bones, transforms = normal(0, 2, 3000, 3), normal(2, 2, 20, 2, 3), matrices(2, 20)
-    camera, maps = matrices(2), normal(4, 2, 16, 16, 8)
 
     def run_all():
         surface = surface_of(faces, samples=2, max_pixels=600)
@@ -339,10 +262,7 @@ def test_threads_change_no_bit():
             (
                 with_gradients(surface, *args),
                 with_gradients(moved, verts, transforms),
-                with_gradients(transform_points, camera, verts),
                 with_gradients(lit(4000, 3), *points_and_light(5000, 16, 3)),
-                with_gradients(windows_of(5), maps, verts[:, :20, :2]),
-                with_gradients(image_losses, *render_and_batch(3, 16, 24, 4)),
                 estimate_bones(verts, jnp.ones(3000, bool), Skeleton(), None),
             )
         )
@@ -358,8 +278,6 @@ def test_unknown_instruction_sets_are_refused(monkeypatch):
 
 def test_wrong_shapes_are_refused():
     verts, mats, count = jnp.zeros((2, 5, 3)), jnp.zeros((2, 4, 4, 4)), jnp.int32(5)
-    with pytest.raises(Exception, match=r"matrix: expected shape \[b,4,4\], got \[3,4,4\]"):
-        geometry.transform_points(jnp.zeros((3, 4, 4)), verts)
     with pytest.raises(Exception, match=r"bones: expected shape \[b,k,2,3\], got \[1,4,2,3\]"):
         geometry.skinning_weights(verts, jnp.zeros((1, 4, 2, 3)), count, 0.1)
     with pytest.raises(Exception, match=r"transforms: expected shape \[b,k,4,4\], got \[2,4,4,4"):
@@ -368,8 +286,6 @@ def test_wrong_shapes_are_refused():
         geometry.skin(verts, jnp.zeros((2, 5, 4)), mats, jnp.zeros(2, jnp.int32))
     with pytest.raises(Exception, match=r"valid: expected shape \[v\], got \[4\]"):
         geometry.landmarks(verts, jnp.ones(4, bool), margin=0.2, above_feet=True)
-    with pytest.raises(Exception, match=r"positions: expected shape \[b,k,2\], got \[2,5,3\]"):
-        geometry.bilinear_windows(jnp.zeros((2, 4, 4, 1)), verts, 3)
     coverage, faces = jnp.zeros((2, 5, 4, 4)), jnp.zeros((1, 3), jnp.int32)
     with pytest.raises(Exception, match=r"with whole pixels, got \[2,5,4,4\]"):
         geometry.visible_surface(verts, verts[0], jnp.zeros((2, 4, 4)), coverage, faces, 2, 9)
@@ -379,8 +295,3 @@ def test_wrong_shapes_are_refused():
         geometry.lit_values(albedo, feature[:3], normals, light, *where)
     with pytest.raises(Exception, match=r"light: expected shape .* image or more, got \[0,5\]"):
         geometry.lit_values(albedo, feature, normals, light[:0], *where)
-    render, image, one = jnp.zeros((2, 8, 8, 6)), jnp.zeros((2, 8, 8, 3)), jnp.zeros((2, 8, 8, 1))
-    with pytest.raises(Exception, match=r"feature: expected shape \[b,h,w,c\], got \[2,8,8,1\]"):
-        geometry.image_losses(render, image, one, one, one, one, one)
-    with pytest.raises(Exception, match=r"render: expected shape \[b,h,w,4\+c\], got \[2,8,8,3\]"):
-        geometry.image_losses(image, image, one, one, one, one, one)

@@ -6,23 +6,10 @@ import numpy as np
 import pytest
 
 from pony_jax.native import geometry, plain_xla
-from pony_jax.ops.marching_tets import compact
 from pony_jax.ops.sparse_marching_tets import SparseMesh, sparse_marching_tets
 from pony_jax.ops.tet_grid import box_lattice
 
 LATTICE = box_lattice(16, (3.0, 4.0, 5.0))
-
-
-@pytest.mark.parametrize("n", [0, 1, 7, 1000])
-@pytest.mark.parametrize("capacity", [0, 1, 300, 1200])
-def test_compaction_equals_xla(n, capacity):
-    flags = [jax.random.bernoulli(jax.random.key(n), share, (n,)) for share in (0.0, 0.3, 1.0)]
-    got = [jax.jit(compact, static_argnums=1)(some, capacity) for some in flags]
-    with plain_xla():
-        expected = [jax.jit(compact, static_argnums=1)(some, capacity) for some in flags]
-    for a, e in zip(jax.tree.leaves(got), jax.tree.leaves(expected), strict=True):
-        assert a.dtype == e.dtype == jnp.int32
-        np.testing.assert_array_equal(a, e)
 
 
 def blobs(points: jax.Array, size: float) -> jax.Array:
@@ -71,8 +58,6 @@ def test_wrong_shapes_are_refused():
     def whole(*shape):
         return jnp.zeros(shape, jnp.int32)
 
-    with pytest.raises(Exception, match=r"flags: expected shape \[n\], got \[2,3\]"):
-        geometry.compact(jnp.zeros((2, 3), bool), 4)
     inside = jnp.zeros((2, 3, 4, 5), bool)
     with pytest.raises(Exception, match=r"points: expected shape \[12,4\], got \[12,3\]"):
         geometry.lattice_cells(inside, whole(12, 3), whole(2, 3, 4, 5), 9, 3)

@@ -17,8 +17,6 @@ namespace layers {
   namespace isa {                                                                   \
   bool ForwardMlp(const MlpForward&, const Parallel&);                              \
   bool BackwardMlp(const MlpBackward&, const Parallel&);                            \
-  bool ForwardSpatialGradient(const SpatialGradientForward&, const Parallel&);      \
-  bool BackwardSpatialGradient(const SpatialGradientBackward&, const Parallel&);    \
   bool ForwardConvolution(const ConvolutionForward&, const Parallel&);              \
   bool ConvolutionGradientOfX(const ConvolutionGradX&, const Parallel&);            \
   bool ConvolutionGradientOfKernel(const ConvolutionGradKernel&, const Parallel&);  \
@@ -26,28 +24,11 @@ namespace layers {
   bool BackwardConvBlock(const ConvBlockBackward&, const Parallel&);                \
   bool ForwardNormDense(const NormDenseForward&, const Parallel&);                  \
   bool BackwardNormDense(const NormDenseBackward&, const Parallel&);                \
-  bool ForwardGroupNorm(const GroupNormForward&, const Parallel&);                  \
-  bool BackwardGroupNorm(const GroupNormBackward&, const Parallel&);                \
-  bool ForwardGeluSum(const GeluSumForward&, const Parallel&);                      \
-  bool BackwardGeluSum(const GeluSumBackward&, const Parallel&);                    \
-  bool ForwardAttention(const AttentionForward&, const Parallel&);                  \
-  bool BackwardAttention(const AttentionBackward&, const Parallel&);                \
-  bool ForwardTokenDense(const TokenDenseForward&, const Parallel&);                \
-  bool BackwardTokenDense(const TokenDenseBackward&, const Parallel&);              \
-  bool UpdateByAdam(const Adam&, const Parallel&);                                  \
-  bool ComputeNorm(const NormOfArrays&, const Parallel&);                           \
   const Kernels kernels = {ForwardMlp,         BackwardMlp,                         \
-                           ForwardSpatialGradient,                                  \
-                           BackwardSpatialGradient,                                 \
                            ForwardConvolution, ConvolutionGradientOfX,              \
                            ConvolutionGradientOfKernel,                             \
                            ForwardConvBlock,   BackwardConvBlock,                   \
-                           ForwardNormDense,   BackwardNormDense,                   \
-                           ForwardGroupNorm,   BackwardGroupNorm,                   \
-                           ForwardGeluSum,     BackwardGeluSum,                     \
-                           ForwardAttention,   BackwardAttention,                   \
-                           ForwardTokenDense,  BackwardTokenDense,                  \
-                           UpdateByAdam,       ComputeNorm};                        \
+                           ForwardNormDense,   BackwardNormDense};                    \
   }
 
 LAYERS_DECLARE(baseline)
@@ -192,54 +173,6 @@ ffi::Error RunMlpGrad(ffi::ThreadPool pool, Floats point, Floats first, Floats b
   args.grad_last = grad_last->typed_data();
   args.grad_condition = grad_condition->typed_data();
   return Run("gradient of mlp", BestKernels().mlp_backward, args, pool);
-}
-
-// Those of a network with one output and no condition.
-ffi::Error ReadSpatialGradient(const Floats& point, const Floats& first, const Floats& bias,
-                               const Floats& mid, const Floats& last, int64_t num_frequencies,
-                               double scale, Dims out, Mlp* mlp) {
-  ffi::Error error = ReadMlp(point, first, bias, mid, last, num_frequencies, scale, mlp);
-  if (error.failure()) return error;
-  if (mlp->outputs != 1) return BadShape("last", "[d,1]", last.dimensions());
-  if (!Is(out, {mlp->points, 3})) return BadShape("result or its gradient", "[n,3]", out);
-  return ffi::Error::Success();
-}
-
-ffi::Error RunSpatialGradient(ffi::ThreadPool pool, Floats point, Floats first, Floats bias,
-                              Floats mid, Floats last, int64_t num_frequencies, double scale,
-                              ffi::Result<Floats> out, ffi::Result<Floats> kept) {
-  SpatialGradientForward args;
-  ffi::Error error = ReadSpatialGradient(point, first, bias, mid, last, num_frequencies, scale,
-                                         out->dimensions(), &args.mlp);
-  if (error.failure()) return error;
-  const int64_t kept_size = kept->element_count();
-  if (kept_size != 0 && kept_size != args.mlp.Blocks() * args.mlp.KeptOfSpatialGradient()) {
-    return BadShape("kept layers", "of all blocks, or none", kept->dimensions());
-  }
-  args.out = out->typed_data();
-  args.kept = kept_size > 0 ? kept->typed_data() : nullptr;
-  return Run("spatial_gradient", BestKernels().spatial_gradient_forward, args, pool);
-}
-
-ffi::Error RunSpatialGradientGrad(ffi::ThreadPool pool, Floats point, Floats first, Floats bias,
-                                  Floats mid, Floats last, Floats kept, Floats grad_out,
-                                  int64_t num_frequencies, double scale,
-                                  ffi::Result<Floats> grad_first, ffi::Result<Floats> grad_mid,
-                                  ffi::Result<Floats> grad_last) {
-  SpatialGradientBackward args;
-  ffi::Error error = ReadSpatialGradient(point, first, bias, mid, last, num_frequencies, scale,
-                                         grad_out.dimensions(), &args.mlp);
-  if (error.failure()) return error;
-  if (static_cast<int64_t>(kept.element_count()) !=
-      args.mlp.Blocks() * args.mlp.KeptOfSpatialGradient()) {
-    return BadShape("kept layers", "of all blocks", kept.dimensions());
-  }
-  args.kept = kept.typed_data();
-  args.grad_out = grad_out.typed_data();
-  args.grad_first = grad_first->typed_data();
-  args.grad_mid = grad_mid->typed_data();
-  args.grad_last = grad_last->typed_data();
-  return Run("gradient of spatial_gradient", BestKernels().spatial_gradient_backward, args, pool);
 }
 
 ffi::Error ReadConvolution(Dims x, Dims kernel, Dims out, int64_t stride, int64_t padding,
@@ -412,221 +345,6 @@ ffi::Error RunNormDenseGrad(ffi::ThreadPool pool, Floats x, Floats scale, Floats
   return Run("gradient of norm_dense", BestKernels().norm_dense_backward, args, pool);
 }
 
-ffi::Error ReadTokenDense(const Floats& x, const Floats& kernel, Dims out, TokenDense* layer) {
-  const Dims rows = x.dimensions(), weights = kernel.dimensions();
-  if (rows.size() != 3) return BadShape("x", "[b,k,i]", rows);
-  if (weights.size() != 3 || weights[0] != rows[1] || weights[1] != rows[2] ||
-      weights[2] % kWidthMultiple != 0) {
-    return BadShape("kernel", "[k,i,o] with o a multiple of 16", weights);
-  }
-  if (!Is(out, {rows[0], rows[1], weights[2]})) {
-    return BadShape("result or its gradient", "[b,k,o]", out);
-  }
-  *layer = {rows[0], rows[1], rows[2], weights[2], x.typed_data(), kernel.typed_data()};
-  return ffi::Error::Success();
-}
-
-ffi::Error RunTokenDense(ffi::ThreadPool pool, Floats x, Floats kernel, ffi::Result<Floats> out) {
-  TokenDenseForward args;
-  ffi::Error error = ReadTokenDense(x, kernel, out->dimensions(), &args.layer);
-  if (error.failure()) return error;
-  args.out = out->typed_data();
-  return Run("token_dense", BestKernels().token_dense_forward, args, pool);
-}
-
-ffi::Error RunTokenDenseGrad(ffi::ThreadPool pool, Floats x, Floats kernel, Floats grad_out,
-                             ffi::Result<Floats> grad_x, ffi::Result<Floats> grad_kernel) {
-  TokenDenseBackward args;
-  ffi::Error error = ReadTokenDense(x, kernel, grad_out.dimensions(), &args.layer);
-  if (error.failure()) return error;
-  const Dims rows = x.dimensions(), trained = grad_x->dimensions();
-  if (trained.size() != 3 || !Is(trained, {rows[0], rows[1], trained[2]}) ||
-      trained[2] > rows[2]) {
-    return BadShape("gradient of x", "[b,k,at most i]", trained);
-  }
-  args.trained = trained[2];
-  args.grad_out = grad_out.typed_data();
-  args.grad_x = grad_x->typed_data();
-  args.grad_kernel = grad_kernel->typed_data();
-  return Run("gradient of token_dense", BestKernels().token_dense_backward, args, pool);
-}
-
-ffi::Error ReadGroupNorm(const Floats& x, const Floats& scale, const Floats& shift, float epsilon,
-                         float slope, Dims out, GroupNorm* norm) {
-  const Dims images = x.dimensions();
-  if (images.size() != 4 || images[3] % kWidthMultiple != 0) {
-    return BadShape("x", "[b,h,w,c] with c a multiple of 16", images);
-  }
-  for (const Floats* array : {&scale, &shift}) {
-    if (!Is(array->dimensions(), {images[3]})) {
-      return BadShape("scale or shift", "[c]", array->dimensions());
-    }
-  }
-  if (!std::equal(images.begin(), images.end(), out.begin(), out.end())) {
-    return BadShape("result or its gradient", "[b,h,w,c]", out);
-  }
-  *norm = {images[0],      images[1] * images[2], images[3],
-           epsilon,        slope,                 x.typed_data(),
-           scale.typed_data(), shift.typed_data()};
-  return ffi::Error::Success();
-}
-
-ffi::Error RunGroupNorm(ffi::ThreadPool pool, Floats x, Floats scale, Floats shift, float epsilon,
-                        float slope, ffi::Result<Floats> out) {
-  GroupNormForward args;
-  ffi::Error error = ReadGroupNorm(x, scale, shift, epsilon, slope, out->dimensions(), &args.norm);
-  if (error.failure()) return error;
-  args.out = out->typed_data();
-  return Run("group_norm", BestKernels().group_norm_forward, args, pool);
-}
-
-ffi::Error RunGroupNormGrad(ffi::ThreadPool pool, Floats x, Floats scale, Floats shift,
-                            Floats grad_out, float epsilon, float slope,
-                            ffi::Result<Floats> grad_x, ffi::Result<Floats> grad_scale,
-                            ffi::Result<Floats> grad_shift) {
-  GroupNormBackward args;
-  ffi::Error error =
-      ReadGroupNorm(x, scale, shift, epsilon, slope, grad_out.dimensions(), &args.norm);
-  if (error.failure()) return error;
-  args.grad_out = grad_out.typed_data();
-  args.grad_x = grad_x->typed_data();
-  args.grad_scale = grad_scale->typed_data();
-  args.grad_shift = grad_shift->typed_data();
-  return Run("gradient of group_norm", BestKernels().group_norm_backward, args, pool);
-}
-
-ffi::Error RunGeluSum(ffi::ThreadPool pool, Floats first, Floats second, Floats bias,
-                      ffi::Result<Floats> out, ffi::Result<Floats> kept) {
-  const Dims rows = first.dimensions(), channels = bias.dimensions();
-  if (rows.size() != 2 || rows[1] % kWidthMultiple != 0) {
-    return BadShape("first", "[n,c] with c a multiple of 16", rows);
-  }
-  if (!Is(channels, {rows[1]})) return BadShape("bias", "[c]", channels);
-  const size_t size = first.element_count();
-  if (second.element_count() != size) return BadShape("second", "[n,c]", second.dimensions());
-  if (out->element_count() != size) return BadShape("result", "[n,c]", out->dimensions());
-  if (kept->element_count() != 0 && kept->element_count() != size) {
-    return BadShape("kept slopes", "[n,c], or empty", kept->dimensions());
-  }
-  const GeluSumForward args = {rows[0],
-                               rows[1],
-                               first.typed_data(),
-                               second.typed_data(),
-                               bias.typed_data(),
-                               out->typed_data(),
-                               kept->element_count() > 0 ? kept->typed_data() : nullptr};
-  return Run("gelu_sum", BestKernels().gelu_sum_forward, args, pool);
-}
-
-ffi::Error RunGeluSumGrad(ffi::ThreadPool pool, Floats kept, Floats grad_out,
-                          ffi::Result<Floats> grad, ffi::Result<Floats> grad_bias) {
-  const Dims rows = grad_out.dimensions();
-  if (rows.size() != 2 || rows[1] % kWidthMultiple != 0) {
-    return BadShape("gradient of the result", "[n,c] with c a multiple of 16", rows);
-  }
-  if (kept.element_count() != grad_out.element_count() ||
-      grad->element_count() != grad_out.element_count()) {
-    return BadShape("kept slopes or gradient", "[n,c]", kept.dimensions());
-  }
-  if (!Is(grad_bias->dimensions(), {rows[1]})) {
-    return BadShape("gradient of the bias", "[c]", grad_bias->dimensions());
-  }
-  const GeluSumBackward args = {rows[0],
-                                rows[1],
-                                kept.typed_data(),
-                                grad_out.typed_data(),
-                                grad->typed_data(),
-                                grad_bias->typed_data()};
-  return Run("gradient of gelu_sum", BestKernels().gelu_sum_backward, args, pool);
-}
-
-ffi::Error ReadAttention(const Floats& qkv, int64_t heads, Dims out, Attention* attention) {
-  const Dims tokens = qkv.dimensions();
-  if (tokens.size() != 3 || heads < 1 || tokens[2] % (3 * heads * kWidthMultiple) != 0) {
-    return BadShape("qkv", "[b,k,3c] with c a multiple of 16 for each head", tokens);
-  }
-  const int64_t width = tokens[2] / 3;
-  if (!Is(out, {tokens[0], tokens[1], width})) {
-    return BadShape("result or its gradient", "[b,k,c]", out);
-  }
-  const float scale = 1.0f / std::sqrt(static_cast<float>(width / heads));
-  *attention = {tokens[0], tokens[1], heads, width, scale, qkv.typed_data()};
-  return ffi::Error::Success();
-}
-
-ffi::Error RunAttention(ffi::ThreadPool pool, Floats qkv, int64_t num_heads,
-                        ffi::Result<Floats> out) {
-  AttentionForward args;
-  ffi::Error error = ReadAttention(qkv, num_heads, out->dimensions(), &args.attention);
-  if (error.failure()) return error;
-  args.out = out->typed_data();
-  return Run("attention", BestKernels().attention_forward, args, pool);
-}
-
-ffi::Error RunAttentionGrad(ffi::ThreadPool pool, Floats qkv, Floats grad_out, int64_t num_heads,
-                            ffi::Result<Floats> grad_qkv) {
-  AttentionBackward args;
-  ffi::Error error = ReadAttention(qkv, num_heads, grad_out.dimensions(), &args.attention);
-  if (error.failure()) return error;
-  args.grad_out = grad_out.typed_data();
-  args.grad_qkv = grad_qkv->typed_data();
-  return Run("gradient of attention", BestKernels().attention_backward, args, pool);
-}
-
-ffi::Error RunNorm(ffi::ThreadPool pool, ffi::RemainingArgs arrays, ffi::Result<Floats> out) {
-  if (!Is(out->dimensions(), {})) return BadShape("norm", "[]", out->dimensions());
-  std::vector<int64_t> sizes(arrays.size());
-  std::vector<const float*> data(arrays.size());
-  for (size_t i = 0; i < arrays.size(); ++i) {
-    const Floats array = *arrays.get<Floats>(i);
-    sizes[i] = static_cast<int64_t>(array.element_count());
-    data[i] = array.typed_data();
-  }
-  const NormOfArrays args = {static_cast<int64_t>(arrays.size()), sizes.data(), data.data(),
-                             out->typed_data()};
-  return Run("norm", BestKernels().norm, args, pool);
-}
-
-// `arrays` are the values of all parameters, their means and their squares, each joined to one array,
-// and their gradients; the results are all but the gradients, in place.
-ffi::Error RunAdam(ffi::ThreadPool pool, Floats scalars, ffi::RemainingArgs arrays,
-                   float mean_decay, float square_decay, float epsilon, ffi::RemainingRets results) {
-  if (!Is(scalars.dimensions(), {5})) return BadShape("scalars", "[5]", scalars.dimensions());
-  const float* const scalar = scalars.typed_data();
-  const int64_t num_arrays = static_cast<int64_t>(results.size()) - 2;
-  if (num_arrays < 0 || static_cast<int64_t>(arrays.size()) != 2 * num_arrays + 2) {
-    return ffi::Error::InvalidArgument("expected two arrays a parameter, and two of moments");
-  }
-  for (int64_t i = 0; i < num_arrays + 2; ++i) {
-    if (arrays.get<Floats>(i)->typed_data() != (*results.get<Floats>(i))->typed_data()) {
-      return ffi::Error::InvalidArgument("expected parameters and moments updated in place");
-    }
-  }
-  const Floats means = *arrays.get<Floats>(num_arrays);
-  const Floats squares = *arrays.get<Floats>(num_arrays + 1);
-  std::vector<AdamArray> adams(num_arrays);
-  int64_t first = 0;
-  for (int64_t i = 0; i < num_arrays; ++i) {
-    const Floats value = *arrays.get<Floats>(i);
-    const Floats grad = *arrays.get<Floats>(num_arrays + 2 + i);
-    const auto wanted = value.dimensions(), got = grad.dimensions();
-    if (!std::equal(wanted.begin(), wanted.end(), got.begin(), got.end())) {
-      return BadShape("gradient", "of its parameter", got);
-    }
-    const int64_t size = static_cast<int64_t>(value.element_count());
-    adams[i] = {size, value.typed_data(), means.typed_data() + first, squares.typed_data() + first,
-                grad.typed_data()};
-    first += size;
-  }
-  if (!Is(means.dimensions(), {first}) || !Is(squares.dimensions(), {first})) {
-    return BadShape("moments", "[all numbers of the parameters]", means.dimensions());
-  }
-  if (scalar[4] == 0.0f) return ffi::Error::Success();  // not to be applied
-  const Adam args = {num_arrays,   adams.data(), scalar[0], scalar[1], mean_decay,
-                     square_decay, scalar[2],   scalar[3], epsilon};
-  return Run("adam", BestKernels().adam, args, pool);
-}
-
 }  // namespace
 }  // namespace layers
 
@@ -669,35 +387,6 @@ XLA_FFI_DEFINE_HANDLER_SYMBOL(LayersMlpGrad, layers::RunMlpGrad,
                                   .Ret<rasterizer::Floats>()    // gradient of middle
                                   .Ret<rasterizer::Floats>()    // gradient of last
                                   .Ret<rasterizer::Floats>());  // gradient of condition
-
-XLA_FFI_DEFINE_HANDLER_SYMBOL(LayersSpatialGradient, layers::RunSpatialGradient,
-                              ffi::Ffi::Bind()
-                                  .Ctx<ffi::ThreadPool>()
-                                  .Arg<rasterizer::Floats>()  // points
-                                  .Arg<rasterizer::Floats>()  // first
-                                  .Arg<rasterizer::Floats>()  // bias
-                                  .Arg<rasterizer::Floats>()  // middle
-                                  .Arg<rasterizer::Floats>()  // last
-                                  .Attr<int64_t>("num_frequencies")
-                                  .Attr<double>("scale")
-                                  .Ret<rasterizer::Floats>()    // result
-                                  .Ret<rasterizer::Floats>());  // kept layers
-
-XLA_FFI_DEFINE_HANDLER_SYMBOL(LayersSpatialGradientGrad, layers::RunSpatialGradientGrad,
-                              ffi::Ffi::Bind()
-                                  .Ctx<ffi::ThreadPool>()
-                                  .Arg<rasterizer::Floats>()  // points
-                                  .Arg<rasterizer::Floats>()  // first
-                                  .Arg<rasterizer::Floats>()  // bias
-                                  .Arg<rasterizer::Floats>()  // middle
-                                  .Arg<rasterizer::Floats>()  // last
-                                  .Arg<rasterizer::Floats>()  // kept layers
-                                  .Arg<rasterizer::Floats>()  // gradient of the result
-                                  .Attr<int64_t>("num_frequencies")
-                                  .Attr<double>("scale")
-                                  .Ret<rasterizer::Floats>()    // gradient of first
-                                  .Ret<rasterizer::Floats>()    // gradient of middle
-                                  .Ret<rasterizer::Floats>());  // gradient of last
 
 XLA_FFI_DEFINE_HANDLER_SYMBOL(LayersConvolution, layers::RunConvolution,
                               ffi::Ffi::Bind()
@@ -781,93 +470,6 @@ XLA_FFI_DEFINE_HANDLER_SYMBOL(LayersNormDenseGrad, layers::RunNormDenseGrad,
                                   .Ret<rasterizer::Floats>()    // gradient of shift
                                   .Ret<rasterizer::Floats>()    // gradient of kernel
                                   .Ret<rasterizer::Floats>());  // gradient of bias
-
-XLA_FFI_DEFINE_HANDLER_SYMBOL(LayersTokenDense, layers::RunTokenDense,
-                              ffi::Ffi::Bind()
-                                  .Ctx<ffi::ThreadPool>()
-                                  .Arg<rasterizer::Floats>()    // x
-                                  .Arg<rasterizer::Floats>()    // kernel
-                                  .Ret<rasterizer::Floats>());  // result
-
-XLA_FFI_DEFINE_HANDLER_SYMBOL(LayersTokenDenseGrad, layers::RunTokenDenseGrad,
-                              ffi::Ffi::Bind()
-                                  .Ctx<ffi::ThreadPool>()
-                                  .Arg<rasterizer::Floats>()    // x
-                                  .Arg<rasterizer::Floats>()    // kernel
-                                  .Arg<rasterizer::Floats>()    // gradient of the result
-                                  .Ret<rasterizer::Floats>()    // of x, its first columns
-                                  .Ret<rasterizer::Floats>());  // of the kernel
-
-XLA_FFI_DEFINE_HANDLER_SYMBOL(LayersGroupNorm, layers::RunGroupNorm,
-                              ffi::Ffi::Bind()
-                                  .Ctx<ffi::ThreadPool>()
-                                  .Arg<rasterizer::Floats>()  // x
-                                  .Arg<rasterizer::Floats>()  // scale
-                                  .Arg<rasterizer::Floats>()  // shift
-                                  .Attr<float>("epsilon")
-                                  .Attr<float>("slope")
-                                  .Ret<rasterizer::Floats>());  // result
-
-XLA_FFI_DEFINE_HANDLER_SYMBOL(LayersGroupNormGrad, layers::RunGroupNormGrad,
-                              ffi::Ffi::Bind()
-                                  .Ctx<ffi::ThreadPool>()
-                                  .Arg<rasterizer::Floats>()  // x
-                                  .Arg<rasterizer::Floats>()  // scale
-                                  .Arg<rasterizer::Floats>()  // shift
-                                  .Arg<rasterizer::Floats>()  // gradient of the result
-                                  .Attr<float>("epsilon")
-                                  .Attr<float>("slope")
-                                  .Ret<rasterizer::Floats>()    // gradient of x
-                                  .Ret<rasterizer::Floats>()    // gradient of scale
-                                  .Ret<rasterizer::Floats>());  // gradient of shift
-
-XLA_FFI_DEFINE_HANDLER_SYMBOL(LayersGeluSum, layers::RunGeluSum,
-                              ffi::Ffi::Bind()
-                                  .Ctx<ffi::ThreadPool>()
-                                  .Arg<rasterizer::Floats>()    // first
-                                  .Arg<rasterizer::Floats>()    // second
-                                  .Arg<rasterizer::Floats>()    // bias
-                                  .Ret<rasterizer::Floats>()    // result
-                                  .Ret<rasterizer::Floats>());  // kept slopes
-
-XLA_FFI_DEFINE_HANDLER_SYMBOL(LayersGeluSumGrad, layers::RunGeluSumGrad,
-                              ffi::Ffi::Bind()
-                                  .Ctx<ffi::ThreadPool>()
-                                  .Arg<rasterizer::Floats>()    // kept slopes
-                                  .Arg<rasterizer::Floats>()    // gradient of the result
-                                  .Ret<rasterizer::Floats>()    // of each term
-                                  .Ret<rasterizer::Floats>());  // of the bias
-
-XLA_FFI_DEFINE_HANDLER_SYMBOL(LayersAttention, layers::RunAttention,
-                              ffi::Ffi::Bind()
-                                  .Ctx<ffi::ThreadPool>()
-                                  .Arg<rasterizer::Floats>()  // queries, keys, values
-                                  .Attr<int64_t>("num_heads")
-                                  .Ret<rasterizer::Floats>());  // result
-
-XLA_FFI_DEFINE_HANDLER_SYMBOL(LayersAttentionGrad, layers::RunAttentionGrad,
-                              ffi::Ffi::Bind()
-                                  .Ctx<ffi::ThreadPool>()
-                                  .Arg<rasterizer::Floats>()  // queries, keys, values
-                                  .Arg<rasterizer::Floats>()  // gradient of the result
-                                  .Attr<int64_t>("num_heads")
-                                  .Ret<rasterizer::Floats>());  // of queries, keys, values
-
-XLA_FFI_DEFINE_HANDLER_SYMBOL(LayersAdam, layers::RunAdam,
-                              ffi::Ffi::Bind()
-                                  .Ctx<ffi::ThreadPool>()
-                                  .Arg<rasterizer::Floats>()  // scalars
-                                  .RemainingArgs()            // values, means, squares, gradients
-                                  .Attr<float>("mean_decay")
-                                  .Attr<float>("square_decay")
-                                  .Attr<float>("epsilon")
-                                  .RemainingRets());  // values, means, squares
-
-XLA_FFI_DEFINE_HANDLER_SYMBOL(LayersNorm, layers::RunNorm,
-                              ffi::Ffi::Bind()
-                                  .Ctx<ffi::ThreadPool>()
-                                  .RemainingArgs()              // arrays
-                                  .Ret<rasterizer::Floats>());  // norm
 
 // Limits the threads of every op from now on; 0 takes the limit away.
 extern "C" void LayersSetMaxThreads(int threads) { layers::max_threads = threads; }

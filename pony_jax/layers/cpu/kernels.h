@@ -57,9 +57,6 @@ struct Mlp {
     const int64_t later = middle > 1 ? (middle - 1) * Slots() : 0;
     return (1 + (middle > 0) + later) * kBlock * Width();
   }
-  // The same of its spatial gradient: all layers, and the gradients of the output with respect to
-  // each of them before its rectifier.
-  int64_t KeptOfSpatialGradient() const { return 2 * KeptOfBlock(); }
 };
 
 struct MlpForward {
@@ -79,23 +76,6 @@ struct MlpBackward {
   float* grad_mid;
   float* grad_last;
   float* grad_condition;
-};
-
-// The gradient of a network, with one output and no condition, with respect to its points.
-struct SpatialGradientForward {
-  Mlp mlp;
-  float* out;   // [n, 3]
-  float* kept;  // mlp.Blocks() * mlp.KeptOfSpatialGradient(), or null
-};
-
-struct SpatialGradientBackward {
-  Mlp mlp;
-  const float* kept;
-  const float* grad_out;
-  // Gradients of the arrays of `mlp`, of their shapes. That of the bias is 0; points have none.
-  float* grad_first;
-  float* grad_mid;
-  float* grad_last;
 };
 
 // A convolution of images [b, h, w, c] without bias.
@@ -188,127 +168,11 @@ struct NormDenseBackward {
   float* grad_bias;
 };
 
-// Neighbouring channels that are normalised together.
-constexpr int64_t kGroupChannels = 4;
-
-// leaky(scale * norm(x) + shift): each group of channels of an image is normalised to mean 0 and
-// variance 1 over its pixels. Channels are a multiple of kWidthMultiple.
-struct GroupNorm {
-  int64_t images, pixels, channels;
-  float epsilon;       // added to variances
-  float slope;         // of the rectifier, below 0
-  const float* x;      // [b, pixels, c]
-  const float* scale;  // [c]
-  const float* shift;  // [c]
-};
-
-struct GroupNormForward {
-  GroupNorm norm;
-  float* out;  // [b, pixels, c]
-};
-
-struct GroupNormBackward {
-  GroupNorm norm;
-  const float* grad_out;
-  // Gradients of the arrays of `norm`, of their shapes.
-  float* grad_x;
-  float* grad_scale;
-  float* grad_shift;
-};
-
-// gelu(first + second + bias). Channels are a multiple of kWidthMultiple.
-struct GeluSumForward {
-  int64_t rows, channels;
-  const float* first;   // [rows, c]
-  const float* second;  // [rows, c]
-  const float* bias;    // [c]
-  float* out;           // [rows, c]
-  float* kept;          // slopes of gelu, [rows, c], or null
-};
-
-struct GeluSumBackward {
-  int64_t rows, channels;
-  const float* kept;
-  const float* grad_out;
-  float* grad;       // of each term, [rows, c]
-  float* grad_bias;  // [c]
-};
-
-// Values mixed by the softmax of scaled products of queries and keys, each head by itself. Channels
-// of a head are a multiple of kWidthMultiple.
-struct Attention {
-  int64_t images, tokens, heads, width;  // width: of all heads
-  float scale;                           // of the products
-  const float* qkv;                      // [b, k, 3, heads, width / heads]
-
-  int64_t Channels() const { return width / heads; }
-};
-
-struct AttentionForward {
-  Attention attention;
-  float* out;  // [b, k, width]
-};
-
-struct AttentionBackward {
-  Attention attention;
-  const float* grad_out;
-  float* grad_qkv;
-};
-
-// A dense layer of its own for each token. Outputs are a multiple of kWidthMultiple.
-struct TokenDense {
-  int64_t rows, tokens, inputs, outputs;
-  const float* x;       // [b, k, i]
-  const float* kernel;  // [k, i, o]
-};
-
-struct TokenDenseForward {
-  TokenDense layer;
-  float* out;  // [b, k, o]
-};
-
-struct TokenDenseBackward {
-  TokenDense layer;
-  int64_t trained;  // so many of the first inputs have a gradient
-  const float* grad_out;
-  float* grad_x;       // [b, k, trained]
-  float* grad_kernel;  // [k, i, o]
-};
-
-// Parameters of any shape with their moments, which an update changes, and their gradient.
-struct AdamArray {
-  int64_t size;
-  float* value;
-  float* mean;    // of the gradient
-  float* square;  // mean of its square
-  const float* grad;
-};
-
-struct Adam {
-  int64_t num_arrays;
-  const AdamArray* arrays;
-  float rate;
-  float grad_scale;  // gradients count as multiplied by it
-  float mean_decay, square_decay;
-  float mean_correction, square_correction;  // what a moment is divided by, as it began at 0
-  float epsilon;
-};
-
-// The Euclidean norm of all numbers of some arrays.
-struct NormOfArrays {
-  int64_t num_arrays;
-  const int64_t* sizes;
-  const float* const* arrays;
-  float* out;  // one number
-};
-
 // Each function returns false when memory for its scratch could not be had; the outputs are then
 // undefined.
 struct Kernels {
   bool (*mlp_forward)(const MlpForward&, const Parallel&);
   bool (*mlp_backward)(const MlpBackward&, const Parallel&);
-  bool (*spatial_gradient_forward)(const SpatialGradientForward&, const Parallel&);
-  bool (*spatial_gradient_backward)(const SpatialGradientBackward&, const Parallel&);
   bool (*convolution_forward)(const ConvolutionForward&, const Parallel&);
   bool (*convolution_grad_x)(const ConvolutionGradX&, const Parallel&);
   bool (*convolution_grad_kernel)(const ConvolutionGradKernel&, const Parallel&);
@@ -316,16 +180,6 @@ struct Kernels {
   bool (*conv_block_backward)(const ConvBlockBackward&, const Parallel&);
   bool (*norm_dense_forward)(const NormDenseForward&, const Parallel&);
   bool (*norm_dense_backward)(const NormDenseBackward&, const Parallel&);
-  bool (*group_norm_forward)(const GroupNormForward&, const Parallel&);
-  bool (*group_norm_backward)(const GroupNormBackward&, const Parallel&);
-  bool (*gelu_sum_forward)(const GeluSumForward&, const Parallel&);
-  bool (*gelu_sum_backward)(const GeluSumBackward&, const Parallel&);
-  bool (*attention_forward)(const AttentionForward&, const Parallel&);
-  bool (*attention_backward)(const AttentionBackward&, const Parallel&);
-  bool (*token_dense_forward)(const TokenDenseForward&, const Parallel&);
-  bool (*token_dense_backward)(const TokenDenseBackward&, const Parallel&);
-  bool (*adam)(const Adam&, const Parallel&);
-  bool (*norm)(const NormOfArrays&, const Parallel&);
 };
 
 }  // namespace layers

@@ -14,8 +14,6 @@ namespace RASTERIZER_ISA {
 
 bool ForwardMlp(const MlpForward& args, const Parallel& parallel);
 bool BackwardMlp(const MlpBackward& args, const Parallel& parallel);
-bool ForwardSpatialGradient(const SpatialGradientForward& args, const Parallel& parallel);
-bool BackwardSpatialGradient(const SpatialGradientBackward& args, const Parallel& parallel);
 bool ForwardConvolution(const ConvolutionForward& args, const Parallel& parallel);
 bool ConvolutionGradientOfX(const ConvolutionGradX& args, const Parallel& parallel);
 bool ConvolutionGradientOfKernel(const ConvolutionGradKernel& args, const Parallel& parallel);
@@ -23,16 +21,6 @@ bool ForwardConvBlock(const ConvBlockForward& args, const Parallel& parallel);
 bool BackwardConvBlock(const ConvBlockBackward& args, const Parallel& parallel);
 bool ForwardNormDense(const NormDenseForward& args, const Parallel& parallel);
 bool BackwardNormDense(const NormDenseBackward& args, const Parallel& parallel);
-bool ForwardGroupNorm(const GroupNormForward& args, const Parallel& parallel);
-bool BackwardGroupNorm(const GroupNormBackward& args, const Parallel& parallel);
-bool ForwardGeluSum(const GeluSumForward& args, const Parallel& parallel);
-bool BackwardGeluSum(const GeluSumBackward& args, const Parallel& parallel);
-bool ForwardAttention(const AttentionForward& args, const Parallel& parallel);
-bool BackwardAttention(const AttentionBackward& args, const Parallel& parallel);
-bool ForwardTokenDense(const TokenDenseForward& args, const Parallel& parallel);
-bool BackwardTokenDense(const TokenDenseBackward& args, const Parallel& parallel);
-bool UpdateByAdam(const Adam& args, const Parallel& parallel);
-bool ComputeNorm(const NormOfArrays& args, const Parallel& parallel);
 
 namespace {
 

@@ -13,8 +13,6 @@ namespace geometry {
 
 #define GEOMETRY_DECLARE(isa)                                                    \
   namespace isa {                                                                \
-  bool ForwardTransform(const TransformForward&, const Parallel&);               \
-  bool BackwardTransform(const TransformBackward&, const Parallel&);             \
   bool FindLandmarks(const Landmarks&, const Parallel&);                         \
   bool ComputeSkinningWeights(const SkinningWeights&, const Parallel&);          \
   bool ForwardSkin(const SkinForward&, const Parallel&);                         \
@@ -23,21 +21,13 @@ namespace geometry {
   bool BackwardSurface(const SurfaceBackward&, const Parallel&);                 \
   bool ForwardLitValues(const LitValuesForward&, const Parallel&);               \
   bool BackwardLitValues(const LitValuesBackward&, const Parallel&);             \
-  bool ForwardWindows(const WindowsForward&, const Parallel&);                   \
-  bool WindowsGradientOfMaps(const WindowsGradMaps&, const Parallel&);           \
-  bool WindowsGradientOfPositions(const WindowsGradPositions&, const Parallel&); \
-  bool ForwardImageLosses(const ImageLossesForward&, const Parallel&);           \
-  bool BackwardImageLosses(const ImageLossesBackward&, const Parallel&);         \
-  bool CompactFlags(const Compact&, const Parallel&);                            \
   bool FindLatticeCells(const LatticeCells&, const Parallel&);                   \
   bool MarchLatticeCells(const LatticeMarch&, const Parallel&);                  \
-  const Kernels kernels = {ForwardTransform, BackwardTransform, FindLandmarks,   \
+  const Kernels kernels = {FindLandmarks,   \
                            ComputeSkinningWeights, ForwardSkin, BackwardSkin,    \
                            ForwardSurface, BackwardSurface, ForwardLitValues,    \
-                           BackwardLitValues, ForwardWindows,                    \
-                           WindowsGradientOfMaps, WindowsGradientOfPositions,    \
-                           ForwardImageLosses, BackwardImageLosses,              \
-                           CompactFlags, FindLatticeCells, MarchLatticeCells};   \
+                           BackwardLitValues, \
+                           FindLatticeCells, MarchLatticeCells};   \
   }
 
 GEOMETRY_DECLARE(baseline)
@@ -96,41 +86,6 @@ ffi::Error Check(std::initializer_list<Expected> arrays) {
     if (!Is(array.got, array.sizes)) return BadShape(array.name, array.text, array.got);
   }
   return ffi::Error::Success();
-}
-
-ffi::Error ReadTransform(const Floats& matrix, const Floats& points, Transform* in) {
-  const Dims dims = points.dimensions();
-  ffi::Error error = Check({{"points", "[b,n,3]", dims, {-1, -1, 3}}});
-  if (error.failure()) return error;
-  *in = {dims[0], dims[1], matrix.typed_data(), points.typed_data()};
-  return Check({{"matrix", "[b,4,4]", matrix.dimensions(), {dims[0], 4, 4}}});
-}
-
-ffi::Error RunTransform(ffi::ThreadPool pool, Floats matrix, Floats points,
-                        ffi::Result<Floats> out) {
-  TransformForward args;
-  ffi::Error error = ReadTransform(matrix, points, &args.in);
-  if (error.failure()) return error;
-  error = Check({{"result", "[b,n,4]", out->dimensions(), {args.in.images, args.in.points, 4}}});
-  if (error.failure()) return error;
-  args.out = out->typed_data();
-  return Run("transform", BestKernels().transform_forward, args, pool);
-}
-
-ffi::Error RunTransformGrad(ffi::ThreadPool pool, Floats matrix, Floats points, Floats grad_out,
-                            ffi::Result<Floats> grad_matrix, ffi::Result<Floats> grad_points) {
-  TransformBackward args;
-  ffi::Error error = ReadTransform(matrix, points, &args.in);
-  if (error.failure()) return error;
-  const int64_t b = args.in.images, n = args.in.points;
-  error = Check({{"gradient of the result", "[b,n,4]", grad_out.dimensions(), {b, n, 4}},
-                 {"gradient of matrix", "[b,4,4]", grad_matrix->dimensions(), {b, 4, 4}},
-                 {"gradient of points", "[b,n,3]", grad_points->dimensions(), {b, n, 3}}});
-  if (error.failure()) return error;
-  args.grad_out = grad_out.typed_data();
-  args.grad_matrix = grad_matrix->typed_data();
-  args.grad_point = grad_points->typed_data();
-  return Run("gradient of transform", BestKernels().transform_backward, args, pool);
 }
 
 ffi::Error RunLandmarks(ffi::ThreadPool pool, Floats verts, Ints valid, double margin,
@@ -384,134 +339,6 @@ ffi::Error RunLitValuesGrad(ffi::ThreadPool pool, Floats albedo, Floats feature,
   return Run("gradient of lit_values", BestKernels().lit_values_backward, args, pool);
 }
 
-// By the shapes of the maps and of the result, without the maps themselves: their own gradient
-// does without them.
-ffi::Error ReadWindows(Dims maps, const Floats& positions, const char* name, Dims windows,
-                       Windows* in) {
-  ffi::Error error = Check({{"maps", "[b,h,w,c]", maps, {-1, -1, -1, -1}}});
-  if (error.failure()) return error;
-  error = Check({{"positions", "[b,k,2]", positions.dimensions(), {maps[0], -1, 2}}});
-  if (error.failure()) return error;
-  const int64_t k = positions.dimensions()[1], side = windows.size() == 5 ? windows[2] : 0;
-  *in = {maps[0], maps[1], maps[2], maps[3], k, side, nullptr, positions.typed_data()};
-  return Check({{name, "[b,k,side,side,c]", windows, {maps[0], k, side, side, maps[3]}}});
-}
-
-ffi::Error RunWindows(ffi::ThreadPool pool, Floats maps, Floats positions,
-                      ffi::Result<Floats> out) {
-  WindowsForward args;
-  ffi::Error error =
-      ReadWindows(maps.dimensions(), positions, "result", out->dimensions(), &args.in);
-  if (error.failure()) return error;
-  args.in.map = maps.typed_data();
-  args.out = out->typed_data();
-  return Run("windows", BestKernels().windows_forward, args, pool);
-}
-
-ffi::Error RunWindowsGradMaps(ffi::ThreadPool pool, Floats positions, Floats grad_out,
-                              ffi::Result<Floats> grad_maps) {
-  WindowsGradMaps args;
-  ffi::Error error = ReadWindows(grad_maps->dimensions(), positions, "gradient of the result",
-                                 grad_out.dimensions(), &args.in);
-  if (error.failure()) return error;
-  args.grad_out = grad_out.typed_data();
-  args.grad_map = grad_maps->typed_data();
-  return Run("gradient of maps", BestKernels().windows_grad_maps, args, pool);
-}
-
-ffi::Error RunWindowsGradPositions(ffi::ThreadPool pool, Floats maps, Floats positions,
-                                   Floats grad_out, ffi::Result<Floats> grad_positions) {
-  WindowsGradPositions args;
-  ffi::Error error = ReadWindows(maps.dimensions(), positions, "gradient of the result",
-                                 grad_out.dimensions(), &args.in);
-  if (error.failure()) return error;
-  error = Check({{"gradient of positions", "[b,k,2]", grad_positions->dimensions(),
-                  {args.in.images, args.in.windows, 2}}});
-  if (error.failure()) return error;
-  args.in.map = maps.typed_data();
-  args.grad_out = grad_out.typed_data();
-  args.grad_position = grad_positions->typed_data();
-  return Run("gradient of positions", BestKernels().windows_grad_positions, args, pool);
-}
-
-ffi::Error ReadImageLosses(const Floats& render, const Floats& image, const Floats& feature,
-                           const Floats& mask, const Floats& valid, const Floats& outside,
-                           const Floats& inside, ImageLosses* in) {
-  const Dims dims = render.dimensions();
-  if (dims.size() != 4 || dims[3] < kFirstFeature) {
-    return BadShape("render", "[b,h,w,4+c]", dims);
-  }
-  const int64_t b = dims[0], h = dims[1], w = dims[2], c = dims[3] - kFirstFeature;
-  *in = {b, h, w, dims[3], render.typed_data(), image.typed_data(), feature.typed_data(),
-         mask.typed_data(), valid.typed_data(), outside.typed_data(), inside.typed_data()};
-  return Check({{"image", "[b,h,w,3]", image.dimensions(), {b, h, w, kCoverage}},
-                {"feature", "[b,h,w,c]", feature.dimensions(), {b, h, w, c}},
-                {"mask", "[b,h,w,1]", mask.dimensions(), {b, h, w, 1}},
-                {"valid", "[b,h,w,1]", valid.dimensions(), {b, h, w, 1}},
-                {"distance_outside", "[b,h,w,1]", outside.dimensions(), {b, h, w, 1}},
-                {"distance_inside", "[b,h,w,1]", inside.dimensions(), {b, h, w, 1}}});
-}
-
-ffi::Error CheckKept(const ImageLosses& in, Dims overlap, Dims pyramid) {
-  return Check({{"overlap", "[b,h,w]", overlap, {in.images, in.height, in.width}},
-                {"gradient of the pyramid", "[b,h/2,w/2] of whole eights", pyramid,
-                 {in.images, in.HalfHeight(), in.HalfWidth()}}});
-}
-
-ffi::Error RunImageLosses(ffi::ThreadPool pool, Floats render, Floats image, Floats feature,
-                          Floats mask, Floats valid, Floats outside, Floats inside,
-                          ffi::Result<Floats> out, ffi::Result<Flags> overlap,
-                          ffi::Result<Floats> pyramid) {
-  ImageLossesForward args;
-  ffi::Error error =
-      ReadImageLosses(render, image, feature, mask, valid, outside, inside, &args.in);
-  if (error.failure()) return error;
-  error = Check({{"result", "[b,6]", out->dimensions(), {args.in.images, kImageLosses}}});
-  if (error.failure()) return error;
-  error = CheckKept(args.in, overlap->dimensions(), pyramid->dimensions());
-  if (error.failure()) return error;
-  args.out = out->typed_data();
-  args.overlap = overlap->typed_data();
-  args.grad_pyramid = pyramid->typed_data();
-  return Run("losses of images", BestKernels().image_losses_forward, args, pool);
-}
-
-ffi::Error RunImageLossesGrad(ffi::ThreadPool pool, Floats render, Floats image, Floats feature,
-                              Floats mask, Floats valid, Floats outside, Floats inside,
-                              Flags overlap, Floats pyramid, Floats grad_out,
-                              ffi::Result<Floats> grad_render) {
-  ImageLossesBackward args;
-  ffi::Error error =
-      ReadImageLosses(render, image, feature, mask, valid, outside, inside, &args.in);
-  if (error.failure()) return error;
-  error = CheckKept(args.in, overlap.dimensions(), pyramid.dimensions());
-  if (error.failure()) return error;
-  const ImageLosses& in = args.in;
-  error = Check({{"gradient of the result", "[b,6]", grad_out.dimensions(),
-                  {in.images, kImageLosses}},
-                 {"gradient of render", "[b,h,w,4+c]", grad_render->dimensions(),
-                  {in.images, in.height, in.width, in.channels}}});
-  if (error.failure()) return error;
-  args.overlap = overlap.typed_data();
-  args.grad_pyramid = pyramid.typed_data();
-  args.grad_out = grad_out.typed_data();
-  args.grad_render = grad_render->typed_data();
-  return Run("gradient of losses of images", BestKernels().image_losses_backward, args, pool);
-}
-
-ffi::Error RunCompact(ffi::ThreadPool pool, Flags flags, ffi::Result<Ints> prefix,
-                      ffi::Result<Ints> positions) {
-  ffi::Error error = Check({{"flags", "[n]", flags.dimensions(), {-1}}});
-  if (error.failure()) return error;
-  const int64_t n = flags.dimensions()[0];
-  error = Check({{"prefix", "[n]", prefix->dimensions(), {n}},
-                 {"positions", "[c]", positions->dimensions(), {-1}}});
-  if (error.failure()) return error;
-  const Compact args = {n, positions->dimensions()[0], flags.typed_data(), prefix->typed_data(),
-                        positions->typed_data()};
-  return Run("compact", BestKernels().compact, args, pool);
-}
-
 ffi::Error RunLatticeCells(ffi::ThreadPool pool, Flags inside, Ints points, Ints groups,
                            ffi::Result<Ints> index, ffi::Result<Ints> code, ffi::Result<Ints> row,
                            ffi::Result<Ints> count, ffi::Result<Flags> touched) {
@@ -588,22 +415,6 @@ ffi::Error RunLatticeMarch(ffi::ThreadPool pool, Ints index, Ints code, Ints row
 }  // namespace geometry
 
 #pragma GCC visibility push(default)  // what Python looks up by name
-
-XLA_FFI_DEFINE_HANDLER_SYMBOL(GeometryTransform, geometry::RunTransform,
-                              ffi::Ffi::Bind()
-                                  .Ctx<ffi::ThreadPool>()
-                                  .Arg<rasterizer::Floats>()    // matrix
-                                  .Arg<rasterizer::Floats>()    // points
-                                  .Ret<rasterizer::Floats>());  // result
-
-XLA_FFI_DEFINE_HANDLER_SYMBOL(GeometryTransformGrad, geometry::RunTransformGrad,
-                              ffi::Ffi::Bind()
-                                  .Ctx<ffi::ThreadPool>()
-                                  .Arg<rasterizer::Floats>()    // matrix
-                                  .Arg<rasterizer::Floats>()    // points
-                                  .Arg<rasterizer::Floats>()    // gradient of the result
-                                  .Ret<rasterizer::Floats>()    // gradient of matrix
-                                  .Ret<rasterizer::Floats>());  // gradient of points
 
 XLA_FFI_DEFINE_HANDLER_SYMBOL(GeometryLandmarks, geometry::RunLandmarks,
                               ffi::Ffi::Bind()
@@ -707,64 +518,6 @@ XLA_FFI_DEFINE_HANDLER_SYMBOL(GeometryLitValuesGrad, geometry::RunLitValuesGrad,
                                   .Ret<rasterizer::Floats>()    // gradient of feature
                                   .Ret<rasterizer::Floats>()    // gradient of normal_cam
                                   .Ret<rasterizer::Floats>());  // gradient of light
-
-XLA_FFI_DEFINE_HANDLER_SYMBOL(GeometryWindows, geometry::RunWindows,
-                              ffi::Ffi::Bind()
-                                  .Ctx<ffi::ThreadPool>()
-                                  .Arg<rasterizer::Floats>()  // maps
-                                  .Arg<rasterizer::Floats>()  // positions
-                                  .Ret<rasterizer::Floats>());  // result
-
-XLA_FFI_DEFINE_HANDLER_SYMBOL(GeometryWindowsGradMaps, geometry::RunWindowsGradMaps,
-                              ffi::Ffi::Bind()
-                                  .Ctx<ffi::ThreadPool>()
-                                  .Arg<rasterizer::Floats>()  // positions
-                                  .Arg<rasterizer::Floats>()  // gradient of the result
-                                  .Ret<rasterizer::Floats>());  // gradient of maps
-
-XLA_FFI_DEFINE_HANDLER_SYMBOL(GeometryWindowsGradPositions, geometry::RunWindowsGradPositions,
-                              ffi::Ffi::Bind()
-                                  .Ctx<ffi::ThreadPool>()
-                                  .Arg<rasterizer::Floats>()  // maps
-                                  .Arg<rasterizer::Floats>()  // positions
-                                  .Arg<rasterizer::Floats>()  // gradient of the result
-                                  .Ret<rasterizer::Floats>());  // gradient of positions
-
-XLA_FFI_DEFINE_HANDLER_SYMBOL(GeometryImageLosses, geometry::RunImageLosses,
-                              ffi::Ffi::Bind()
-                                  .Ctx<ffi::ThreadPool>()
-                                  .Arg<rasterizer::Floats>()    // render
-                                  .Arg<rasterizer::Floats>()    // image
-                                  .Arg<rasterizer::Floats>()    // feature
-                                  .Arg<rasterizer::Floats>()    // mask
-                                  .Arg<rasterizer::Floats>()    // valid
-                                  .Arg<rasterizer::Floats>()    // distance_outside
-                                  .Arg<rasterizer::Floats>()    // distance_inside
-                                  .Ret<rasterizer::Floats>()    // result
-                                  .Ret<geometry::Flags>()       // overlap
-                                  .Ret<rasterizer::Floats>());  // gradient of the pyramid
-
-XLA_FFI_DEFINE_HANDLER_SYMBOL(GeometryImageLossesGrad, geometry::RunImageLossesGrad,
-                              ffi::Ffi::Bind()
-                                  .Ctx<ffi::ThreadPool>()
-                                  .Arg<rasterizer::Floats>()    // render
-                                  .Arg<rasterizer::Floats>()    // image
-                                  .Arg<rasterizer::Floats>()    // feature
-                                  .Arg<rasterizer::Floats>()    // mask
-                                  .Arg<rasterizer::Floats>()    // valid
-                                  .Arg<rasterizer::Floats>()    // distance_outside
-                                  .Arg<rasterizer::Floats>()    // distance_inside
-                                  .Arg<geometry::Flags>()       // overlap
-                                  .Arg<rasterizer::Floats>()    // gradient of the pyramid
-                                  .Arg<rasterizer::Floats>()    // gradient of the result
-                                  .Ret<rasterizer::Floats>());  // gradient of render
-
-XLA_FFI_DEFINE_HANDLER_SYMBOL(GeometryCompact, geometry::RunCompact,
-                              ffi::Ffi::Bind()
-                                  .Ctx<ffi::ThreadPool>()
-                                  .Arg<geometry::Flags>()     // flags
-                                  .Ret<rasterizer::Ints>()    // prefix
-                                  .Ret<rasterizer::Ints>());  // positions
 
 XLA_FFI_DEFINE_HANDLER_SYMBOL(GeometryLatticeCells, geometry::RunLatticeCells,
                               ffi::Ffi::Bind()

@@ -15,25 +15,6 @@ namespace geometry {
 
 using rasterizer::Parallel;
 
-// Homogeneous images of points, a matrix an image.
-struct Transform {
-  int64_t images, points;
-  const float* matrix;  // [b, 4, 4]
-  const float* point;   // [b, n, 3]
-};
-
-struct TransformForward {
-  Transform in;
-  float* out;  // [b, n, 4]
-};
-
-struct TransformBackward {
-  Transform in;
-  const float* grad_out;
-  float* grad_matrix;
-  float* grad_point;
-};
-
 // Where the tips of the spine and the feet are.
 struct Landmarks {
   int64_t images, vertices;  // at least one vertex
@@ -156,86 +137,6 @@ struct LitValuesBackward {
   float* grad_light;
 };
 
-// Squares of points, a pixel apart, in maps.
-struct Windows {
-  int64_t images, height, width, channels;
-  int64_t windows;        // k, of each image
-  int64_t side;           // points along each side of a window
-  const float* map;       // [b, height, width, channels]
-  const float* position;  // [b, k, 2], middles: x right and y down, -1 to 1 across the map
-
-  int64_t MapSize() const { return height * width * channels; }  // of an image
-};
-
-struct WindowsForward {
-  Windows in;
-  float* out;  // [b, k, side, side, channels]
-};
-
-struct WindowsGradMaps {
-  Windows in;  // without `map`
-  const float* grad_out;
-  float* grad_map;
-};
-
-struct WindowsGradPositions {
-  Windows in;
-  const float* grad_out;
-  float* grad_position;
-};
-
-// The losses of an image, in their order.
-enum ImageLoss { kMask, kMaskPyramid, kMaskDistance, kMaskInverseDistance, kRgb, kFeature };
-constexpr int kImageLosses = kFeature + 1;
-// Renders and the photographs that they are compared with.
-struct ImageLosses {
-  int64_t images, height, width;
-  int64_t channels;      // of a render, at least kFirstFeature
-  const float* render;   // [b, height, width, channels]
-  const float* image;    // [b, height, width, 3]
-  const float* feature;  // [b, height, width, channels - kFirstFeature]
-  // [b, height, width]
-  const float* mask;
-  const float* valid;
-  const float* outside;  // distance from the mask
-  const float* inside;   // depth in it
-
-  int64_t Pixels() const { return height * width; }  // of an image
-  float Coverage(int64_t pixel) const { return render[pixel * channels + kCoverage]; }
-  int64_t ChannelsOf(int loss) const {
-    return loss == kRgb ? kCoverage : loss == kFeature ? channels - kFirstFeature : 1;
-  }
-  // Of an image of half the size, padded so that it can be halved twice again.
-  int64_t HalfHeight() const { return (height + 7) / 8 * 4; }
-  int64_t HalfWidth() const { return (width + 7) / 8 * 4; }
-  int64_t HalfSize() const { return HalfHeight() * HalfWidth(); }
-};
-
-struct ImageLossesForward {
-  ImageLosses in;
-  float* out;  // [b, kImageLosses]
-  // For the gradient: where pixels count for colours and features, and the pyramid's gradient.
-  bool* overlap;        // [b, height, width]
-  float* grad_pyramid;  // [b, HalfHeight, HalfWidth]
-};
-
-struct ImageLossesBackward {
-  ImageLosses in;
-  // From the forward pass.
-  const bool* overlap;
-  const float* grad_pyramid;
-  const float* grad_out;
-  float* grad_render;
-};
-
-// The places of flags that are set.
-struct Compact {
-  int64_t size, capacity;
-  const bool* flag;   // [size]
-  int32_t* prefix;    // [size], how many are set up to there, inclusive
-  int32_t* position;  // [capacity]; padding is `size`
-};
-
 // A cell of a lattice: vertices that it touches, the edges that it owns, and its tetrahedra.
 constexpr int kCellPoints = 12, kCellEdges = 14, kCellTets = 12;
 
@@ -275,8 +176,6 @@ struct LatticeMarch {
 // Each function returns false when memory for its scratch could not be had; the outputs are then
 // undefined.
 struct Kernels {
-  bool (*transform_forward)(const TransformForward&, const Parallel&);
-  bool (*transform_backward)(const TransformBackward&, const Parallel&);
   bool (*landmarks)(const Landmarks&, const Parallel&);
   bool (*skinning_weights)(const SkinningWeights&, const Parallel&);
   bool (*skin_forward)(const SkinForward&, const Parallel&);
@@ -285,12 +184,6 @@ struct Kernels {
   bool (*surface_backward)(const SurfaceBackward&, const Parallel&);
   bool (*lit_values_forward)(const LitValuesForward&, const Parallel&);
   bool (*lit_values_backward)(const LitValuesBackward&, const Parallel&);
-  bool (*windows_forward)(const WindowsForward&, const Parallel&);
-  bool (*windows_grad_maps)(const WindowsGradMaps&, const Parallel&);
-  bool (*windows_grad_positions)(const WindowsGradPositions&, const Parallel&);
-  bool (*image_losses_forward)(const ImageLossesForward&, const Parallel&);
-  bool (*image_losses_backward)(const ImageLossesBackward&, const Parallel&);
-  bool (*compact)(const Compact&, const Parallel&);
   bool (*lattice_cells)(const LatticeCells&, const Parallel&);
   bool (*lattice_march)(const LatticeMarch&, const Parallel&);
 };
