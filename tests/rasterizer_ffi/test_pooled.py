@@ -7,7 +7,7 @@ import pytest
 from raster_scenes import random_scene
 
 import rasterizer_ffi
-from rasterizer_ffi import ops
+from rasterizer_ffi import pooled_antialiasing
 from rasterizer_ffi.backends import backend_in_use
 
 H, W = 13, 19
@@ -383,5 +383,5 @@ def test_the_target_checks_shapes_itself(color, samples, background, message):
         pytest.skip("another backend was chosen for all tests")
     with pytest.raises(jax.errors.JaxRuntimeError, match=message):
         jax.block_until_ready(
-            ops._antialias_pooled(color, RAST, POS, TRI, TRI, background, None, samples)
+            pooled_antialiasing._antialias_pooled(color, RAST, POS, TRI, TRI, background, None, samples)
         )
