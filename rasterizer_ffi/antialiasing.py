@@ -44,6 +44,9 @@ def antialias(
 ) -> Float[Array, "b h w c"]:
     """Blends the two sides of silhouette edges by coverage, which gives them a gradient by `pos`.
 
+    As in nvdiffrast, a pixel between several silhouettes may leave the range of the colours around
+    it, and edges of triangles that reach behind the camera (w <= 0) are not smoothed.
+
     Args:
       color: the image to be antialiased.
       rast, pos, tri: as in the call of `rasterize` that made `rast`.

@@ -12,7 +12,6 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from rasterizer_ffi.arguments import (
-    MAX_TRIANGLES,
     check,
     check_array,
     check_pos,
@@ -129,7 +128,7 @@ def rasterize_layers(
     """
     op = "rasterize_layers"
     pos, tri, ranges, resolution = _check_scene(op, pos, tri, resolution, ranges)
-    num_layers = check_static_int(op, "num_layers", num_layers, 1, MAX_TRIANGLES)
+    num_layers = check_static_int(op, "num_layers", num_layers, 1)
     grad_db = check_static_bool(op, "grad_db", grad_db)
     return _rasterize_layers(pos, tri, ranges, resolution, num_layers, grad_db)
 
