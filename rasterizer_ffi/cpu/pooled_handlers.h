@@ -69,6 +69,15 @@ ffi::Error AntialiasPooled(Backend::Context context, Floats color, Floats rast, 
         AntialiasArgs(color, rast, pos, tri, ranges, opposite, range_mode, samples, packed),
         background, pixel);
     if (ffi::Error error = inputs.Check(outer); error.failure()) return error;
+    const int64_t b = inputs.fine.rast[0], h = inputs.fine.rast[1] / samples;
+    const int64_t w = inputs.fine.rast[2] / samples;
+    ffi::Error error = outer.Check("out", "[B,H,W,C]", result, {b, h, w, inputs.fine.color[3]});
+    if (error.failure()) return error;
+    error = inputs.fine.CheckCrossings(outer, crossings_shape);
+    if (error.failure()) return error;
+    error = outer.Check("covered", "[B,H,W] with B, H, W those of the result", covered_shape,
+                        {b, h, w});
+    if (error.failure()) return error;
     const int64_t folded = inputs.Folds(outer) ? outer.size() : 1;
     float* out_data = Backend::Fresh(out);
     Backend backend(std::move(context));
@@ -110,6 +119,8 @@ ffi::Error AntialiasPooledGrad(Backend::Context context, Floats color, Floats ra
     if (!outer.Matches(covered_shape) || !inputs.fine.IsImage(covered_shape)) {
       return BadShape("covered", "[B,H,W] with B, H, W those of the result", covered_shape.dims);
     }
+    ffi::Error error = inputs.fine.CheckGradients(outer, grad, grad_pos_shape);
+    if (error.failure()) return error;
     const bool folds = inputs.Folds(outer) && dy_shape.outer == outer.size() &&
                        crossings_shape.outer == outer.size() &&
                        covered_shape.outer == outer.size();

@@ -18,6 +18,7 @@
 
 #include <cstdint>
 #include <exception>
+#include <initializer_list>
 #include <new>
 #include <string>
 #include <utility>
@@ -58,6 +59,24 @@ class Outer {
       if (argument.dims[i] != 1 && argument.dims[i] != result_.dims[i]) return false;
     }
     return true;
+  }
+
+  // Checks a further result: the leading dimensions of the first, then `sizes`. A kernel writes all
+  // of it, so that a smaller one would be written over its end.
+  ffi::Error Check(const char* name, const char* expected, const Shape& result,
+                   std::initializer_list<int64_t> sizes) const {
+    bool same = result.ok && Count(result) == Count(result_) && sizes.size() == result.rank;
+    for (size_t i = 0; same && i < Count(result_); ++i) same = result.dims[i] == result_.dims[i];
+    for (size_t i = 0; same && i < result.rank; ++i) same = result[i] == sizes.begin()[i];
+    return same ? ffi::Error::Success() : BadShape(name, expected, result.dims);
+  }
+  ffi::Error CheckLike(const char* name, const char* expected, const Shape& result,
+                       const Shape& like) const {
+    switch (like.rank) {
+      case 2: return Check(name, expected, result, {like[0], like[1]});
+      case 3: return Check(name, expected, result, {like[0], like[1], like[2]});
+      default: return Check(name, expected, result, {like[0], like[1], like[2], like[3]});
+    }
   }
 
   // Elements to skip in an argument to reach its part for an index over the leading dimensions.
@@ -121,6 +140,10 @@ struct GeometryArgs {
     return ffi::Error::Success();
   }
 
+  ffi::Error CheckGradient(const Outer& outer, const Shape& grad) const {
+    return outer.CheckLike("gradient of pos", "that of pos", grad, pos);
+  }
+
   // Whether the leading dimensions are no more than a larger batch.
   bool Folds(const Outer& outer) const {
     return !range_mode && tri.outer == 1 && pos.outer == outer.size();
@@ -154,6 +177,10 @@ ffi::Error Rasterize(Backend::Context context, Floats pos, Ints tri, Ints ranges
     const GeometryArgs geometry(pos, tri, ranges, range_mode);
     if (!image.ok || image[3] != 4) return BadShape("rast", "[B,H,W,4]", rast->dimensions());
     if (ffi::Error error = geometry.Check(outer, image); error.failure()) return error;
+    const Shape db(rast_db->dimensions(), 4);
+    if (ffi::Error error = outer.CheckLike("rast_db", "that of rast", db, image); error.failure()) {
+      return error;
+    }
     const int64_t folded = geometry.Folds(outer) ? outer.size() : 1;
     float *rast_data = Backend::Fresh(rast), *rast_db_data = Backend::Fresh(rast_db);
     Backend backend(std::move(context));
@@ -176,6 +203,12 @@ ffi::Error RasterizeLayers(Backend::Context context, Floats pos, Ints tri, Ints 
     const GeometryArgs geometry(pos, tri, ranges, range_mode);
     if (!layers.ok || image[3] != 4) return BadShape("rast", "[L,B,H,W,4]", rast->dimensions());
     if (ffi::Error error = geometry.Check(outer, image); error.failure()) return error;
+    const Shape db(rast_db->dimensions(), 5);
+    if (ffi::Error error = outer.Check("rast_db", "that of rast", db,
+                                       {layers[0], layers[1], layers[2], layers[3], layers[4]});
+        error.failure()) {
+      return error;
+    }
     float *rast_data = Backend::Fresh(rast), *rast_db_data = Backend::Fresh(rast_db);
     Backend backend(std::move(context));
     for (int64_t i = 0; i < outer.size(); ++i) {
@@ -210,6 +243,7 @@ ffi::Error RasterizeGrad(Backend::Context context, Floats pos, Ints tri, Ints ra
         (!outer.Matches(ddb_shape) || !SameImage(ddb_shape, image) || ddb_shape[3] != 4)) {
       return BadShape("gradient of rast_db", "that of rast", ddb_shape.dims);
     }
+    if (ffi::Error error = geometry.CheckGradient(outer, grad); error.failure()) return error;
     const bool folds = geometry.Folds(outer) && image.outer == outer.size() &&
                        dy_shape.outer == outer.size() &&
                        (!with_db || ddb_shape.outer == outer.size());
@@ -294,12 +328,11 @@ ffi::Error Interpolate(Backend::Context context, Floats attr, Floats rast, Ints 
     const Outer outer(result);
     const InterpolateArgs inputs(attr, rast, tri, rast_db, diff_attrs);
     if (ffi::Error error = inputs.Check(outer); error.failure()) return error;
-    if (!SameImage(result, inputs.rast) || result[3] != inputs.attr[2]) {
-      return BadShape("out", "[B,H,W,C]", result.dims);
-    }
-    if (!SameImage(result_da, inputs.rast) || result_da[3] != 2 * inputs.num_diff()) {
-      return BadShape("out_da", "[B,H,W,2D]", result_da.dims);
-    }
+    const int64_t b = inputs.rast[0], h = inputs.rast[1], w = inputs.rast[2];
+    ffi::Error error = outer.Check("out", "[B,H,W,C]", result, {b, h, w, inputs.attr[2]});
+    if (error.failure()) return error;
+    error = outer.Check("out_da", "[B,H,W,2D]", result_da, {b, h, w, 2 * inputs.num_diff()});
+    if (error.failure()) return error;
     const int64_t folded = inputs.Folds(outer) ? outer.size() : 1;
     float *out_data = Backend::Fresh(out), *out_da_data = Backend::Fresh(out_da);
     Backend backend(std::move(context));
@@ -331,6 +364,16 @@ ffi::Error InterpolateGrad(Backend::Context context, Floats attr, Floats rast, I
                                   dda_shape[3] != 2 * inputs.num_diff())) {
       return BadShape("gradient of out_da", "[B,H,W,2D]", dda_shape.dims);
     }
+    const Shape grad_db(grad_rast_db->dimensions(), 4);
+    ffi::Error error = outer.CheckLike("gradient of attr", "that of attr", grad_attr_shape,
+                                       inputs.attr);
+    if (error.failure()) return error;
+    error = outer.CheckLike("gradient of rast", "that of rast", grad, inputs.rast);
+    if (error.failure()) return error;
+    if (inputs.num_diff() > 0) {
+      error = outer.CheckLike("gradient of rast_db", "that of rast", grad_db, inputs.rast);
+      if (error.failure()) return error;
+    }
     const bool folds = inputs.Folds(outer) && dy_shape.outer == outer.size() &&
                        (inputs.num_diff() == 0 || dda_shape.outer == outer.size());
     const int64_t folded = folds ? outer.size() : 1;
@@ -346,7 +389,7 @@ ffi::Error InterpolateGrad(Backend::Context context, Floats attr, Floats rast, I
       args.grad_attr = grad_attr->typed_data() + i * grad_attr_shape.inner;
       args.grad_rast = grad_rast_data + i * grad.inner;
       args.grad_rast_db = derivatives ? grad_rast_db_data + i * grad.inner : nullptr;
-      ffi::Error error = backend.Run("interpolate gradient", args);
+      error = backend.Run("interpolate gradient", args);
       if (error.failure()) return error;
     }
     return ffi::Error::Success();
@@ -397,6 +440,17 @@ struct AntialiasArgs {
     return ffi::Error::Success();
   }
 
+  ffi::Error CheckCrossings(const Outer& outer, const Shape& crossings) const {
+    return outer.Check("crossings", "[B,H,W] with B, H, W those of rast", crossings,
+                       {rast[0], rast[1], rast[2]});
+  }
+
+  ffi::Error CheckGradients(const Outer& outer, const Shape& grad_color,
+                            const Shape& grad_pos) const {
+    ffi::Error error = outer.CheckLike("gradient of color", "that of color", grad_color, color);
+    return error.failure() ? error : geometry.CheckGradient(outer, grad_pos);
+  }
+
   bool Folds(const Outer& outer) const {
     return geometry.Folds(outer) && opposite.outer == 1 && color.outer == outer.size() &&
            rast.outer == outer.size();
@@ -422,6 +476,10 @@ ffi::Error Antialias(Backend::Context context, Floats color, Floats rast, Floats
     const Outer outer(result);
     const AntialiasArgs inputs(color, rast, pos, tri, ranges, opposite, range_mode);
     if (ffi::Error error = inputs.Check(outer); error.failure()) return error;
+    ffi::Error error = outer.CheckLike("out", "that of color", result, inputs.color);
+    if (error.failure()) return error;
+    error = inputs.CheckCrossings(outer, crossings_shape);
+    if (error.failure()) return error;
     const int64_t folded = inputs.Folds(outer) ? outer.size() : 1;
     float* out_data = Backend::Fresh(out);
     Backend backend(std::move(context));
@@ -453,6 +511,8 @@ ffi::Error AntialiasGrad(Backend::Context context, Floats color, Floats rast, Fl
     if (!outer.Matches(crossings_shape) || !SameImage(crossings_shape, inputs.rast)) {
       return BadShape("crossings", "[B,H,W] with B, H, W those of rast", crossings_shape.dims);
     }
+    ffi::Error error = inputs.CheckGradients(outer, grad, grad_pos_shape);
+    if (error.failure()) return error;
     const bool folds = inputs.Folds(outer) && dy_shape.outer == outer.size() &&
                        crossings_shape.outer == outer.size();
     const int64_t folded = folds ? outer.size() : 1;
@@ -546,9 +606,9 @@ ffi::Error Texture(Backend::Context context, Floats stack, Floats uv, Floats uv_
     const TextureArgs inputs = MakeTextureArgs(stack, uv, uv_da, bias, height, width, max_level,
                                                filter, boundary, with_da, with_bias);
     if (ffi::Error error = inputs.Check(outer); error.failure()) return error;
-    if (!SameImage(result, inputs.uv) || result[3] != inputs.stack[2]) {
-      return BadShape("out", "[B,H,W,C]", result.dims);
-    }
+    ffi::Error error = outer.Check("out", "[B,H,W,C]", result,
+                                   {inputs.uv[0], inputs.uv[1], inputs.uv[2], inputs.stack[2]});
+    if (error.failure()) return error;
     float* out_data = Backend::Fresh(out);
     Backend backend(std::move(context));
     for (int64_t i = 0; i < outer.size(); ++i) {
@@ -578,6 +638,20 @@ ffi::Error TextureGrad(Backend::Context context, Floats stack, Floats uv, Floats
         dy_shape[3] != inputs.stack[2]) {
       return BadShape("gradient of the result", "[B,H,W,C]", dy_shape.dims);
     }
+    ffi::Error error = outer.CheckLike("gradient of the levels", "that of the levels",
+                                       grad_stack_shape, inputs.stack);
+    if (error.failure()) return error;
+    error = outer.CheckLike("gradient of uv", "that of uv", grad, inputs.uv);
+    if (error.failure()) return error;
+    if (with_da) {
+      error = outer.CheckLike("gradient of uv_da", "that of uv_da", grad_da_shape, inputs.uv_da);
+      if (error.failure()) return error;
+    }
+    if (with_bias) {
+      error = outer.CheckLike("gradient of mip_level_bias", "that of mip_level_bias",
+                              grad_bias_shape, inputs.bias);
+      if (error.failure()) return error;
+    }
     Backend backend(std::move(context));
     for (int64_t i = 0; i < outer.size(); ++i) {
       TextureBackward args;
@@ -601,6 +675,8 @@ ffi::Error TopologyHash(Backend::Context context, Ints tri, ffi::Result<Ints> op
     if (!outer.Matches(tri_shape) || tri_shape[1] != 3) {
       return BadShape("tri", "[F,3]", tri_shape.dims);
     }
+    ffi::Error error = outer.CheckLike("opposite vertices", "that of tri", result, tri_shape);
+    if (error.failure()) return error;
     Backend backend(std::move(context));
     for (int64_t i = 0; i < result.outer; ++i) {
       const Topology topology = {tri.typed_data() + outer.Offset(tri_shape, i), tri_shape[0],

@@ -372,8 +372,12 @@ RASTERIZER_HD inline void BackwardPixel(const TextureBackward& args, const Level
   const float* stack = forward.stack + pixel.texture * levels.texels * channels;
   const float* dy = args.dy + channels * i;
   float grad_uv[3] = {}, grad_uv_da[6] = {}, grad_bias = 0.0f;
+  // Pixels of the background all show the same texel, mostly: what would be added there is 0, and
+  // many adding to one place wait for each other. Where dy is 0, no texel matters, finite or not.
+  bool any = false;
+  for (int64_t c = 0; c < channels; ++c) any = any || dy[c] != 0.0f;
   const Coordinates at = FindCoordinates(forward, pixel.uv);
-  if (at.valid) {
+  if (any && at.valid) {
     const LevelChoice choice = ChooseLevel(forward, at, pixel.uv_da, pixel.bias);
     const Footprint f0 = FindFootprint(forward, levels.level[choice.level0], at);
     if (forward.filter == kNearest) {

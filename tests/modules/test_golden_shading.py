@@ -10,7 +10,7 @@ from pony_jax.modules.fields import FeatureField, TextureField
 from pony_jax.modules.heads import LightHead
 from pony_jax.ops.numerics import safe_normalize
 from pony_jax.ops.shading import directional_shading, shading_normal
-from rasterizer_ffi.ops import _mean_of_samples
+from rasterizer_ffi.pooled_antialiasing import _mean_of_samples
 
 POSITIONS = ("gb_pos", "gb_normal", "gb_geometric_normal", "gb_tex_pos", "view_pos", "w2c", "feat")
 

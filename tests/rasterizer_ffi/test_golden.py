@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import rasterizer_ffi
-from rasterizer_ffi import ops
+from rasterizer_ffi import rasterization
 
 pytestmark = pytest.mark.usefixtures("backend")
 
@@ -126,7 +126,7 @@ def test_rasterize_gradient(scene, result, dy, ddb, grad_db):
     # The golden gradients belong to the golden ids, so the backward rule is called by itself.
     residuals = tuple(jnp.asarray(x) for x in (scene["pos"], scene["tri"], ranges, scene["rast"]))
     cotangents = (jnp.asarray(scene[dy]), jnp.asarray(scene[ddb]))
-    grad_pos, _, _ = ops._rasterize_bwd(resolution, grad_db, residuals, cotangents)
+    grad_pos, _, _ = rasterization._rasterize_bwd(resolution, grad_db, residuals, cotangents)
     assert_close(grad_pos, scene[result], 7e-4)
     assert not np.any(np.asarray(grad_pos)[..., 2])
 

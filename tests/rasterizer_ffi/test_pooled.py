@@ -7,7 +7,6 @@ import pytest
 from raster_scenes import random_scene
 
 import rasterizer_ffi
-from rasterizer_ffi import ops
 from rasterizer_ffi.backends import backend_in_use
 
 H, W = 13, 19
@@ -363,25 +362,3 @@ POS, TRI, COLOR = jnp.ones((2, 5, 4)), jnp.zeros((3, 3), jnp.int32), jnp.zeros((
 def test_messages_name_expected_and_got(arrays, options, error, message):
     with pytest.raises(error, match="antialias_pooled: " + message):
         rasterizer_ffi.antialias_pooled(*arrays, **options)
-
-
-@pytest.mark.parametrize(
-    ("color", "samples", "background", "message"),
-    [
-        (
-            COLOR[:, 1:],
-            2,
-            COLOR[:1],
-            r"color: expected shape .*`samples` times .*got \[2,12,19,3\]",
-        ),
-        (COLOR, 0, COLOR[:1], "samples: expected at least 1, got 0"),
-        (COLOR, 2, COLOR[:, :2], r"background: expected shape .* got \[2,2,19,3\]"),
-    ],
-)
-def test_the_target_checks_shapes_itself(color, samples, background, message):
-    if backend_in_use() != "cpu":
-        pytest.skip("another backend was chosen for all tests")
-    with pytest.raises(jax.errors.JaxRuntimeError, match=message):
-        jax.block_until_ready(
-            ops._antialias_pooled(color, RAST, POS, TRI, TRI, background, None, samples)
-        )
