@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from pony_jax.data.file_contents import describe_contents, printable
-from pony_jax.data.picture_files import SUFFIXES, BadPhotographError
+from pony_jax.data.picture_files import FORMATS, SUFFIXES, BadPhotographError
 from pony_jax.errors import UserError
 
 _SYSTEM_FILES = {"thumbs.db", "ehthumbs.db", "desktop.ini", "__macosx", "@eadir"}
@@ -128,7 +128,7 @@ def no_picture(path: Path) -> BadPhotographError:
 
 def _error(path: Path, found: str) -> BadPhotographError:
     return BadPhotographError(
-        f"{printable(path)}: expected a picture ({' '.join(SUFFIXES)}), found {found}"
+        f"{printable(path)}: expected a picture ({', '.join(FORMATS)}), found {found}"
     )
 
 
