@@ -10,8 +10,6 @@ orientation. Those that cannot be used are skipped: each is named in a line, wit
 """
 
 import json
-import os
-import re
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
@@ -26,12 +24,17 @@ from tqdm import tqdm
 from pony_jax import command_line, path_flags
 from pony_jax.data import magicpony_folder, mask_files, photographs, schema, weizmann_horse
 from pony_jax.data.file_contents import printable
-from pony_jax.data.photograph_builder import PROVENANCE_FILE, PhotographBuilder
+from pony_jax.data.photograph_builder import (
+    PROVENANCE_FILE,
+    PhotographBuilder,
+    check_destination,
+    check_writable,
+)
 from pony_jax.data.picture_files import BadPhotographError
 from pony_jax.errors import UserError
 from pony_jax.features.backbones import BACKBONES, load_backbone
 from pony_jax.features.contact_sheet import contact_sheet
-from pony_jax.features.errors import NonFiniteFeaturesError
+from pony_jax.features.errors import ExtractionError, NonFiniteFeaturesError
 from pony_jax.features.extraction import Extractor, FeatureSizes, fit_extractor
 from pony_jax.training.errors import RunError
 
@@ -70,13 +73,6 @@ _CONTACT_SHEET = path_flags.define_path(
 _CONTACT_SHEET_PHOTOGRAPHS = 32
 
 
-_MAX_NAME_BYTES = 255  # of every file system in use
-
-
-class DataSetExistsError(UserError, FileExistsError):
-    """A data set that is there already; none is ever overwritten."""
-
-
 def extract(
     found: Sequence[photographs.Photograph],
     *,
@@ -95,8 +91,8 @@ def extract(
     `unusable`, those that were sorted out before. Raises `UserError` and `OSError` with one line
     that says what to do; a data set that is not whole is never left behind.
     """
-    _check_destination(dataset, data_dir)
-    good, bad = photographs.split_good_from_bad(found)
+    check_destination(dataset, data_dir)
+    good, bad = photographs.split_good_from_bad(found, image_size)
     for error in bad:
         logging.warning("skipped %s", error)
     skipped = [str(error) for error in (*unusable, *bad)]
@@ -152,33 +148,6 @@ def find_photographs(
     return photographs.find_pairs(images, masks, test_every=test_every, mask_label=mask_label)
 
 
-def _check_destination(dataset: str, data_dir: Path) -> None:
-    """Raises `UserError` if a data set cannot be written, before there is any work to lose."""
-    if not re.fullmatch(r"[a-zA-Z]\w{0,99}", dataset, re.ASCII):
-        raise UserError(
-            "expected a --dataset of at most 100 letters, digits and underscores, a letter first, "
-            f"got {printable(dataset)!r}"
-        )
-    folder = data_dir / dataset / str(PhotographBuilder.VERSION)
-    if os.path.lexists(folder):
-        raise DataSetExistsError(
-            f"expected no data set at {printable(folder)}, found one; delete it or choose another "
-            "--dataset or --data_dir"
-        )
-    _check_writable(folder.parent, "--data_dir")
-
-
-def _check_writable(folder: Path, flag: str) -> None:
-    """Raises `UserError` if `folder` is none that can be written, nor made where it is missing."""
-    existing = next(path for path in (folder, *folder.parents) if os.path.lexists(path))
-    is_nameable = all(len(os.fsencode(part)) <= _MAX_NAME_BYTES for part in folder.parts)
-    if not (is_nameable and existing.is_dir() and os.access(existing, os.W_OK | os.X_OK)):
-        raise UserError(
-            f"{flag}: expected a folder that can be made or written, got {printable(folder)}; "
-            f"check {printable(existing)} and the length of names"
-        )
-
-
 def _crops_to_fit(
     good: Sequence[photographs.Photograph], max_photographs: int
 ) -> Iterator[tuple[Image.Image, Image.Image]]:
@@ -200,19 +169,28 @@ def _examples(
 ) -> Callable[[], Iterable[tuple[str, dict[str, Any]]]]:
     """A function that makes the examples of a split, in the form of `schema`.
 
-    Those that cannot be made are logged and added to `skipped`.
+    Those whose features are not finite are logged and added to `skipped`; if there is no other, the
+    function raises `ExtractionError`.
     """
 
     def make() -> Iterator[tuple[str, dict[str, Any]]]:
+        num_made = 0
         for photograph in chosen:
+            progress.update()
             try:
                 example = _example(photograph, extractor, image_size)
-            except (BadPhotographError, NonFiniteFeaturesError) as error:
+            except NonFiniteFeaturesError as error:
+                error = f"{printable(photograph.id)}: {error}"
                 logging.warning("skipped %s", error)
-                skipped.append(str(error))
-            else:
-                yield photograph.id, example
-            progress.update()
+                skipped.append(error)
+                continue
+            num_made += 1
+            yield photograph.id, example
+        if not num_made:
+            raise ExtractionError(
+                f"expected finite features of some photograph, got none among {len(chosen)} of a "
+                "split; give other photographs or --weights"
+            )
 
     return make
 
@@ -220,27 +198,16 @@ def _examples(
 def _example(
     photograph: photographs.Photograph, extractor: Extractor, image_size: int
 ) -> dict[str, Any]:
-    """Raises `BadPhotographError` if nothing of the animal is left at the size of the crop, and
-    `NonFiniteFeaturesError`."""
     crop = photographs.read_crop(photograph)
-    size = (image_size, image_size)
-    is_animal = np.asarray(crop.mask.resize(size, Image.Resampling.BOX)) > 127
-    if not is_animal.any():
-        raise BadPhotographError(
-            f"{printable(photograph.id)}: expected an animal that covers a pixel of {image_size} x "
-            f"{image_size}, found a thinner one; remove it or give a larger --image_size"
-        )
     mirrored = [_mirror(picture) for picture in (crop.image, crop.mask)]
-    try:
-        features = extractor(crop.image, crop.mask) | {"flip": extractor(*mirrored)}
-    except NonFiniteFeaturesError as error:
-        raise NonFiniteFeaturesError(f"{printable(photograph.id)}: {error}") from error
+    is_animal = photographs.animal_at_size(crop, image_size)
     return {
         "id": photograph.id,
-        "image": schema.encode_jpeg(np.asarray(crop.image.resize(size))),
+        "image": schema.encode_jpeg(np.asarray(crop.image.resize((image_size, image_size)))),
         "mask": schema.encode_png(np.where(is_animal, 255, 0)[..., None].astype("u1")),
         "box": crop.box,
-        **features,
+        **extractor(crop.image, crop.mask),
+        "flip": extractor(*mirrored),
     }
 
 
@@ -277,12 +244,12 @@ def _extract_as_flags_say() -> Path:
     """The folder of the data set."""
     layout = _LAYOUT.value or (_DATASET.value if _DATASET.value in _LAYOUTS else "folders")
     data_dir = Path(_DATA_DIR.value)
-    _check_destination(_DATASET.value, data_dir)
+    check_destination(_DATASET.value, data_dir)
     contact_sheet_file = Path(_CONTACT_SHEET.value) if _CONTACT_SHEET.value else None
     if contact_sheet_file:
         if contact_sheet_file.suffix.lower() != ".png" or contact_sheet_file.is_dir():
             raise UserError(f"--contact_sheet: expected a PNG file, got {contact_sheet_file}")
-        _check_writable(contact_sheet_file.parent, "--contact_sheet")
+        check_writable(contact_sheet_file.parent, "--contact_sheet")
     label = None if _MASK_LABEL.value is None else mask_files.parse_label(_MASK_LABEL.value)
     found = find_photographs(layout, _IMAGES.value, _MASKS.value, _TEST_EVERY.value, label)
     folder = extract(

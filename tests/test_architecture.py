@@ -36,6 +36,7 @@ _MAY_IMPORT = {
         "pony_jax.ops",
         "pony_jax.training",
         "pony_jax.command_line",
+        "pony_jax.path_flags",
     },
 }
 

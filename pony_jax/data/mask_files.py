@@ -31,7 +31,8 @@ MaskLabel = int | tuple[int, int, int]
 """A grey value or palette index, or an RGB colour."""
 
 _VOC_VOID = (224, 224, 192)  # colour of index 255 in the palette of Pascal VOC, which others share
-_MAX_CHROMA = 32  # channels that differ by less are grey with the noise of compression
+_MAX_CHROMA = 24  # channels that differ by this at most are grey with the noise of compression
+_MAX_BLACK = 32  # of the largest channel, of black beside colours, with the same noise
 
 _MAX_STRAY = 0.05
 """Share of the pixels off the background that may have values of no area: in a map of labels nearly
@@ -123,8 +124,8 @@ def _greys(image: Image.Image) -> Int[np.ndarray, "h w"] | None:
         return np.asarray(image).astype(int)
     if has_wide_values(image):
         values = np.asarray(image)
-        whole = full_scale(values) > 1 and (values == np.rint(values)).all()
-        return (values if whole else to_bytes(values)).astype(int)
+        full_scale(values)  # refuses what cannot be greys
+        return (values if (values == np.rint(values)).all() else to_bytes(values)).astype(int)
     if image.mode in ("L", "LA"):
         return np.asarray(image.getchannel(0)).astype(int)
     channels = np.asarray(image.convert("RGB")).astype(int)
@@ -166,7 +167,7 @@ def _colour_animal(image: Image.Image) -> UInt8[np.ndarray, "h w"]:
         if (packed == 0).any():
             return _all_labels(packed, to_bytes(is_animal), _hexadecimal)
     else:  # colours with the noise of compression
-        is_animal = highest > _MAX_CHROMA
+        is_animal = highest > _MAX_BLACK
         areas = is_animal & _is_flat(packed)
         if not is_animal.all() and areas.sum() > _MIN_FLAT * is_animal.sum():
             darkest = np.percentile(highest[areas], 5)

@@ -1,17 +1,65 @@
 """The one writer of photographs: a TFDS builder whose examples the extraction step hands in."""
 
+import contextlib
 import json
 import os
+import re
+import tempfile
 from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import tensorflow_datasets as tfds
 
 from pony_jax.data import schema
+from pony_jax.data.file_contents import printable
+from pony_jax.errors import UserError
 
 PROVENANCE_FILE = "extraction.json"
 PROJECTION_FILE = "projection.npz"
+
+
+class DataSetExistsError(UserError, FileExistsError):
+    """A data set that is there already; none is ever overwritten."""
+
+
+def check_destination(dataset: str, data_dir: Path) -> None:
+    """Raises `UserError` if data set `dataset` cannot be written, before there is work to lose.
+
+    The name is one that both TFDS and file systems take.
+    """
+    if not re.fullmatch(r"[a-zA-Z]\w{0,99}", dataset, re.ASCII):
+        raise UserError(
+            "expected a --dataset of at most 100 letters, digits and underscores, a letter first, "
+            f"got {printable(dataset)!r}"
+        )
+    folder = data_dir / dataset / str(PhotographBuilder.VERSION)
+    if os.path.lexists(folder):
+        raise DataSetExistsError(
+            f"expected no data set at {printable(folder)}, found one; delete it or choose another "
+            "--dataset or --data_dir"
+        )
+    check_writable(folder.parent, "--data_dir")
+
+
+def check_writable(folder: Path, flag: str) -> None:
+    """Raises `UserError` if `folder` cannot be written, or made where it is missing, by trying."""
+    missing = [path for path in (folder, *folder.parents) if not os.path.lexists(path)]
+    try:
+        for path in reversed(missing):
+            path.mkdir()
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise UserError(
+            f"{flag}: expected a folder that can be written, got {printable(folder)} "
+            f"({error.strerror})"
+        ) from error
+    finally:
+        for path in missing:
+            with contextlib.suppress(OSError):  # of one that could not be made
+                path.rmdir()
 
 
 class PhotographBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):

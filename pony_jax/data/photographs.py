@@ -167,14 +167,27 @@ def _read_crop(photograph: Photograph) -> Crop:
     return Crop(image.crop(corners), mask.crop(corners), box)
 
 
+def animal_at_size(crop: Crop, size: int) -> Bool[np.ndarray, "size size"]:
+    """Where the animal covers more than half of a pixel, with the crop at `size` pixels a side."""
+    return np.asarray(crop.mask.resize((size, size), Image.Resampling.BOX)) > 127
+
+
 def split_good_from_bad(
-    photographs: Sequence[Photograph],
+    photographs: Sequence[Photograph], size: int | None = None
 ) -> tuple[list[Photograph], list[BadPhotographError]]:
-    """Tries to read every photograph. Raises `BadPhotographError` if none is good."""
+    """Tries to read every photograph, and to see its animal with the crop at `size` pixels a side.
+
+    Raises `BadPhotographError` if none is good.
+    """
     good, bad = [], []
     for photograph in photographs:
         try:
-            read_crop(photograph)
+            crop = read_crop(photograph)
+            if size is not None and not animal_at_size(crop, size).any():
+                raise BadPhotographError(
+                    f"{printable(photograph.id)}: expected an animal that covers a pixel of {size} "
+                    f"x {size}, found a thinner one; remove it or make the crops larger"
+                )
         except BadPhotographError as error:
             bad.append(error)
         else:

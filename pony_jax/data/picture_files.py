@@ -56,7 +56,11 @@ def open_photograph(
             return _as_rgb(upright)
     if isinstance(source, Image.Image):
         with _naming("the picture"):
-            return _as_rgb(_upright(source))
+            try:
+                upright = _upright(source)  # may be what decodes it
+            except Exception as error:
+                raise BadPhotographError(f"cannot be decoded: {_one_line(error)}") from error
+            return _as_rgb(upright)
     with _naming("the array"):
         return _as_rgb(_from_array(np.asarray(source)))
 
@@ -147,6 +151,8 @@ def _num_pictures(image: Image.Image) -> int:
 
 def _upright(image: Image.Image) -> Image.Image:
     image.load()
+    if image.mode == "La":  # of which Pillow knows no other conversion
+        image = image.convert("LA")
     try:
         return ImageOps.exif_transpose(image)
     except Exception:  # the EXIF data are damaged, not the picture: viewers show it as it is
@@ -160,6 +166,11 @@ def _as_rgb(image: Image.Image) -> Image.Image:
         image = Image.fromarray(to_bytes(np.asarray(image)))
     elif image.has_transparency_data:
         image = image.convert("RGBA")
+        if image.getchannel("A").getextrema()[1] == 0:
+            raise BadPhotographError(
+                "expected a picture, found one that is transparent everywhere; save it without "
+                "transparency"
+            )
         image = Image.alpha_composite(Image.new("RGBA", image.size, "black"), image).convert("RGB")
     elif image.mode == "P":
         image = image.convert("RGB")

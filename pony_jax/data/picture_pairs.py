@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from pony_jax.data.file_contents import describe_contents, printable
-from pony_jax.data.picture_files import SUFFIXES, BadPhotographError
+from pony_jax.data.picture_files import FORMATS, SUFFIXES, BadPhotographError
 from pony_jax.errors import UserError
 
 _SYSTEM_FILES = {"thumbs.db", "ehthumbs.db", "desktop.ini", "__macosx", "@eadir"}
@@ -78,12 +78,12 @@ def match_by_name(pictures: Mapping[str, list[Path]], masks: Mapping[str, list[P
             errors.append(_without_partner(masks[name], "picture", picture_names, pictures))
     for picture_name, mask_name in matches:
         candidates = pictures[picture_name], masks[mask_name]
-        several = [paths for paths in candidates if len(paths) > 1]
-        if several:
+        if any(len(paths) > 1 for paths in candidates):
             errors.append(
                 BadPhotographError(
-                    f"{_names(several[0], full=True)}: expected one file of this name, found "
-                    f"{len(several[0])}; remove or rename all but one"
+                    f"{_names(candidates[0], full=True)}: expected one picture and one mask of "
+                    f"this name, found {_names(candidates[0])} and {_names(candidates[1])}; remove "
+                    "or rename all but one"
                 )
             )
         else:
@@ -128,7 +128,7 @@ def no_picture(path: Path) -> BadPhotographError:
 
 def _error(path: Path, found: str) -> BadPhotographError:
     return BadPhotographError(
-        f"{printable(path)}: expected a picture ({' '.join(SUFFIXES)}), found {found}"
+        f"{printable(path)}: expected a picture ({', '.join(FORMATS)}), found {found}"
     )
 
 

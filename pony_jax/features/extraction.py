@@ -48,10 +48,11 @@ class Extractor:
             _coverage(mask, tokens.key.shape[0]),
             is_animal,
         )
-        patches = {
-            "patch_key": self.patch_key(_pool(tokens.key, self.sizes)).astype(np.float16),
-            "patch_out": self.patch_out(_pool(tokens.out, self.sizes)).astype(np.float16),
-        }
+        with np.errstate(all="ignore"):  # what is not finite is found below
+            patches = {
+                "patch_key": self.patch_key(_pool(tokens.key, self.sizes)).astype(np.float16),
+                "patch_out": self.patch_out(_pool(tokens.out, self.sizes)).astype(np.float16),
+            }
         if not all(np.isfinite(values).all() for values in (feature, *patches.values())):
             raise NonFiniteFeaturesError(
                 f"expected finite features from {self.backbone.name}, got NaN or infinity; remove "

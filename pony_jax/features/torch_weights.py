@@ -1,6 +1,8 @@
 """Reads a network's weights from a file of PyTorch's or a safetensors file, and checks them."""
 
 import argparse
+import re
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -73,18 +75,27 @@ def _load(path: Path, network: str) -> object:
         with torch.serialization.safe_globals(_HARMLESS):
             return torch.load(path, weights_only=True, map_location="cpu")
     except Exception as error:  # the readers raise whatever their parsing meets
-        reason = describe_contents(path) or f"one that fails with: {str(error).split('. ')[0]}"
         raise ExtractionError(
             f"expected the weights of {network} in {printable(path)}, found "
-            f"{' '.join(reason.split())}; fetch the file again"
+            f"{_reason(path, error)}; fetch the file again"
         ) from error
+
+
+def _reason(path: Path, error: Exception) -> str:
+    """Why a file could not be read, as a noun."""
+    program = re.search(r"GLOBAL (\S+) was not", str(error))
+    if program:
+        return f"one that wants to run {program[1]}, which is not done"
+    if not zipfile.is_zipfile(path) and (contents := describe_contents(path)):
+        return contents
+    return f"one that fails with: {' '.join(str(error).split('. ')[0].split())}"
 
 
 def _unwrapped(loaded: object) -> dict[str, object]:
     """The innermost mapping of parameters, names without what wrappers put before them."""
     while isinstance(loaded, Mapping) and (inner := [k for k in _CONTAINERS if k in loaded]):
         loaded = loaded[inner[0]]
-    state = dict(loaded) if isinstance(loaded, Mapping) else {type(loaded).__name__: loaded}
+    state = dict(loaded) if isinstance(loaded, Mapping) else {}
     while prefix := next((p for p in _WRAPPERS if any(str(k).startswith(p) for k in state)), None):
         state = {
             str(name).removeprefix(prefix): value
