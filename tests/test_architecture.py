@@ -27,6 +27,7 @@ _MAY_IMPORT = {
         "pony_jax.data",
         "pony_jax.evaluation",
     },
+    "pony_jax.reconstruction": {"pony_jax.model", "pony_jax.ops", "rasterizer_ffi"},
     "pony_jax.interop": {
         "pony_jax.layers",
         "pony_jax.model",
