@@ -10,6 +10,8 @@ from jaxtyping import Bool, Float32
 from PIL import Image, UnidentifiedImageError
 from scipy import ndimage
 
+from pony_jax.data.picture_files import BadPhotographError
+
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp")
 
 CROP_SCALE = 1.2
@@ -39,10 +41,6 @@ class Crop(NamedTuple):
     image: Image.Image  # RGB
     mask: Image.Image  # L, 255 = animal
     box: Float32[np.ndarray, " 8"]  # schema.BOX_FIELDS
-
-
-class BadPhotographError(ValueError):
-    """A photograph that cannot be used: says in one line which, what was expected and found."""
 
 
 def find_pairs(
