@@ -73,9 +73,19 @@ def split_of(position: int, test_every: int) -> str:
 def read_crop(photograph: Photograph) -> Crop:
     """Decodes a photograph and its mask and cuts out the square around the animal.
 
-    The square is `CROP_SCALE` times the longer side of the mask's bounding box, about its centre;
-    beyond the photograph it is black and off the animal. A mask of another size is scaled to the
-    photograph if it has the same proportions. Raises `BadPhotographError`.
+    Raises `BadPhotographError`.
+    """
+    image, mask = read_whole(photograph)
+    if photograph.box_path is not None:
+        return Crop(image, mask, _read_box(photograph))
+    return crop_around(image, mask)
+
+
+def read_whole(photograph: Photograph) -> tuple[Image.Image, Image.Image]:
+    """Decodes a photograph (RGB) and its mask (L, 0 and 255), of one size.
+
+    A mask of another size is scaled to the photograph if it has the same proportions. Raises
+    `BadPhotographError`.
     """
     image = _open(photograph, photograph.image_path).convert("RGB")
     mask = _open(photograph, photograph.mask_path).convert("L")
@@ -93,15 +103,24 @@ def read_crop(photograph: Photograph) -> Crop:
             f"{photograph.id}: expected a mask with foreground (brighter than half), found none in "
             f"{photograph.mask_path}; make the mask again"
         )
-    mask = Image.fromarray(np.where(is_animal, 255, 0).astype(np.uint8))
-    if photograph.box_path is not None:
-        return Crop(image, mask, _read_box(photograph))
+    return image, Image.fromarray(np.where(is_animal, 255, 0).astype(np.uint8))
 
-    rows, columns = np.flatnonzero(is_animal.any(axis=1)), np.flatnonzero(is_animal.any(axis=0))
-    extent = max(rows[-1] - rows[0], columns[-1] - columns[0]) + 1
-    side = int(np.ceil(CROP_SCALE * extent))
-    x0 = round((columns[0] + columns[-1] + 1 - side) / 2)
-    y0 = round((rows[0] + rows[-1] + 1 - side) / 2)
+
+def crop_around(image: Image.Image, mask: Image.Image) -> Crop:
+    """Cuts out the square around the animal, of a mask that is not empty.
+
+    The square is `CROP_SCALE` times the longer side of the mask's bounding box, about its centre;
+    beyond the photograph it is black and off the animal.
+    """
+    left, top, right, bottom = mask.getbbox()
+    side = int(np.ceil(CROP_SCALE * max(right - left, bottom - top)))
+    return crop_square(
+        image, mask, round((left + right - side) / 2), round((top + bottom - side) / 2), side
+    )
+
+
+def crop_square(image: Image.Image, mask: Image.Image, x0: int, y0: int, side: int) -> Crop:
+    """Cuts out a square of pixels; beyond the photograph it is black and off the animal."""
     corners = (x0, y0, x0 + side, y0 + side)
     box = np.array([0, x0, y0, side, side, image.width, image.height, 0], np.float32)
     return Crop(image.crop(corners), mask.crop(corners), box)

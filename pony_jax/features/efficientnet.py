@@ -124,7 +124,10 @@ def _tokens(params: dict[str, Any], image: UInt8[Array, "h w 3"]) -> tuple[Array
 
 
 def _unit_deviation(x: Float[Array, "b h w c"]) -> Float[Array, "b h w c"]:
-    return x / jnp.std(x, ddof=1)
+    """`x` over its standard deviation, or over 1 % of its size if there is less: of an image of one
+    colour there is nothing to tell apart, and what rounding leaves is not to be blown up."""
+    floor = 0.01 * jnp.sqrt(jnp.mean(x * x))
+    return x / jnp.maximum(jnp.maximum(jnp.std(x, ddof=1), floor), jnp.finfo(x.dtype).tiny)
 
 
 def _block_means(x: Float[Array, "b h w c"], side: int) -> Float[Array, "b n n c"]:
