@@ -74,8 +74,8 @@ def _restore(workdir: Path) -> Run:
     if _DATA_DIR.value:
         run.config.data.data_dir = _DATA_DIR.value
     if _REFINE_STEPS.value is not None:
-        model = dataclasses.replace(run.model, refine_steps=_REFINE_STEPS.value)
-        run = run._replace(model=model)
+        refinement = dataclasses.replace(run.model.refinement, steps=_REFINE_STEPS.value)
+        run = run._replace(model=run.model.clone(refinement=refinement))
     return run
 
 
@@ -108,7 +108,7 @@ class _Evaluation:
         scores = {
             "split": _SPLIT.value,
             "num_updates": run.num_updates,
-            "refine_steps": run.model.refine_steps,
+            "refine_steps": run.model.refinement.steps,
             **evaluate_split(
                 predictor, run.params, run.num_updates, split, batch_size, observe=observe
             ),
@@ -142,7 +142,7 @@ class _Evaluation:
                 "training steps": f"{run.num_updates:,}",
                 "images": len(split),
                 "image size": f"{split.image_size} px",
-                "refinement steps": run.model.refine_steps,
+                "refinement steps": run.model.refinement.steps,
             },
             scores,
             self._gallery,
