@@ -14,6 +14,7 @@ _WRITERS = {
     ".obj": ("obj", "write_obj"),
     ".ply": ("ply", "write_ply"),
     ".bvh": ("bvh", "write_bvh"),
+    ".html": ("page", "write_page"),
 }
 SUFFIXES = tuple(_WRITERS)
 
@@ -27,6 +28,8 @@ def export(
     - `.obj`: one pose with a texture, `.mtl` and `.png` beside it; options of `obj.write_obj`.
     - `.ply`: one pose with coloured vertices; options of `ply.write_ply`.
     - `.bvh`: the skeleton and its motion, a file a clip; options of `bvh.write_bvh`.
+    - `.html`: one page with a 3D viewer, the photograph and downloads; options of
+      `page.write_page`.
 
     The same animal gives the same bytes.
 
