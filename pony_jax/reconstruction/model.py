@@ -30,6 +30,9 @@ _MAX_CROPS = 4
 _SETTLED = 0.97
 """Overlap of two crops that are taken for the same."""
 
+_SAME_ANIMAL = 0.7
+"""Overlap of the crop by the silhouette with the crop by the classifier, at the least."""
+
 
 class Model:
     """A trained model; `pony_jax.load` makes it.
@@ -127,8 +130,12 @@ class Model:
         return found
 
     def _crop(self, picture: Image.Image, found: Found) -> Crop:
-        """The crop as those that the model was trained on, by its own silhouette of the animal."""
-        square = _whole_pixels(found.square(CROP_SCALE))
+        """The crop as those that the model was trained on, by its own silhouette of the animal.
+
+        The silhouette is finer than the classifier's cells, but it was learned from crops alone:
+        where it leads far away, it is wrong.
+        """
+        square = first = _whole_pixels(found.square(CROP_SCALE))
         for _ in range(_MAX_CROPS):
             crop = crop_square(picture, Image.new("L", picture.size), *square)
             silhouette = self._silhouette(crop.image)
@@ -139,6 +146,8 @@ class Model:
             if Square(*square).overlap(Square(*next_square)) > _SETTLED:
                 break
             square = next_square
+        if Square(*square).overlap(Square(*first)) < _SAME_ANIMAL:
+            square = first
         return crop_square(picture, Image.new("L", picture.size), *square)
 
     def _reconstruct(self, crop: Crop, name: str, refine: bool) -> Animal:
