@@ -9,7 +9,6 @@ from scipy.spatial.transform import Rotation, Slerp
 from pony_jax.reconstruction.animal import Animal, Clip
 from pony_jax.reconstruction.motion.legs import find_legs
 from pony_jax.reconstruction.motion.soles import (
-    Sole,
     body_length,
     find_sole,
     ground_height,

@@ -69,6 +69,11 @@ class HoofMotion:
     lift: float = 0.0
     pitch_deg: tuple[float, float, float, float, float] = (0.0, 0.0, 0.0, 0.0, 0.0)
 
+    def eased(self, effort: float) -> "HoofMotion":
+        """The same with a share of the lift and of the turns."""
+        pitch_deg = tuple(effort * pitch for pitch in self.pitch_deg)
+        return dataclasses.replace(self, lift=effort * self.lift, pitch_deg=pitch_deg)
+
     def pitch_rad(self, phase: Float[np.ndarray, "*t"]) -> Float[np.ndarray, "*t"]:
         """Wanted turn of the foot bone at phases since the hoof landed; periodic and smooth."""
         swing = 1 - self.duty
@@ -108,7 +113,8 @@ class Gait:
       bounce_front, bounce_rear: further rise and fall of the shoulders and of the hips.
       sway: of the whole body to the left.
       reach: share of a leg's length that it is stretched to at most.
-      lower_head: bends chest, neck and head until the mouth is at the ground or a joint at its limit.
+      lower_head: bends chest, neck and head until the mouth is at the ground or a joint has turned
+        as far as it may.
       swings: of spine, neck, head and tail, on top of that.
       step: places of hooves against the rest pose, forwards, in leg lengths.
     """
@@ -132,3 +138,9 @@ class Gait:
     def hoof(self, leg: str) -> HoofMotion:
         """The motion of the hoof of one of `LEGS`."""
         return self.front if leg.startswith("front") else self.rear
+
+    def eased(self, effort: float) -> "Gait":
+        """The same gait with a share of its lift, and of the turns of its hooves."""
+        return dataclasses.replace(
+            self, front=self.front.eased(effort), rear=self.rear.eased(effort)
+        )

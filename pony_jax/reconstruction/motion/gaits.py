@@ -8,8 +8,8 @@ Footfalls and duty factors (the share of a stride that a hoof is on the ground) 
 
 - Hildebrand (1965), "Symmetrical gaits of horses", Science 150, and (1977), "Analysis of
   asymmetrical gaits", Journal of Mammalogy 58: the order of footfalls and duty factors.
-- Clayton (1994), "Comparison of the stride kinematics of the collected, working, medium and extended
-  trot in horses", Equine Veterinary Journal 26, and (1995), the same of the walk, 27.
+- Clayton (1994), "Comparison of the stride kinematics of the collected, working, medium and
+  extended trot in horses", Equine Veterinary Journal 26, and (1995), the same of the walk, 27.
 - Back, Schamhardt and others (1995), "Kinematic differences between the distal portions of the
   forelimbs and hind limbs of horses at the trot", American Journal of Veterinary Research 56: how
   cannons and hooves turn.
@@ -132,7 +132,8 @@ def walk(
         skeleton are points.
       speed: world units per second. None takes the usual rhythm of the stride.
       stride: way from one landing of a hoof to the next, world units. None takes what is usual for
-        the length of the shortest leg, and more of it for a higher speed.
+        the length of the shortest leg, more for a higher speed, and less (with less lift) where
+        that would turn a joint beyond its limits.
       frames_per_second: about; a stride gets a whole number of frames.
       cycles: strides in the clip.
       in_place: the animal stays where it is and the ground is to move, for viewers that repeat

@@ -5,6 +5,7 @@ import dataclasses
 import numpy as np
 from jaxtyping import Float
 
+from pony_jax.reconstruction.motion.limits import OutOfReachError
 from pony_jax.reconstruction.skeleton import LEGS, Skeleton
 
 _STRAIGHT = 0.98
@@ -61,14 +62,14 @@ class Leg:
             plane; positive swings the hoof backwards.
 
         Raises:
-          ValueError: if a place is farther away than the leg is long.
+          OutOfReachError: if a place is farther away than the leg is long.
         """
         x, y, z = ((tips - self.hip) @ self.frame).T
         distance = np.sqrt(x * x + y * y + z * z)
         if np.any(distance > self.length * (1 + 1e-6)):
-            raise ValueError(
-                f"{self.name}: expected hoof places within {self.length:.3g} of the hip, the length "
-                f"of the leg, got one at {distance.max():.3g}; take a shorter stride"
+            raise OutOfReachError(
+                f"{self.name}: expected hoof places within {self.length:.3g} of the hip, the leg's "
+                f"length, got one at {distance.max():.3g}; take a shorter stride"
             )
         across = np.hypot(x, z)  # depth in the leg's plane, which holds the tip
         upper, lower, cannon = self.lengths

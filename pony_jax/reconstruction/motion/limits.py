@@ -25,6 +25,10 @@ _LIMITS_DEG = {
 }
 
 
+class OutOfReachError(ValueError):
+    """A motion that the joints or legs of an animal cannot make."""
+
+
 def joint_limits_rad(skeleton: Skeleton) -> Float[np.ndarray, "2 k 3"]:
     """Smallest and largest Euler angles (x, y, z) of each bone, radians."""
     limits = [_LIMITS_DEG[kind] for kind in _kinds(skeleton)]
@@ -51,14 +55,14 @@ def _kinds(skeleton: Skeleton) -> list[str]:
 
 
 def check_joint_limits(skeleton: Skeleton, angles_rad: Float[np.ndarray, "t k 3"]) -> None:
-    """Raises `ValueError` with the joint that leaves its limits most, if one does."""
+    """Raises `OutOfReachError` with the joint that leaves its limits most, if one does."""
     low, high = joint_limits_rad(skeleton)
     excess = np.maximum(low - angles_rad, angles_rad - high)
     if np.max(excess, initial=0.0) <= 1e-9:
         return
     frame, bone, axis = np.unravel_index(np.argmax(excess), excess.shape)
     span = np.degrees([low[bone, axis], high[bone, axis]]).round().astype(int).tolist()
-    raise ValueError(
+    raise OutOfReachError(
         f"{skeleton.names[bone]}: expected angles about {'xyz'[axis]} within {span} degrees, got "
         f"{np.degrees(angles_rad[frame, bone, axis]):.0f}; take a shorter stride or less lift"
     )

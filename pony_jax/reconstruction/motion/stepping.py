@@ -1,4 +1,4 @@
-"""Turns a gait into joint angles: hooves go their ways over the ground, the body and legs follow."""
+"""Turns a gait into joint angles: hooves go over the ground, the body and the legs follow."""
 
 import dataclasses
 
@@ -10,7 +10,7 @@ from pony_jax.reconstruction.motion.body_parts import body_parts
 from pony_jax.reconstruction.motion.gait import Gait, Wave
 from pony_jax.reconstruction.motion.head import lowered_head
 from pony_jax.reconstruction.motion.legs import Leg, find_legs
-from pony_jax.reconstruction.motion.limits import check_joint_limits
+from pony_jax.reconstruction.motion.limits import OutOfReachError, check_joint_limits
 from pony_jax.reconstruction.motion.soles import Sole, find_sole, ground_height, skeleton_of
 from pony_jax.reconstruction.skeleton import Skeleton
 
@@ -18,6 +18,8 @@ _PHASES = np.linspace(0, 1, 240, endpoint=False)
 """Where heights of the body are worked out before they are looked at frame by frame."""
 _HARMONICS = 3  # of a stride, in the rise and fall of the body
 _PLANNING_STEPS = 6
+_EFFORTS = (1.0, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4)
+"""Shares of a usual stride and lift that are tried until the joints keep their limits."""
 _LOWEST_HIP = 0.6
 """Share of a leg's length: an animal that would have to crouch lower takes too long a stride."""
 
@@ -34,9 +36,19 @@ def make_clip(
 ) -> Clip:
     """A clip of whole strides; see `gaits` for the arguments and what it raises."""
     skeleton = skeleton_of(subject)
-    return _Stepping(subject, skeleton, gait, *_pace(skeleton, gait, speed, stride)).clip(
-        frames_per_second, cycles, in_place
-    )
+    chosen, period_s = _pace(skeleton, gait, speed, stride)
+    # A stride that was asked for is taken or refused; a usual one gives way to short limbs.
+    efforts = (1.0,) if stride is not None else _EFFORTS
+    for effort in efforts:
+        stepping = _Stepping(subject, skeleton, gait.eased(effort), effort * chosen, period_s)
+        if speed is not None:
+            stepping.period_s *= effort
+        try:
+            return stepping.clip(frames_per_second, cycles, in_place)
+        except OutOfReachError:
+            if effort == efforts[-1]:
+                raise
+    raise AssertionError("unreachable")
 
 
 def _pace(
@@ -71,6 +83,7 @@ class _Stepping:
         self.soles = {leg.name: find_sole(subject, leg) for leg in self.legs}
         self.ground = ground_height(list(self.soles.values()))
         self.leg_length = min(leg.length for leg in self.legs)
+        self.corrections = {leg.name: np.zeros((len(_PHASES), 3)) for leg in self.legs}
 
     def clip(self, frames_per_second: float, cycles: int, in_place: bool) -> Clip:
         """The clip, checked against the limits of the joints."""
@@ -123,7 +136,9 @@ class _Stepping:
             + hoof.lift * self.leg_length * height
             + _clearance(leg, self.soles[leg.name], pitch)
         )
-        return np.stack([np.full_like(z, leg.tip[0]), y, z], axis=-1)
+        places = np.stack([np.full_like(z, leg.tip[0]), y, z], axis=-1)
+        corrections = self.corrections[leg.name].T
+        return places + np.stack([np.interp(phase, _PHASES, c, period=1.0) for c in corrections], 1)
 
     def _pitch(self, leg: Leg, phase: np.ndarray) -> np.ndarray:
         hoof = self.gait.hoof(leg.name)
@@ -198,8 +213,9 @@ class _Stepping:
     def _plan_heights(self) -> list["_Height"]:
         """Heights of shoulders and hips in a stride: as high as the legs reach, made smooth.
 
-        How the body is held moves the hips forwards and backwards, and how straight a leg is tilts
-        its hoof; both change how high the hips may be. So this is done several times.
+        How the body is held moves the hips forwards and backwards, how straight a leg is tilts its
+        hoof, and the skin of a hoof follows other bones a bit; all of these change how high the
+        hips may be. So this is done several times, and `corrections` is found on the way.
         """
         angles = self._body_angles(_PHASES)
         hips = np.stack([self._middle_hip(pair) for pair in self._pairs()])
@@ -211,9 +227,13 @@ class _Stepping:
             ]
             carried = self._carry(_PHASES, angles, heights)
             hips = self._hip_places(angles, *carried)
+            above = [self._world_from(leg, angles, *carried) for leg in self.legs]
+            for leg, world_from_body in zip(self.legs, above, strict=True):
+                solved = self._leg_angles(leg, _PHASES, world_from_body, pull=True)
+                angles[:, leg.bones], pitches[leg.name] = solved
+            transforms = self.skeleton.world_from_rest(angles, *carried)
             for leg in self.legs:
-                above = self._world_from(leg, angles, *carried)
-                _, pitches[leg.name] = self._leg_angles(leg, _PHASES, above, pull=True)
+                self.corrections[leg.name] = _skin_offset(leg, self.soles[leg.name], transforms)
         return heights
 
     def _plan_height(
@@ -234,7 +254,7 @@ class _Stepping:
         flat = np.sum((places - hips)[:, [0, 2]] ** 2, axis=-1)
         square = (self.gait.reach * leg.length) ** 2 - flat
         if square.min() <= (_LOWEST_HIP * leg.length) ** 2:
-            raise ValueError(
+            raise OutOfReachError(
                 f"stride: expected one that the {leg.name} leg of length {leg.length:.3g} can take "
                 f"in a {self.gait.name}, got {self.stride:.3g}; take a shorter one"
             )
@@ -261,6 +281,18 @@ def _clearance(leg: Leg, sole: Sole, pitch: np.ndarray) -> np.ndarray:
     points = sole.points - leg.tip
     turned = np.cos(pitch)[:, None] * points[:, 1] - np.sin(pitch)[:, None] * points[:, 2]
     return -turned.min(axis=1)
+
+
+def _skin_offset(
+    leg: Leg, sole: Sole, transforms: Float[np.ndarray, "t k 4 4"]
+) -> Float[np.ndarray, "t 3"]:
+    """From where the skin of a sole is to where it would be if it followed its foot bone alone."""
+    foot = transforms[:, leg.bones[-1]]
+    rigid = np.einsum("tij,nj->tni", foot[:, :3, :3], sole.points) + foot[:, None, :3, 3]
+    skinned = sole.posed(transforms)
+    offset = np.mean(rigid - skinned, axis=1)
+    offset[:, 1] = rigid[..., 1].min(axis=1) - skinned[..., 1].min(axis=1)
+    return offset
 
 
 def _rotation_about_x(angle: np.ndarray) -> Float[np.ndarray, "t 3 3"]:
