@@ -65,3 +65,10 @@ def find_sole(subject: Animal | Skeleton, leg: Leg) -> Sole:
 def ground_height(soles: list[Sole]) -> float:
     """Height of the ground, on which the lowest hoof stands at rest."""
     return min(float(sole.points[:, 1].min()) for sole in soles)
+
+
+def clearance(leg: Leg, sole: Sole, pitch_rad: Float[np.ndarray, " t"]) -> Float[np.ndarray, " t"]:
+    """How high above the ground the tip of a leg is while the tilted hoof touches the ground."""
+    points = sole.points - leg.tip
+    turned = np.cos(pitch_rad)[:, None] * points[:, 1] - np.sin(pitch_rad)[:, None] * points[:, 2]
+    return -turned.min(axis=1)

@@ -11,7 +11,13 @@ from pony_jax.reconstruction.motion.gait import Gait, Wave
 from pony_jax.reconstruction.motion.head import lowered_head
 from pony_jax.reconstruction.motion.legs import Leg, find_legs
 from pony_jax.reconstruction.motion.limits import OutOfReachError, check_joint_limits
-from pony_jax.reconstruction.motion.soles import Sole, find_sole, ground_height, skeleton_of
+from pony_jax.reconstruction.motion.soles import (
+    Sole,
+    clearance,
+    find_sole,
+    ground_height,
+    skeleton_of,
+)
 from pony_jax.reconstruction.skeleton import Skeleton
 
 _PHASES = np.linspace(0, 1, 240, endpoint=False)
@@ -134,7 +140,7 @@ class _Stepping:
         y = (
             self.ground
             + hoof.lift * self.leg_length * height
-            + _clearance(leg, self.soles[leg.name], pitch)
+            + clearance(leg, self.soles[leg.name], pitch)
         )
         places = np.stack([np.full_like(z, leg.tip[0]), y, z], axis=-1)
         corrections = self.corrections[leg.name].T
@@ -274,13 +280,6 @@ class _Height:
         turns = 2j * np.pi * np.arange(1, len(self.spectrum) + 1) * phase[:, None]
         rise = (np.exp(turns) @ self.spectrum).real
         return self.base + rise + self.leg_length * self.wave.at(phase)
-
-
-def _clearance(leg: Leg, sole: Sole, pitch: np.ndarray) -> np.ndarray:
-    """How high above the ground the tip of a leg is while the tilted hoof touches the ground."""
-    points = sole.points - leg.tip
-    turned = np.cos(pitch)[:, None] * points[:, 1] - np.sin(pitch)[:, None] * points[:, 2]
-    return -turned.min(axis=1)
 
 
 def _skin_offset(
