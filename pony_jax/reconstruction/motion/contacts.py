@@ -1,5 +1,6 @@
 """Measures whether hooves that stand on the ground slide on it or sink into it."""
 
+import dataclasses
 from typing import NamedTuple
 
 import numpy as np
@@ -85,6 +86,31 @@ def measure_contacts(
         times_s=times_s,
         planted=np.stack(planted, axis=1),
     )
+
+
+def ground_speed(subject: Animal | Skeleton, clip: Clip) -> float:
+    """Speed at which an animal that steps in place would move ahead, world units per second.
+
+    The median over all planted hooves of how fast they go backwards; 0 where none stays planted.
+    """
+    skeleton = skeleton_of(subject)
+    soles = [find_sole(subject, leg) for leg in find_legs(skeleton)]
+    times_s, transforms = _interpolated(skeleton, clip, 1)
+    limit = ground_height(soles) + PLANTED_HEIGHT * body_length(subject)
+    speeds = []
+    for sole in soles:
+        places = sole.posed(transforms)
+        contact = places[..., 1].min(axis=1) <= limit
+        speed = -np.diff(places[..., 2].mean(axis=1)) / np.diff(times_s)
+        speeds.append(speed[contact[:-1] & contact[1:]])
+    speeds = np.concatenate(speeds)
+    return float(np.median(speeds)) if len(speeds) else 0.0
+
+
+def travelling(clip: Clip, speed: float) -> Clip:
+    """The same clip, its animal moving ahead (+z) at a speed in world units per second."""
+    way = speed * clip.times_s[:, None] * np.array([0.0, 0.0, 1.0])
+    return dataclasses.replace(clip, root_translation=clip.root_translation + way)
 
 
 def _interpolated(

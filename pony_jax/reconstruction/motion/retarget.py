@@ -111,23 +111,27 @@ def _world_turns(source: SourceMotion, ours: Float[np.ndarray, "3 3"]):
 
 
 def _scale(source: SourceMotion, table: JointTable, skeleton: Skeleton) -> float:
-    """Our lengths over theirs: of the legs, from the ground up to hips and shoulders at rest."""
+    """Our lengths over theirs: of legs from the ground to the hip at rest, the smallest ratio."""
     height = source.rest_positions @ table.ours_from_theirs[1]
-    hips = {bone: name for bone, name in table.bones.items() if bone.endswith("_hip")}
-    if not hips:
+    lowest = skeleton.bones_rest[..., 1].min()
+    ratios = []
+    for bone, name in table.bones.items():
+        if not bone.endswith("_hip"):
+            continue
+        theirs = height[source.index(name)] - height.min()
+        ours = skeleton.bones_rest[skeleton.index(bone), 0, 1] - lowest
+        if not theirs > 1e-9 or not ours > 1e-9:
+            raise MotionFileError(
+                f"motion {source.name!r}: expected {bone} above the ground at rest, got heights of "
+                f"{theirs:.3g} there and {ours:.3g} here; does the table's up fit ({table.up})?"
+            )
+        ratios.append(ours / theirs)
+    if not ratios:
         raise MotionFileError(
             f"motion {source.name!r}: expected a joint for one hip at least in the joint table, "
             "which says how large the animal is; got none"
         )
-    theirs = np.mean([height[source.index(name)] for name in hips.values()]) - height.min()
-    joints = [skeleton.bones_rest[skeleton.index(bone), 0, 1] for bone in hips]
-    lengths = np.mean(joints) - skeleton.bones_rest[..., 1].min()
-    if not theirs > 1e-9 or not lengths > 1e-9:
-        raise MotionFileError(
-            f"motion {source.name!r}: expected hips above the ground, got heights of {theirs:.3g} "
-            f"in the source and {lengths:.3g} here; does the table's up fit ({table.up})?"
-        )
-    return float(lengths / theirs)
+    return float(min(ratios))
 
 
 def _angles(
@@ -150,7 +154,7 @@ def _angles(
     return angles
 
 
-def _lowering(skeleton, legs: list[Leg], goals, angles, shift, rotation) -> float:
+def _lowering(skeleton: Skeleton, legs: list[Leg], goals, angles, shift, rotation) -> float:
     """How much the body must come down for all hooves on the ground to be within reach."""
     above = skeleton.world_from_rest(angles, shift, rotation)
     lowering = 0.0

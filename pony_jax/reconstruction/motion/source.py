@@ -44,8 +44,8 @@ class SourceMotion:
         """Row of a joint. Raises `MotionFileError` with near names for one that is not there."""
         if joint not in self.joints:
             raise MotionFileError(
-                f"motion {self.name!r} has no joint {joint!r}, but {near_names(joint, self.joints)}; "
-                "use a joint table for this skeleton"
+                f"motion {self.name!r} has no joint {joint!r}, but "
+                f"{near_names(joint, self.joints)}; use a joint table for this skeleton"
             )
         return self.joints.index(joint)
 

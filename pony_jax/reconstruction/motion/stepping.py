@@ -7,6 +7,7 @@ from jaxtyping import Float
 
 from pony_jax.reconstruction.animal import Animal, Clip
 from pony_jax.reconstruction.motion.body_parts import body_parts
+from pony_jax.reconstruction.motion.contacts import travelling
 from pony_jax.reconstruction.motion.gait import Gait, Wave
 from pony_jax.reconstruction.motion.head import lowered_head
 from pony_jax.reconstruction.motion.legs import Leg, find_legs
@@ -102,11 +103,14 @@ class _Stepping:
         angles, shift, rotation = self._poses(phase)
         # The last frame is the first again, bit by bit.
         rows = np.append(np.tile(np.arange(frames), int(cycles)), 0)
-        strides = np.arange(len(rows)) / frames
-        shift = shift[rows]
-        if not in_place:
-            shift = shift + strides[:, None] * np.array([0.0, 0.0, self.stride])
-        return Clip(self.gait.name, strides * self.period_s, angles[rows], shift, rotation[rows])
+        clip = Clip(
+            self.gait.name,
+            np.arange(len(rows)) / frames * self.period_s,
+            angles[rows],
+            shift[rows],
+            rotation[rows],
+        )
+        return clip if in_place else travelling(clip, self.stride / self.period_s)
 
     def _poses(self, phase: np.ndarray):
         """Joint angles, shift and rotation of the body at phases, seen from the moving body."""
