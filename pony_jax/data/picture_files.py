@@ -16,6 +16,7 @@ from jaxtyping import Shaped, UInt8
 from PIL import Image, ImageCms, ImageOps
 
 from pony_jax.data.file_contents import describe_contents, printable
+from pony_jax.errors import UserError
 
 FORMATS = ("JPEG", "PNG", "BMP", "WEBP", "TIFF", "GIF")
 """Pillow's names of the formats that are read. JPEG includes the multi-picture files of phones."""
@@ -30,7 +31,7 @@ _SUBFILE_TYPE = 254  # tag of a TIFF page
 _SRGB = ImageCms.createProfile("sRGB")
 
 
-class BadPhotographError(ValueError):
+class BadPhotographError(UserError, ValueError):
     """A photograph that cannot be used: says in one line which, what was expected and found."""
 
 
@@ -55,7 +56,11 @@ def open_photograph(
             return _as_rgb(upright)
     if isinstance(source, Image.Image):
         with _naming("the picture"):
-            return _as_rgb(_upright(source))
+            try:
+                upright = _upright(source)  # may be what decodes it
+            except Exception as error:
+                raise BadPhotographError(f"cannot be decoded: {_one_line(error)}") from error
+            return _as_rgb(upright)
     with _naming("the array"):
         return _as_rgb(_from_array(np.asarray(source)))
 
@@ -114,6 +119,11 @@ def full_scale(values: Shaped[np.ndarray, "..."]) -> int:
     return next(full for full in ranges if high <= full)
 
 
+def has_wide_values(image: Image.Image) -> bool:
+    """Whether a picture of Pillow's has one channel of more than 8 bits."""
+    return image.mode in ("I", "F") or image.mode.startswith("I;16")
+
+
 @contextmanager
 def _naming(source: object) -> Iterator[None]:
     """Puts before a message what could not be used."""
@@ -141,6 +151,8 @@ def _num_pictures(image: Image.Image) -> int:
 
 def _upright(image: Image.Image) -> Image.Image:
     image.load()
+    if image.mode == "La":  # of which Pillow knows no other conversion
+        image = image.convert("LA")
     try:
         return ImageOps.exif_transpose(image)
     except Exception:  # the EXIF data are damaged, not the picture: viewers show it as it is
@@ -150,10 +162,14 @@ def _upright(image: Image.Image) -> Image.Image:
 def _as_rgb(image: Image.Image) -> Image.Image:
     """`image` of any of Pillow's modes as RGB."""
     profile = image.info.get("icc_profile")
-    if image.mode in ("I", "F") or image.mode.startswith("I;16"):
+    if has_wide_values(image):
         image = Image.fromarray(to_bytes(np.asarray(image)))
     elif image.has_transparency_data:
         image = image.convert("RGBA")
+        if image.getchannel("A").getextrema()[1] == 0:
+            raise BadPhotographError(
+                "expected a picture, found one that is transparent everywhere; save it without alpha"
+            )
         image = Image.alpha_composite(Image.new("RGBA", image.size, "black"), image).convert("RGB")
     elif image.mode == "P":
         image = image.convert("RGB")

@@ -8,6 +8,9 @@ from typing import NamedTuple, Protocol
 import numpy as np
 from jaxtyping import Float32, UInt8
 
+from pony_jax.data.file_contents import printable
+from pony_jax.features.errors import ExtractionError, MissingPackageError, MissingWeightsError
+
 BACKBONES = ("efficientnet_lite0", "dino_vits8")
 
 
@@ -33,13 +36,15 @@ class Backbone(Protocol):
 def load_backbone(name: str, weights: Path | None = None) -> Backbone:
     """The backbone `name`, with weights from a local file or else from where they are published.
 
-    Raises `ValueError` on an unknown name or weights that do not fit, `FileNotFoundError` when
-    `weights` does not exist, `ImportError` when the packages of the extra `extract` are missing.
+    Raises `ExtractionError` on an unknown name or weights that do not fit, `MissingWeightsError`
+    when `weights` does not exist, `MissingPackageError` without the packages of extra `extract`.
     """
     if name not in BACKBONES:
-        raise ValueError(f"expected a backbone of {', '.join(BACKBONES)}, got {name!r}")
+        raise ExtractionError(f"expected a backbone of {', '.join(BACKBONES)}, got {name!r}")
     if weights is not None and not weights.is_file():
-        raise FileNotFoundError(f"expected the weights of {name} at {weights}, found no such file")
+        raise MissingWeightsError(
+            f"expected the weights of {name} at {printable(weights)}, found no such file"
+        )
     # PyTorch's idle threads give way instead of spinning: beside other programs, an order of
     # magnitude. Read when PyTorch is first imported, which is here.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
@@ -52,7 +57,7 @@ def load_backbone(name: str, weights: Path | None = None) -> Backbone:
 
         return DinoViTS8(weights)
     except ModuleNotFoundError as error:
-        raise ImportError(
+        raise MissingPackageError(
             f"expected the packages that backbone {name} needs, found no {error.name!r}; install "
             "them with `pip install 'pony_jax[extract]'`"
         ) from error

@@ -7,8 +7,14 @@ import numpy as np
 import timm
 import torch
 from jaxtyping import UInt8
+from timm.models.vision_transformer import checkpoint_filter_fn
 
 from pony_jax.features.backbones import Tokens, file_sha256
+from pony_jax.features.errors import MissingWeightsError
+from pony_jax.features.torch_weights import read_weights, shapes
+
+_ARCHITECTURE = "vit_small_patch8_224.dino"
+_PUBLISHED_TOKENS = 1 + (224 // 8) ** 2
 
 _MEAN, _DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet's pixels
 
@@ -25,26 +31,25 @@ class DinoViTS8:
     image_size = 256
 
     def __init__(self, weights: Path | None = None):
-        """Raises `ValueError` if the weights are another network's, `FileNotFoundError` if they had
-        to be fetched and could not."""
-        architecture = "vit_small_patch8_224.dino"
-        options = {"img_size": self.image_size, "num_classes": 0, "pretrained": True}
-        if weights is not None:
-            options["pretrained_cfg_overlay"] = {"file": str(weights)}
-        try:
-            self._network = timm.create_model(architecture, **options).eval()
-        except OSError as error:
-            raise FileNotFoundError(
-                f"expected to fetch the weights of {architecture} from the hub, could not "
-                f"({type(error).__name__}); check the connection, or pass a local file with "
-                "--weights"
-            ) from error
-        except RuntimeError as error:
-            if weights is None:
-                raise
-            raise ValueError(
-                f"expected the weights of {architecture} in {weights}, found others; {error}"
-            ) from error
+        """Raises `ExtractionError` if the weights are another network's, `MissingWeightsError` if
+        they had to be fetched and could not."""
+        options = {"img_size": self.image_size, "num_classes": 0}
+        if weights is None:
+            try:
+                self._network = timm.create_model(_ARCHITECTURE, pretrained=True, **options)
+            except OSError as error:
+                raise MissingWeightsError(
+                    f"expected to fetch the weights of {_ARCHITECTURE} from the hub, could not "
+                    f"({type(error).__name__}); check the connection, or pass a local file with "
+                    "--weights"
+                ) from error
+        else:
+            self._network = timm.create_model(_ARCHITECTURE, pretrained=False, **options)
+            expected = shapes(self._network) | {"pos_embed": (1, _PUBLISHED_TOKENS, 384)}
+            state = read_weights(weights, expected, _ARCHITECTURE)
+            # Brings the positions from the size of training to ours, as fetching does.
+            self._network.load_state_dict(checkpoint_filter_fn(state, self._network))
+        self._network.eval()
         self.weights_sha256 = file_sha256(weights) if weights else _state_sha256(self._network)
         self._keys: torch.Tensor | None = None
         self._network.blocks[-1].attn.qkv.register_forward_hook(self._keep_keys)

@@ -9,6 +9,7 @@ from PIL import Image
 
 from pony_jax.features import projection
 from pony_jax.features.backbones import Backbone
+from pony_jax.features.errors import ExtractionError, NonFiniteFeaturesError
 from pony_jax.features.token_reader import TokenReader, backbone_tokens, pool
 
 _MIN_COVERAGE = 0.5
@@ -34,7 +35,10 @@ class Extractor:
     feature: projection.Projection
 
     def __call__(self, image: Image.Image, mask: Image.Image) -> dict[str, np.ndarray]:
-        """`feature`, `patch_key` and `patch_out` of a square RGB crop and its mask (L)."""
+        """`feature`, `patch_key` and `patch_out` of a square RGB crop and its mask (L).
+
+        Raises `NonFiniteFeaturesError` if one of them is not finite.
+        """
         tokens = backbone_tokens(self.reader.backbone, image)
         pixels = (self.sizes.feature_size, self.sizes.feature_size)
         is_animal = np.asarray(mask.resize(pixels, Image.Resampling.BOX)) > 127
@@ -43,12 +47,13 @@ class Extractor:
             _coverage(mask, tokens.key.shape[0]),
             is_animal,
         )
-        patch_key, patch_out = self.reader.reduce(tokens)
-        return {
-            "feature": np.rint(feature * 255).astype(np.uint8),
-            "patch_key": patch_key,
-            "patch_out": patch_out,
-        }
+        patches = dict(zip(("patch_key", "patch_out"), self.reader.reduce(tokens), strict=True))
+        if not all(np.isfinite(values).all() for values in (feature, *patches.values())):
+            raise NonFiniteFeaturesError(
+                f"expected finite features from {self.reader.backbone.name}, got NaN or infinity; remove "
+                "the photograph"
+            )
+        return {"feature": np.rint(feature * 255).astype(np.uint8), **patches}
 
     def projection_arrays(self) -> dict[str, np.ndarray]:
         """The three projections as `np.savez` takes them."""
@@ -65,7 +70,8 @@ def fit_extractor(
     """Fits the projections to (image, mask) crops, which should be training photographs only.
 
     Pixel features are fitted to the tokens on the animal, patch tokens to all of them. Raises
-    `ValueError` if the crops have too few tokens or `token_grid` does not divide the backbone's.
+    `ExtractionError` if the crops have too few tokens, or `token_grid` does not divide the
+    backbone's.
     """
     foreground, keys, outs = [], [], []
     for image, mask in crops:
@@ -75,7 +81,7 @@ def fit_extractor(
         keys.append(pool(tokens.key, sizes.token_grid).reshape(-1, tokens.key.shape[-1]))
         outs.append(pool(tokens.out, sizes.token_grid).reshape(-1, tokens.out.shape[-1]))
     if not keys:
-        raise ValueError("expected training photographs to fit the PCA to, found none")
+        raise ExtractionError("expected training photographs to fit the PCA to, found none")
     reader = TokenReader(
         backbone,
         sizes.token_grid,
