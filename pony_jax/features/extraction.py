@@ -50,8 +50,8 @@ class Extractor:
         patches = dict(zip(("patch_key", "patch_out"), self.reader.reduce(tokens), strict=True))
         if not all(np.isfinite(values).all() for values in (feature, *patches.values())):
             raise NonFiniteFeaturesError(
-                f"expected finite features from {self.reader.backbone.name}, got NaN or infinity; remove "
-                "the photograph"
+                f"expected finite features from {self.reader.backbone.name}, got NaN or infinity; "
+                "remove the photograph"
             )
         return {"feature": np.rint(feature * 255).astype(np.uint8), **patches}
 

@@ -10,6 +10,7 @@ from PIL import Image
 from scipy import ndimage, special
 
 from pony_jax.features.backbones import Backbone
+from pony_jax.features.errors import ExtractionError
 from pony_jax.features.square_views import Square, coverage, inside, view
 from pony_jax.features.token_reader import backbone_tokens
 
@@ -59,7 +60,7 @@ def fit_foreground(
       num_pictures: that there are, to know how many tokens of each to keep.
 
     Raises:
-      ValueError: if there is no picture, or no animal or no background in them.
+      ExtractionError: if there is no picture, or no animal or no background in them.
     """
     rng = np.random.default_rng(0)
     per_view = max(_MAX_TOKENS // max(3 * num_pictures, 1), 1)
@@ -72,7 +73,9 @@ def fit_foreground(
         tokens.append(key.reshape(-1, key.shape[-1])[chosen])
         covered.append(share.reshape(-1)[chosen])
     if not tokens:
-        raise ValueError("expected photographs to fit the foreground classifier to, found none")
+        raise ExtractionError(
+            "expected photographs to fit the foreground classifier to, found none"
+        )
     return _fit(np.concatenate(tokens), np.concatenate(covered))
 
 
@@ -160,7 +163,7 @@ def _fit(
     from sklearn.linear_model import LogisticRegression  # needed where classifiers are fitted
 
     if not 0 < covered.mean() < 1:
-        raise ValueError(
+        raise ExtractionError(
             "expected animals and surroundings to tell apart, found only one of them; check the "
             "masks"
         )

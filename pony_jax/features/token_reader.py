@@ -7,6 +7,7 @@ from jaxtyping import Float, Float16, UInt8
 from PIL import Image
 
 from pony_jax.features.backbones import Backbone, Tokens
+from pony_jax.features.errors import ExtractionError
 from pony_jax.features.projection import Projection
 
 ModelTokens = tuple[Float16[np.ndarray, "t t d"], Float16[np.ndarray, "t t d"]]
@@ -33,8 +34,10 @@ class TokenReader:
         return self.reduce(backbone_tokens(self.backbone, crop))
 
     def reduce(self, tokens: Tokens) -> ModelTokens:
-        """The backbone's tokens, pooled and projected. Raises `ValueError` if T does not divide
-        the backbone's grid."""
+        """The backbone's tokens, pooled and projected.
+
+        Raises `ExtractionError` if T does not divide the backbone's grid.
+        """
         key, out = (pool(values, self.token_grid) for values in tokens)
         if self.patch_key is not None:
             key = self.patch_key(key)
@@ -55,10 +58,13 @@ def backbone_pixels(backbone: Backbone, crop: Image.Image) -> UInt8[np.ndarray, 
 
 
 def pool(tokens: Float[np.ndarray, "g g c"], wanted: int) -> Float[np.ndarray, "t t c"]:
-    """The mean over square blocks of cells. Raises `ValueError` if `wanted` does not divide g."""
+    """The mean over square blocks of cells.
+
+    Raises `ExtractionError` if `wanted` does not divide g.
+    """
     grid = tokens.shape[0]
     if grid % wanted:
-        raise ValueError(
+        raise ExtractionError(
             f"expected a token grid that divides the backbone's {grid}, got {wanted}; choose "
             f"one of {[n for n in range(1, grid + 1) if grid % n == 0]}"
         )

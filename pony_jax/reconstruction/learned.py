@@ -10,6 +10,7 @@ import numpy as np
 from flax.traverse_util import flatten_dict
 from ml_collections import ConfigDict
 
+from pony_jax.errors import UserError
 from pony_jax.features.backbones import load_backbone
 from pony_jax.features.foreground import ForegroundClassifier
 from pony_jax.features.projection import Projection
@@ -18,7 +19,7 @@ from pony_jax.model import Capacities, Pony, build_model
 from pony_jax.model.pony import Params
 
 
-class ModelError(ValueError):
+class ModelError(UserError, ValueError):
     """A model that cannot be used; the message is one line that says what to do."""
 
 
