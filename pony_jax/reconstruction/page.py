@@ -6,7 +6,11 @@ which a page that loads nothing would have to carry along.
 """
 
 import base64
+import html
 import io
+import sys
+import tempfile
+import webbrowser
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -91,6 +95,26 @@ def write_page(
     page = render_page(animal, glb, pictures=pictures, downloads=downloads)
     path.write_text(page, encoding="utf-8")
     return [path]
+
+
+def show(animal: Animal, clips: Sequence[Clip] = ()) -> object:
+    """Shows the page of an animal: in the notebook's cell, or in the system's browser.
+
+    Returns:
+      In a notebook an object that displays itself; elsewhere the file that was opened, in a folder
+      of its own among the system's temporary ones.
+    """
+    text = render_page(animal, encode_glb(animal, clips))
+    if "IPython" in sys.modules:
+        from IPython import display, get_ipython
+
+        if get_ipython() is not None and hasattr(get_ipython(), "kernel"):
+            frame = '<iframe srcdoc="{}" width="100%" height="720" style="border: 0"></iframe>'
+            return display.HTML(frame.format(html.escape(text)))
+    file = Path(tempfile.mkdtemp(prefix="pony_jax_")) / "index.html"
+    file.write_text(text, encoding="utf-8")
+    webbrowser.open(file.as_uri())
+    return file
 
 
 def facts(animal: Animal) -> dict[str, str]:

@@ -7,7 +7,7 @@ const [script, file, motion, time] = process.argv.slice(2);
 vm.runInThisContext(fs.readFileSync(script, "utf8") + "\nglobalThis.api = {parseGlb, Rig};");
 const rig = new api.Rig(api.parseGlb(new Uint8Array(fs.readFileSync(file))));
 const poses = {photograph: () => new Map(), rest: () => rig.restPose()};
-const pose = poses[motion] ? poses[motion]() : rig.poseOf(rig.clips[+motion], +time);
+const pose = poses[motion] ? poses[motion]() : rig.loopedPoseOf(rig.clips[+motion], +time);
 const world = rig.worldFromNodes(pose);
 console.log(JSON.stringify({
   joints: Array.from(rig.jointMatrices(world)),

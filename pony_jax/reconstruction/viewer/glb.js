@@ -105,8 +105,16 @@ class Rig {
         values: readAccessor(glb, samplers[sampler].output),
       }));
       const seconds = Math.max(...tracks.map(({times}) => times[times.length - 1]));
-      return {name, tracks, seconds};
+      return {name, tracks, seconds, travel: this._travel(tracks)};
     });
+  }
+
+  // How far the root joint goes over the ground in one round of a clip.
+  _travel(tracks) {
+    const root = tracks.find(({node, path}) => node === this.joints[0] && path === "translation");
+    if (!root) return [0, 0, 0];
+    const first = root.values.subarray(0, 3), last = root.values.subarray(root.values.length - 3);
+    return [last[0] - first[0], 0, last[2] - first[2]];
   }
 
   // World from node of every node. A pose is a Map from nodes to {translation, rotation}, which
@@ -132,6 +140,18 @@ class Rig {
     const pose = new Map();
     for (const track of clip.tracks) {
       pose.set(track.node, {...pose.get(track.node), [track.path]: sample(track, time)});
+    }
+    return pose;
+  }
+
+  // The pose of a clip that goes on for ever, each round from where the last one has led.
+  loopedPoseOf(clip, time) {
+    if (!clip.seconds) return this.poseOf(clip, 0);
+    const rounds = Math.floor(time / clip.seconds);
+    const pose = this.poseOf(clip, time - rounds * clip.seconds);
+    const root = pose.get(this.joints[0]);
+    if (root && root.translation) {
+      root.translation = root.translation.map((value, i) => value + rounds * clip.travel[i]);
     }
     return pose;
   }

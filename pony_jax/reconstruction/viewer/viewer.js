@@ -226,8 +226,7 @@ class Viewer {
   _pose() {
     if (this.motion === "photograph") return new Map();
     if (this.motion === "rest") return this.rig.restPose();
-    const clip = this.rig.clips[this.motion];
-    return this.rig.poseOf(clip, clip.seconds ? this.time % clip.seconds : 0);
+    return this.rig.loopedPoseOf(this.rig.clips[this.motion], this.time);
   }
 
   _camera(world) {
