@@ -61,11 +61,11 @@ class _Words:
     """The words of a file, one after the other."""
 
     def __init__(self, path: Path, text: str) -> None:
-        self._path, self._words, self._next = path, text.split(), 0
+        self.path, self._words, self._next = path, text.split(), 0
 
     def take(self, wanted: str) -> str:
         if self._next >= len(self._words):
-            raise MotionFileError(f"{self._path}: expected {wanted}, got the end; the file is cut")
+            raise MotionFileError(f"{self.path}: expected {wanted}, got the end; the file is cut")
         self._next += 1
         return self._words[self._next - 1]
 
@@ -73,7 +73,7 @@ class _Words:
         got = self.take(repr(word))
         if got != word:
             raise MotionFileError(
-                f"{self._path}: expected {word!r} as word {self._next}, got {got[:40]!r}; this is "
+                f"{self.path}: expected {word!r} as word {self._next}, got {got[:40]!r}; this is "
                 "not a BVH file, or a damaged one"
             )
 
@@ -83,7 +83,7 @@ class _Words:
             return float(word)
         except ValueError:
             raise MotionFileError(
-                f"{self._path}: expected {wanted} as word {self._next}, got {word[:40]!r}"
+                f"{self.path}: expected {wanted} as word {self._next}, got {word[:40]!r}"
             ) from None
 
     def rest(self) -> np.ndarray:
@@ -92,7 +92,7 @@ class _Words:
             return np.array(words, np.float64)
         except ValueError:
             raise MotionFileError(
-                f"{self._path}: expected numbers after the frame time, got other words"
+                f"{self.path}: expected numbers after the frame time, got other words"
             ) from None
 
 
@@ -107,7 +107,8 @@ def _read_joint(words: _Words, joints: list[_Joint], parent: int) -> None:
     channels = tuple(words.take("a channel") for _ in range(count))
     if not set(channels) <= set(_CHANNELS):
         raise MotionFileError(
-            f"joint {name!r}: expected channels out of {', '.join(_CHANNELS)}, got {channels}"
+            f"{words.path}: joint {name!r}: expected channels out of {', '.join(_CHANNELS)}, "
+            f"got {channels}"
         )
     me = len(joints)
     joints.append(_Joint(name, parent, offset, channels))
@@ -123,7 +124,8 @@ def _read_joint(words: _Words, joints: list[_Joint], parent: int) -> None:
             joints.append(_Joint(f"{name}_end", me, end, ()))
         else:
             raise MotionFileError(
-                f"joint {name!r}: expected JOINT, End or }}, got {word[:40]!r}; the file is damaged"
+                f"{words.path}: joint {name!r}: expected JOINT, End or }}, got {word[:40]!r}; the "
+                "file is damaged"
             )
 
 

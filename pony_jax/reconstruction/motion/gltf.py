@@ -18,6 +18,8 @@ _COMPONENTS = {
     pygltflib.UNSIGNED_SHORT: np.uint16,
     pygltflib.FLOAT: np.float32,
 }
+_DAMAGE = (ValueError, LookupError, TypeError, AttributeError, struct.error, OSError)
+"""What damaged and foreign files raise in the library and here."""
 
 
 def read_gltf_motion(
@@ -39,15 +41,18 @@ def read_gltf_motion(
     size = path.stat().st_size  # raises where nothing is
     try:
         document = pygltflib.GLTF2().load(str(path))
-    except (ValueError, KeyError, TypeError, struct.error, UnicodeDecodeError, OSError) as error:
+        if document is None or not document.nodes:
+            raise MotionFileError(f"{path}: expected glTF with nodes, got none")
+        animation = _find_animation(path, document, clip)
+        return _Reader(path, document).motion(animation, frames_per_second)
+    except MotionFileError:
+        raise
+    except _DAMAGE as error:
+        reason = " ".join(str(error).split())[:120]
         raise MotionFileError(
-            f"{path}: expected glTF, got {size} bytes that are none ({error}); the file is cut or "
-            "of another kind"
+            f"{path}: expected whole glTF, got {size} bytes that are not ({reason}); the file is "
+            "cut or of another kind"
         ) from error
-    if document is None or not document.nodes:
-        raise MotionFileError(f"{path}: expected glTF with nodes, got none")
-    reader = _Reader(path, document)
-    return reader.motion(_find_animation(path, document, clip), frames_per_second)
 
 
 def _find_animation(path: Path, document: pygltflib.GLTF2, clip: str | None) -> pygltflib.Animation:
@@ -209,6 +214,11 @@ class _Reader:
         values = np.ndarray((accessor.count, width), kind, data, start, strides).astype(np.float64)
         if np.issubdtype(kind, np.integer):
             values = np.maximum(values / np.iinfo(kind).max, -1.0)
+        if not np.all(np.isfinite(values)):
+            raise MotionFileError(
+                f"{self._path}: expected finite numbers, got some in accessor {index} that are "
+                "not; the file is damaged"
+            )
         return values
 
     def _bytes(self, buffer: int) -> bytes:

@@ -62,7 +62,7 @@ class Leg:
             plane; positive swings the hoof backwards.
 
         Raises:
-          OutOfReachError: if a place is farther away than the leg is long.
+          OutOfReachError: if a place is farther away than the leg is long, or beside a folded leg.
         """
         x, y, z = ((tips - self.hip) @ self.frame).T
         distance = np.sqrt(x * x + y * y + z * z)
@@ -85,7 +85,12 @@ class Leg:
         # The plane itself: its tilt sideways, then the hip's swing, which that tilt changes a bit.
         planar_y = -lower * np.sin(knee) - cannon * np.sin(knee + foot)
         planar_z = upper + lower * np.cos(knee) + cannon * np.cos(knee + foot)
-        tilt = np.arcsin(np.clip(x / planar_z, -1, 1))
+        if np.any(np.abs(x) >= planar_z):
+            raise OutOfReachError(
+                f"{self.name}: expected hoof places below the hip, got some to the side that the "
+                "folded leg cannot reach; take less lift"
+            )
+        tilt = np.arcsin(x / planar_z)
         swing = _angle(y, z) - _angle(planar_y, np.cos(tilt) * planar_z)
         zero = np.zeros_like(knee)
         rows = [[swing, tilt, zero], [knee, zero, zero], [foot, zero, zero]]

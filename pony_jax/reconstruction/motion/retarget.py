@@ -13,7 +13,7 @@ from pony_jax.reconstruction.motion.joint_table import JointTable, load_joint_ta
 from pony_jax.reconstruction.motion.legs import Leg, find_legs
 from pony_jax.reconstruction.motion.soles import clearance, find_sole, skeleton_of
 from pony_jax.reconstruction.motion.source import MotionFileError, SourceMotion
-from pony_jax.reconstruction.skeleton import Skeleton
+from pony_jax.reconstruction.skeleton import LEGS, Skeleton
 
 _ON_GROUND = 0.03
 """Share of a leg's length: a hoof that is no higher above its rest place carries the animal."""
@@ -111,27 +111,41 @@ def _world_turns(source: SourceMotion, ours: Float[np.ndarray, "3 3"]):
 
 
 def _scale(source: SourceMotion, table: JointTable, skeleton: Skeleton) -> float:
-    """Our lengths over theirs: of legs from the ground to the hip at rest, the smallest ratio."""
-    height = source.rest_positions @ table.ours_from_theirs[1]
-    lowest = skeleton.bones_rest[..., 1].min()
+    """Our lengths over theirs, of the leg for which that is least."""
     ratios = []
-    for bone, name in table.bones.items():
-        if not bone.endswith("_hip"):
+    for leg in LEGS:
+        bones = [skeleton.names[i] for i in skeleton.leg(leg) if skeleton.names[i] in table.bones]
+        if not bones:
             continue
-        theirs = height[source.index(name)] - height.min()
-        ours = skeleton.bones_rest[skeleton.index(bone), 0, 1] - lowest
+        ours, theirs = _leg_lengths(source, table, skeleton, bones, leg in table.hooves)
         if not theirs > 1e-9 or not ours > 1e-9:
             raise MotionFileError(
-                f"motion {source.name!r}: expected {bone} above the ground at rest, got heights of "
-                f"{theirs:.3g} there and {ours:.3g} here; does the table's up fit ({table.up})?"
+                f"motion {source.name!r}: expected {leg} legs with lengths, got {theirs:.3g} "
+                f"there and {ours:.3g} here; does the table's up fit ({table.up})?"
             )
         ratios.append(ours / theirs)
     if not ratios:
         raise MotionFileError(
-            f"motion {source.name!r}: expected a joint for one hip at least in the joint table, "
+            f"motion {source.name!r}: expected a joint for one leg at least in the joint table, "
             "which says how large the animal is; got none"
         )
     return float(min(ratios))
+
+
+def _leg_lengths(
+    source: SourceMotion, table: JointTable, skeleton: Skeleton, bones: list[str], has_hoof: bool
+) -> tuple[float, float]:
+    """Ours and theirs: the height of the first bone's joint, or its distance to the last one's.
+
+    Heights are over the lowest joint, which needs one at the ground, as a table with hooves has.
+    """
+    first, last = (skeleton.bones_rest[skeleton.index(bones[i]), 0] for i in (0, -1))
+    places = source.rest_positions[[source.index(table.bones[bones[i]]) for i in (0, -1)]]
+    if has_hoof or len(bones) == 1:
+        height = source.rest_positions @ table.ours_from_theirs[1]
+        theirs = places[0] @ table.ours_from_theirs[1] - height.min()
+        return float(first[1] - skeleton.bones_rest[..., 1].min()), float(theirs)
+    return float(np.linalg.norm(first - last)), float(np.linalg.norm(places[0] - places[1]))
 
 
 def _angles(

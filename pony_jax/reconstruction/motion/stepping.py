@@ -115,10 +115,11 @@ class _Stepping:
     def _poses(self, phase: np.ndarray):
         """Joint angles, shift and rotation of the body at phases, seen from the moving body."""
         angles = self._body_angles(phase)
-        shift, rotation = self._carry(phase, angles, self._plan_heights())
-        above = [self._world_from(leg, angles, shift, rotation) for leg in self.legs]
-        for leg, world_from_body in zip(self.legs, above, strict=True):
-            angles[:, leg.bones], _ = self._leg_angles(leg, phase, world_from_body)
+        bodies = self._carriers(angles)
+        shift, rotation = self._carry(phase, bodies, self._plan_heights())
+        root = _root_transform(self.skeleton, shift, rotation)
+        for leg in self.legs:
+            angles[:, leg.bones], _ = self._leg_angles(leg, phase, root @ bodies[leg.name])
         check_joint_limits(self.skeleton, angles)
         return angles, shift, rotation
 
@@ -176,19 +177,28 @@ class _Stepping:
             pitch = angles[:, :, 0].sum(axis=1) + body_pitch
         return angles, pitch
 
+    def _carriers(self, angles: Float[np.ndarray, "t k 3"]) -> dict[str, np.ndarray]:
+        """Where the bone that each leg hangs from takes its points, if the root does not move."""
+        transforms = self.skeleton.world_from_rest(angles)
+        still = np.broadcast_to(np.eye(4), (len(angles), 4, 4))
+        return {
+            leg.name: still if leg.attachment < 0 else transforms[:, leg.attachment]
+            for leg in self.legs
+        }
+
     def _carry(
-        self, phase: np.ndarray, angles: Float[np.ndarray, "t k 3"], heights: list["_Height"]
+        self, phase: np.ndarray, bodies: dict[str, np.ndarray], heights: list["_Height"]
     ) -> tuple[Float[np.ndarray, "t 3"], Float[np.ndarray, "t 3 3"]]:
         """Shift and rotation of the body that put shoulders and hips at their heights."""
         wanted = np.stack([height.at(phase) for height in heights], axis=-1)
-        depth = np.array([self._middle_hip(pair)[2] for pair in self._pairs()])
+        depth = np.array([_middle_hip(pair)[2] for pair in self._pairs()])
         depth = depth - self.skeleton.root_rest[2]
         lift, pitch = np.zeros(len(phase)), np.zeros(len(phase))
         sway = self.leg_length * self.gait.sway.at(phase)
         for _ in range(4):
             shift = np.stack([sway, lift, np.zeros_like(lift)], axis=-1)
             rotation = _rotation_about_x(pitch)
-            error = wanted - self._hip_places(angles, shift, rotation)[..., 1]
+            error = wanted - self._hip_places(bodies, shift, rotation)[..., 1]
             turn = (error[:, 1] - error[:, 0]) / (depth[0] - depth[1])
             pitch = pitch + turn
             lift = lift + error[:, 0] + turn * depth[0]
@@ -198,26 +208,16 @@ class _Stepping:
         """Forelegs and hind legs."""
         return [[leg for leg in self.legs if leg.is_front is front] for front in (True, False)]
 
-    def _middle_hip(self, pair: list[Leg]) -> Float[np.ndarray, " 3"]:
-        return np.mean([leg.hip for leg in pair], axis=0)
-
-    def _world_from(self, leg: Leg, angles, shift, rotation) -> Float[np.ndarray, "t 4 4"]:
-        """Where the bone that a leg hangs from takes its points."""
-        if leg.attachment >= 0:
-            return self.skeleton.world_from_rest(angles, shift, rotation)[:, leg.attachment]
-        transform = np.broadcast_to(np.eye(4), (len(shift), 4, 4)).copy()
-        transform[:, :3, :3] = rotation
-        root = self.skeleton.root_rest
-        transform[:, :3, 3] = root - rotation @ root + shift
-        return transform
-
-    def _hip_places(self, angles, shift, rotation) -> Float[np.ndarray, "t 2 3"]:
+    def _hip_places(
+        self, bodies: dict[str, np.ndarray], shift: np.ndarray, rotation: np.ndarray
+    ) -> Float[np.ndarray, "t 2 3"]:
         """Where the shoulders and the hips are, in the middle between left and right."""
+        root = _root_transform(self.skeleton, shift, rotation)
         places = []
         for pair in self._pairs():
             # Both legs of a pair hang from the same bone.
-            above = self._world_from(pair[0], angles, shift, rotation)
-            places.append(above[:, :3, :3] @ self._middle_hip(pair) + above[:, :3, 3])
+            above = root @ bodies[pair[0].name]
+            places.append(above[:, :3, :3] @ _middle_hip(pair) + above[:, :3, 3])
         return np.stack(places, axis=1)
 
     def _plan_heights(self) -> list["_Height"]:
@@ -228,18 +228,19 @@ class _Stepping:
         hips may be. So this is done several times, and `corrections` is found on the way.
         """
         angles = self._body_angles(_PHASES)
-        hips = np.stack([self._middle_hip(pair) for pair in self._pairs()])
+        bodies = self._carriers(angles)
+        hips = np.stack([_middle_hip(pair) for pair in self._pairs()])
         hips = np.broadcast_to(hips, (len(_PHASES), 2, 3))
         pitches = {leg.name: self._pitch(leg, _PHASES) for leg in self.legs}
         for _ in range(_PLANNING_STEPS):
             heights = [
                 self._plan_height(pair, hips[:, i], pitches) for i, pair in enumerate(self._pairs())
             ]
-            carried = self._carry(_PHASES, angles, heights)
-            hips = self._hip_places(angles, *carried)
-            above = [self._world_from(leg, angles, *carried) for leg in self.legs]
-            for leg, world_from_body in zip(self.legs, above, strict=True):
-                solved = self._leg_angles(leg, _PHASES, world_from_body, pull=True)
+            carried = self._carry(_PHASES, bodies, heights)
+            hips = self._hip_places(bodies, *carried)
+            root = _root_transform(self.skeleton, *carried)
+            for leg in self.legs:
+                solved = self._leg_angles(leg, _PHASES, root @ bodies[leg.name], pull=True)
                 angles[:, leg.bones], pitches[leg.name] = solved
             transforms = self.skeleton.world_from_rest(angles, *carried)
             for leg in self.legs:
@@ -302,3 +303,18 @@ def _rotation_about_x(angle: np.ndarray) -> Float[np.ndarray, "t 3 3"]:
     zero, one = np.zeros_like(angle), np.ones_like(angle)
     c, s = np.cos(angle), np.sin(angle)
     return np.moveaxis(np.array([[one, zero, zero], [zero, c, -s], [zero, s, c]]), -1, 0)
+
+
+def _middle_hip(pair: list[Leg]) -> Float[np.ndarray, " 3"]:
+    return np.mean([leg.hip for leg in pair], axis=0)
+
+
+def _root_transform(
+    skeleton: Skeleton, shift: Float[np.ndarray, "t 3"], rotation: Float[np.ndarray, "t 3 3"]
+) -> Float[np.ndarray, "t 4 4"]:
+    """Where the root joint takes what hangs from it."""
+    transform = np.tile(np.eye(4), (len(shift), 1, 1))
+    transform[:, :3, :3] = rotation
+    root = skeleton.root_rest.astype(np.float64)
+    transform[:, :3, 3] = root - rotation @ root + shift
+    return transform
