@@ -17,7 +17,7 @@ from pony_jax.evaluation.predictor import Predictor
 from pony_jax.evaluation.protocol import evaluate_split
 from pony_jax.model import NO_CAPACITIES, Pony, Stage, build_model, build_objective
 from pony_jax.training.checkpoints import Checkpoints, Progress, open_workdir
-from pony_jax.training.datasets import load_train_and_test
+from pony_jax.training.datasets import copy_projections, load_train_and_test
 from pony_jax.training.environment import prepare_process, retire_freed_memory
 from pony_jax.training.errors import as_run_error
 from pony_jax.training.logs import Logs, Stopwatch, peak_memory_gib, say
@@ -35,6 +35,7 @@ def train(config: ConfigDict, workdir: str | Path) -> dict[str, Any]:
     path = open_workdir(workdir, config)
     prepare_process(config.compilation_cache_dir)
     train_split, test_split = load_train_and_test(config.data, say)
+    copy_projections(config.data, path)
     token_shape = (train_split.token_grid, train_split.token_dim)
     checkpoints = Checkpoints(path, config.checkpoint.keep)
     params_key, steps_key = jax.random.split(jax.random.key(config.seed))
