@@ -11,11 +11,15 @@ from absl import app, flags, logging
 from pony_jax.training.errors import RunError
 
 
-def run(main: Callable[[Sequence[str]], None]) -> None:
-    """`absl.app.run` without usage texts and tracebacks where the user can put things right."""
+def run(main: Callable[[Sequence[str]], None], *, takes_arguments: bool = False) -> None:
+    """`absl.app.run` without usage texts and tracebacks where the user can put things right.
+
+    Args:
+      takes_arguments: whether there may be arguments that are no flags.
+    """
 
     def guarded(argv: Sequence[str]) -> None:
-        if len(argv) > 1:
+        if len(argv) > 1 and not takes_arguments:
             _stop(f"expected flags only, got {' '.join(argv[1:])!r}; write --name=value")
         try:
             main(argv)

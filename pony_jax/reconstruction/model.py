@@ -13,7 +13,8 @@ from absl import logging
 from jaxtyping import Float, Shaped
 from PIL import Image
 
-from pony_jax.data.photographs import CROP_SCALE, Crop, crop_around, crop_square
+from pony_jax.data.mask_files import read_mask
+from pony_jax.data.photographs import CROP_SCALE, Crop, crop_around, crop_square, fit_mask
 from pony_jax.data.picture_files import BadPhotographError, open_photograph
 from pony_jax.evaluation.predictor import Predictor
 from pony_jax.features.square_views import Square
@@ -61,7 +62,11 @@ class Model:
         return self.learned.name
 
     def reconstruct(
-        self, source: Source, mask: Source | None = None, refine: bool = True
+        self,
+        source: Source,
+        mask: Source | None = None,
+        refine: bool = True,
+        name: str | None = None,
     ) -> Animal:
         """The animal in a photograph.
 
@@ -69,15 +74,17 @@ class Model:
 
         Args:
           source: the photograph, turned upright by its EXIF orientation.
-          mask: of the animal, of the photograph's proportions; brighter than half is animal. None
-            finds the animal; if there are several, the largest is taken and a warning logged.
+          mask: of the animal, of the photograph's proportions (of a file, what is animal in it is
+            found by `data.mask_files.RULE`; else it is what is brighter than half). None finds the
+            animal; if there are several, the largest is taken and a warning logged.
           refine: whether pose and colours are fitted to the picture after the networks' first look.
+          name: of the animal; None takes that of the file.
 
         Raises:
           BadPhotographError: if the photograph or the mask cannot be used, or shows no animal.
           ModelError: if the model cannot read photographs, or cannot find animals without a mask.
         """
-        name = _name_of(source)
+        name = name or _name_of(source)
         picture = open_photograph(source)
         if mask is not None:
             return self._reconstruct(_masked_crop(picture, mask), name, refine)
@@ -86,12 +93,14 @@ class Model:
             logging.warning("%s: found %d animals, took the largest", name, len(found))
         return self._reconstruct(self._crop(picture, found[0]), name, refine)
 
-    def reconstruct_each(self, source: Source, refine: bool = True) -> list[Animal]:
+    def reconstruct_each(
+        self, source: Source, refine: bool = True, name: str | None = None
+    ) -> list[Animal]:
         """All animals in a photograph, largest first, with numbers behind their names.
 
         Raises as `reconstruct` does.
         """
-        name = _name_of(source)
+        name = name or _name_of(source)
         picture = open_photograph(source)
         found = self._find(picture, name)
         names = [name] if len(found) == 1 else [f"{name}_{i + 1}" for i in range(len(found))]
@@ -218,18 +227,11 @@ def _name_of(source: Source) -> str:
 
 
 def _masked_crop(picture: Image.Image, mask: Source) -> Crop:
-    outline = open_photograph(mask).convert("L")
-    if abs(picture.width * outline.height / (picture.height * outline.width) - 1) > 0.02:
-        raise BadPhotographError(
-            f"mask: expected the photograph's proportions {picture.width}x{picture.height}, found "
-            f"{outline.width}x{outline.height}; make the mask again"
-        )
-    outline = outline.resize(picture.size, Image.Resampling.BILINEAR).point(
-        lambda value: 255 * (value > 127)
-    )
-    if outline.getbbox() is None:
-        raise BadPhotographError("mask: expected a part brighter than half, found none")
-    return crop_around(picture, outline)
+    if isinstance(mask, str | os.PathLike):
+        name, outline = os.fspath(mask), read_mask(mask)
+    else:
+        name, outline = "the mask", open_photograph(mask).convert("L")
+    return crop_around(picture, fit_mask(picture, outline, name))
 
 
 def _whole_pixels(square: Square) -> tuple[int, int, int]:
