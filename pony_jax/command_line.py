@@ -28,12 +28,16 @@ _DEBUG = flags.DEFINE_bool(
 _DISK_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.ESTALE, errno.EFBIG}
 
 
-def run(main: Callable[[Sequence[str]], None]) -> None:
-    """`absl.app.run` without usage texts and tracebacks where the user can put things right."""
+def run(main: Callable[[Sequence[str]], None], *, takes_arguments: bool = False) -> None:
+    """`absl.app.run` without usage texts and tracebacks where the user can put things right.
+
+    Args:
+      takes_arguments: whether there may be arguments that are no flags.
+    """
 
     def guarded(argv: Sequence[str]) -> None:
         try:
-            if len(argv) > 1:
+            if len(argv) > 1 and not takes_arguments:
                 raise UserError(
                     f"expected flags only, got {' '.join(argv[1:])!r}; write --name=value"
                 )

@@ -36,6 +36,7 @@ from pony_jax.features.backbones import BACKBONES, load_backbone
 from pony_jax.features.contact_sheet import contact_sheet
 from pony_jax.features.errors import ExtractionError, NonFiniteFeaturesError
 from pony_jax.features.extraction import Extractor, FeatureSizes, fit_extractor
+from pony_jax.features.foreground import MaskedPicture, fit_foreground
 from pony_jax.training.errors import RunError
 
 _LAYOUTS = ("folders", "weizmann_horse", "magicpony_folder")
@@ -71,6 +72,7 @@ _CONTACT_SHEET = path_flags.define_path(
     "contact_sheet", None, "PNG file to show the features of some training photographs in."
 )
 _CONTACT_SHEET_PHOTOGRAPHS = 32
+_FOREGROUND_PHOTOGRAPHS = 100  # that the foreground classifier is fitted to, at most
 
 
 def extract(
@@ -98,6 +100,8 @@ def extract(
     skipped = [str(error) for error in (*unusable, *bad)]
     backbone = load_backbone(backbone_name, weights)
     extractor = fit_extractor(backbone, sizes, _crops_to_fit(good, pca_photographs))
+    some = _some(good, _FOREGROUND_PHOTOGRAPHS)
+    foreground = fit_foreground(backbone, _pictures(some), len(some))
 
     splits = sorted({photograph.split for photograph in good}, reverse=True)  # train, test
     progress = tqdm(total=len(good), desc="extract", unit="photograph")
@@ -123,7 +127,7 @@ def extract(
             "pca_photographs": pca_photographs,
             "skipped": skipped,
         },
-        projection=extractor.projection_arrays(),
+        projection={**extractor.projection_arrays(), **foreground.arrays("foreground")},
     )
     tfds.disable_progress_bar()
     builder.download_and_prepare()
@@ -152,12 +156,24 @@ def _crops_to_fit(
     good: Sequence[photographs.Photograph], max_photographs: int
 ) -> Iterator[tuple[Image.Image, Image.Image]]:
     """Crops of training photographs, spread evenly over all of them."""
+    for photograph in tqdm(_some(good, max_photographs), desc="fit PCA", unit="photograph"):
+        crop = photographs.read_crop(photograph)
+        yield crop.image, crop.mask
+
+
+def _pictures(some: Sequence[photographs.Photograph]) -> Iterator[MaskedPicture]:
+    for photograph in tqdm(some, desc="fit foreground", unit="photograph"):
+        yield MaskedPicture(*photographs.read_whole(photograph))
+
+
+def _some(
+    good: Sequence[photographs.Photograph], max_photographs: int
+) -> list[photographs.Photograph]:
+    """Training photographs, spread evenly over all of them."""
     training = [photograph for photograph in good if photograph.split == "train"]
     num_taken = min(max_photographs, len(training))
     chosen = np.linspace(0, len(training) - 1, num_taken).astype(int) if num_taken else ()
-    for position in tqdm(chosen, desc="fit PCA", unit="photograph"):
-        crop = photographs.read_crop(training[position])
-        yield crop.image, crop.mask
+    return [training[position] for position in chosen]
 
 
 def _examples(

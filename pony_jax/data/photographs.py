@@ -1,7 +1,8 @@
 """Photographs with masks: where they lie, which are good, and the square crop around the animal."""
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
@@ -115,23 +116,38 @@ def split_of(position: int, test_every: int) -> str:
 def read_crop(photograph: Photograph) -> Crop:
     """Decodes a photograph and its mask and cuts out the square around the animal.
 
-    The square is `CROP_SCALE` times the longer side of the mask's bounding box, about its centre;
-    beyond the photograph it is black and off the animal. A mask of another size is scaled to the
-    photograph if it has the same proportions. Raises `BadPhotographError`.
+    The square is that of `crop_around`. Raises `BadPhotographError`.
     """
-    try:
-        return _read_crop(photograph)
-    except BadPhotographError as error:
-        raise BadPhotographError(f"{printable(photograph.id)}: {error}") from error
+    image, mask = read_whole(photograph)
+    with _naming(photograph):
+        if photograph.box_path is not None:
+            return Crop(image, mask, _read_box(photograph))
+        return crop_around(image, mask)
 
 
-def _read_crop(photograph: Photograph) -> Crop:
-    image = open_photograph(photograph.image_path)
-    if photograph.box_path is not None and image.width != image.height:
-        raise BadPhotographError(
-            f"expected a square crop, since it has a box, found {image.width}x{image.height}"
-        )
-    mask = read_mask(photograph.mask_path, photograph.mask_label)
+def read_whole(photograph: Photograph) -> tuple[Image.Image, Image.Image]:
+    """Decodes a photograph (RGB) and its mask (L, 0 and 255), of one size.
+
+    A mask of another size is scaled to the photograph if it has the same proportions. Raises
+    `BadPhotographError`.
+    """
+    with _naming(photograph):
+        image = open_photograph(photograph.image_path)
+        if photograph.box_path is not None and image.width != image.height:
+            raise BadPhotographError(
+                f"expected a square crop, since it has a box, found {image.width}x{image.height}"
+            )
+        mask = read_mask(photograph.mask_path, photograph.mask_label)
+        return image, fit_mask(image, mask, photograph.mask_path)
+
+
+def fit_mask(
+    image: Image.Image, mask: Image.Image, mask_name: str | os.PathLike[str]
+) -> Image.Image:
+    """The mask at the photograph's size, 0 and 255, without specks.
+
+    Raises `BadPhotographError` if it has other proportions or shows nothing but specks.
+    """
     if not _have_equal_proportions(image.size, mask.size):
         turned = _have_equal_proportions(image.size, mask.size[::-1])
         raise BadPhotographError(
@@ -145,23 +161,42 @@ def _read_crop(photograph: Photograph) -> Crop:
     is_animal = _without_specks(np.asarray(mask) > 127)
     if not is_animal.any():
         raise BadPhotographError(
-            f"expected a mask with foreground in {printable(photograph.mask_path)}, found specks "
-            "only; make the mask again"
+            f"expected a mask with foreground in {printable(mask_name)}, found specks only; make "
+            "the mask again"
         )
-    mask = Image.fromarray(np.where(is_animal, 255, 0).astype(np.uint8))
-    if photograph.box_path is not None:
-        return Crop(image, mask, _read_box(photograph))
+    return Image.fromarray(np.where(is_animal, 255, 0).astype(np.uint8))
 
-    rows, columns = np.flatnonzero(is_animal.any(axis=1)), np.flatnonzero(is_animal.any(axis=0))
-    extent = max(rows[-1] - rows[0], columns[-1] - columns[0]) + 1
+
+@contextmanager
+def _naming(photograph: Photograph) -> Iterator[None]:
+    """Puts before a message which photograph cannot be used."""
+    try:
+        yield
+    except BadPhotographError as error:
+        raise BadPhotographError(f"{printable(photograph.id)}: {error}") from error
+
+
+def crop_around(image: Image.Image, mask: Image.Image) -> Crop:
+    """Cuts out the square around the animal, of a mask (0 and 255) that is not empty.
+
+    The square is `CROP_SCALE` times the longer side of the mask's bounding box, about its centre;
+    beyond the photograph it is black and off the animal. Raises `BadPhotographError` if the square
+    is larger than any picture should be.
+    """
+    left, top, right, bottom = mask.getbbox()
+    extent = max(right - left, bottom - top)
     side = int(np.ceil(CROP_SCALE * extent))
-    x0 = round((columns[0] + columns[-1] + 1 - side) / 2)
-    y0 = round((rows[0] + rows[-1] + 1 - side) / 2)
     if side * side > _MAX_CROP_PIXELS:
         raise BadPhotographError(
             f"expected an animal of at most {int(_MAX_CROP_PIXELS**0.5 / CROP_SCALE)} pixels in "
             f"length, found {extent}; make photograph and mask smaller"
         )
+    x0, y0 = round((left + right - side) / 2), round((top + bottom - side) / 2)
+    return crop_square(image, mask, x0, y0, side)
+
+
+def crop_square(image: Image.Image, mask: Image.Image, x0: int, y0: int, side: int) -> Crop:
+    """Cuts out a square of pixels; beyond the photograph it is black and off the animal."""
     corners = (x0, y0, x0 + side, y0 + side)
     box = np.array([0, x0, y0, side, side, image.width, image.height, 0], np.float32)
     return Crop(image.crop(corners), mask.crop(corners), box)

@@ -67,18 +67,24 @@ class Predictor:
         views = self._render_prior(shape.mesh, azimuths, image_size=image_size)
         return dict(zip(PRIOR_AZIMUTHS_DEG, np.asarray(views), strict=True))
 
+    def stage(self, num_updates: int) -> Stage:
+        """Returns the stage of predictions after `num_updates` steps, in the buffers so far.
+
+        It has no room for pixels: every image is given its own.
+        """
+        capacities = self.capacities._replace(pixels=0)
+        return self._model.stage_at(_last(num_updates), capacities)
+
     def _prior_shape(self, params: Params, num_updates: int) -> tuple[SparseMesh, Stage]:
         """The whole shape of the category, and the stage whose buffers hold it."""
         step = _last(num_updates)
         wanted = self._model.expected_counts(step)
         while True:
             self.capacities = self.capacities.grown_to(wanted._replace(pixels=0))
-            # How many pixels there are is no matter of the shape.
-            capacities = self.capacities._replace(pixels=0)
-            stage = self._model.stage_at(step, capacities)
+            stage = self.stage(num_updates)
             shape = self._shape(params, stage=stage)
             wanted = Capacities(*map(int, wanted_capacities(shape)))
-            if capacities.covers(wanted):
+            if stage.capacities.covers(wanted):
                 return shape, stage
 
     def _predict_image(

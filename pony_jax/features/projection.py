@@ -1,12 +1,15 @@
 """The linear maps from a backbone's tokens to the arrays of an example."""
 
 import dataclasses
+from typing import TYPE_CHECKING
 
 import numpy as np
 from jaxtyping import Bool, Float, Float32
-from sklearn.decomposition import PCA
 
 from pony_jax.features.errors import ExtractionError
+
+if TYPE_CHECKING:
+    from sklearn.decomposition import PCA
 
 _LOW_PERCENTILE, _HIGH_PERCENTILE = 1.0, 99.0
 """The range of a feature channel: what lies outside is clipped, so that a few odd tokens do not
@@ -80,7 +83,9 @@ def upsample_foreground(
     return np.where(is_animal[..., None], total / weight, 0).astype(np.float32)
 
 
-def _fit(tokens: np.ndarray, num_channels: int) -> PCA:
+def _fit(tokens: np.ndarray, num_channels: int) -> "PCA":
+    from sklearn.decomposition import PCA  # needed where projections are fitted, not applied
+
     if not np.isfinite(tokens).all():
         raise ExtractionError("expected finite features, the backbone made NaN or infinity")
     if min(tokens.shape) < num_channels:
@@ -92,7 +97,7 @@ def _fit(tokens: np.ndarray, num_channels: int) -> PCA:
     return PCA(num_channels, svd_solver="covariance_eigh").fit(tokens)
 
 
-def _projection(pca: PCA, *, offset: np.ndarray, scale: np.ndarray) -> Projection:
+def _projection(pca: "PCA", *, offset: np.ndarray, scale: np.ndarray) -> Projection:
     arrays = (pca.mean_, pca.components_.T, offset, scale)
     return Projection(*(np.asarray(array, np.float32) for array in arrays))
 

@@ -118,6 +118,7 @@ def build_model(config: ConfigDict, token_shape: tuple[int, int]) -> Pony:
         rigging=RigSettings(
             skinning_temperature=model.skinning_temperature,
             leg_attachments=tuple(model.leg_attachments) or None,
+            batch_statistics=model.batch_statistics,
         ),
         rendering=RenderSettings(
             image_size=config.data.image_size,
@@ -129,9 +130,9 @@ def build_model(config: ConfigDict, token_shape: tuple[int, int]) -> Pony:
             steps=model.refine_steps,
             pose_rate=model.refine_pose_rate,
             appearance_rate=model.refine_appearance_rate,
-            mask=config.loss.mask,
-            mask_pyramid=config.loss.mask_pyramid,
-            articulation=config.loss.articulation,
+            mask=model.refine_mask,
+            mask_pyramid=model.refine_mask_pyramid,
+            articulation=model.refine_articulation,
         ),
         batch_size=config.data.batch_size,
         token_shape=token_shape,

@@ -93,10 +93,17 @@ class Pony(nn.Module):
         """
         shape = self.shape(stage, shift_yz)
         estimate = self.estimate(shape.mesh, batch, step, stage, key=key)
-        scene = self.scene(
-            estimate.rig, estimate.angles_rad, estimate.camera, estimate.appearance, stage
+        posed = pose(
+            estimate.rig,
+            estimate.angles_rad,
+            self.instance.skeleton,
+            attach_legs=stage.attach_legs,
         )
-        return shape, estimate, scene
+        visible = self.rendering.find_surface(
+            posed.verts, shape.mesh, estimate.camera, max_pixels=stage.capacities.pixels
+        )
+        shaded = self.shade(visible.surface, estimate.appearance)
+        return shape, estimate, Scene(posed, visible, shaded)
 
     def shape(self, stage: Stage, shift_yz: Float[Array, ""] | float = 0.0) -> SparseMesh:
         """Returns the shape of the category; see `Prior.shape`."""
@@ -147,21 +154,6 @@ class Pony(nn.Module):
             angles = self.instance.joint_angles(patch_key, shape_feature, rig.bones_rest, camera)
         appearance = self.instance.appearance(batch["patch_out"])
         return Estimate(hypotheses, probabilities, chosen, camera, rig, angles, appearance)
-
-    def scene(
-        self,
-        rig: Rig,
-        angles_rad: Float[Array, "b k 3"] | None,
-        camera: Camera,
-        appearance: Float[Array, "b d"],
-        stage: Stage,
-    ) -> Scene:
-        """Poses the animals, finds what their cameras see of them, and shades it."""
-        posed = pose(rig, angles_rad, self.instance.skeleton, attach_legs=stage.attach_legs)
-        visible = self.rendering.find_surface(
-            posed.verts, rig.prior, camera, max_pixels=stage.capacities.pixels
-        )
-        return Scene(posed, visible, self.shade(visible.surface, appearance))
 
     def shade(self, surface: Surface, appearance: Float[Array, "b d"]) -> Shaded:
         """Returns what the networks say of the visible surface of each image."""

@@ -28,7 +28,7 @@ class RigSettings:
 
     skinning_temperature: float
     leg_attachments: tuple[int, ...] | None
-    batch_statistics: bool = False
+    batch_statistics: bool
 
 
 class Rig(NamedTuple):

@@ -17,6 +17,7 @@ from absl import logging
 from ml_collections import ConfigDict
 
 from pony_jax.model import Capacities
+from pony_jax.model.older_configs import complete_config
 from pony_jax.training.errors import RunError, user_files
 from pony_jax.training.logs import say
 from pony_jax.training.manifest import find_damage, write_manifest
@@ -243,7 +244,7 @@ def load_config(workdir: Path) -> ConfigDict:
         )
     if not isinstance(content, dict):
         raise RunError(f"{file}: expected settings by name, got a {type(content).__name__}")
-    return ConfigDict(content).lock()
+    return complete_config(ConfigDict(content)).lock()
 
 
 def differing_keys(there: ConfigDict, here: ConfigDict) -> dict[str, str]:

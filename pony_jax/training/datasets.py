@@ -1,12 +1,14 @@
 """The splits of a run's data set; a synthetic one that is missing is made first."""
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 from ml_collections import ConfigDict
 
+from pony_jax.data.photograph_builder import PROJECTION_FILE, PROVENANCE_FILE
 from pony_jax.data.pipeline import Split, load_split
-from pony_jax.data.shards import DataError
+from pony_jax.data.shards import DataError, dataset_directory
 from pony_jax.training.errors import RunError, user_files
 
 
@@ -69,3 +71,17 @@ def make_if_missing(config: ConfigDict, say: Callable[[str], None]) -> None:
     say(f"data: {config.name} is not in {data_dir} yet; making it, once")
     with user_files("data.data_dir: expected a folder that can be written", data_dir):
         SyntheticQuadruped(config=builder_config, data_dir=data_dir).download_and_prepare()
+
+
+def copy_projections(config: ConfigDict, workdir: Path) -> None:
+    """Copies into a run's folder what turns photographs into the tokens of its data set.
+
+    With it the folder holds all that reconstruction needs. Data sets that were not extracted from
+    photographs have nothing to copy.
+    """
+    folder = dataset_directory(config.name, Path(config.data_dir).expanduser())
+    for name in (PROVENANCE_FILE, PROJECTION_FILE):
+        if (folder / name).is_file() and not (workdir / name).exists():
+            partial = workdir / f"{name}.partial"
+            shutil.copyfile(folder / name, partial)
+            partial.replace(workdir / name)

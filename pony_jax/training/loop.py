@@ -18,7 +18,7 @@ from pony_jax.evaluation.protocol import evaluate_split
 from pony_jax.model import NO_CAPACITIES, Pony, Stage, build_model, build_objective
 from pony_jax.training.checkpoints import Checkpoints, Progress, open_workdir
 from pony_jax.training.config_rules import check_config, check_data
-from pony_jax.training.datasets import load_train_and_test
+from pony_jax.training.datasets import copy_projections, load_train_and_test
 from pony_jax.training.environment import prepare_process, retire_freed_memory
 from pony_jax.training.logs import Logs, Stopwatch, peak_memory_gib, say
 from pony_jax.training.optimizers import num_parameters, parameter_groups
@@ -36,6 +36,7 @@ def train(config: ConfigDict, workdir: str | Path) -> dict[str, Any]:
     prepare_process(config.compilation_cache_dir)
     path = open_workdir(workdir, config)
     train_split, test_split = load_train_and_test(config.data, say)
+    copy_projections(config.data, path)
     token_shape = (train_split.token_grid, train_split.token_dim)
     check_data(config, token_shape, train_split.feature.shape[-1])
     checkpoints = Checkpoints(path, config.checkpoint.keep)

@@ -1,28 +1,16 @@
 """Reads a network's weights from a file of PyTorch's or a safetensors file, and checks them."""
 
-import argparse
 import re
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import numpy as np
-import torch
-from safetensors.torch import load_file
+from safetensors.numpy import load_file
 
 from pony_jax.data.file_contents import describe_contents, printable
 from pony_jax.features.errors import ExtractionError
-
-# What a training checkpoint of DINO names beside tensors: settings, and numbers of NumPy's.
-_HARMLESS = [
-    argparse.Namespace,
-    np.dtype,
-    type(np.dtype(np.float64)),
-    *(
-        (np.float64(0).__reduce__()[0], f"numpy.{core}.multiarray.scalar")
-        for core in ("core", "_core")
-    ),
-]
+from pony_jax.interop.torch_file import read_torch_file
 
 _CONTAINERS = ("state_dict", "teacher", "model")
 """Where checkpoints keep their networks. The teacher is the one of DINO's two that is used."""
@@ -32,16 +20,30 @@ _WRAPPERS = ("module.", "_orig_mod.", "backbone.")
 
 
 def read_weights(
-    path: Path, expected: Mapping[str, tuple[int, ...]], network: str
-) -> dict[str, torch.Tensor]:
+    path: Path,
+    expected: Mapping[str, tuple[int, ...]],
+    network: str,
+    ignored: Iterable[str] = (),
+) -> dict[str, np.ndarray]:
     """The tensors of `network` in a file, under the names and with the shapes of `expected`.
 
     A training checkpoint may hold them inside `state_dict`, `model` or `teacher`, under names that
     wrappers have lengthened; what it holds beside a `backbone.` is another network and ignored.
-    Nothing that the file names is run. Raises `ExtractionError` if the file cannot be read, holds
-    another network (by name or shape), or numbers that are not finite.
+    Nothing that the file names is run.
+
+    Args:
+      ignored: beginnings or ends of names that may be there and are left out.
+
+    Raises:
+      ExtractionError: if the file cannot be read, holds another network (by name or shape), or
+        numbers that are not finite.
     """
-    state = _unwrapped(_load(path, network))
+    ignored = tuple(ignored)
+    state = {
+        name: value
+        for name, value in _unwrapped(_load(path, network)).items()
+        if not (ignored and str(name).startswith(ignored)) and not str(name).endswith(ignored)
+    }
     wrong = [
         f"{name} {_shape(state.get(name))} instead of {_shape(expected.get(name))}"
         for name in sorted({*state, *expected}, key=str)
@@ -53,7 +55,7 @@ def read_weights(
             + (f" and {len(wrong) - 1} more differences" if len(wrong) > 1 else "")
         )
     for name, value in state.items():
-        if not torch.isfinite(value).all():
+        if not np.isfinite(value).all():
             raise ExtractionError(
                 f"expected finite weights of {network} in {printable(path)}, found NaN or infinity "
                 f"in {name}; fetch the file again"
@@ -61,19 +63,11 @@ def read_weights(
     return state
 
 
-def shapes(network: torch.nn.Module) -> dict[str, tuple[int, ...]]:
-    """Names and shapes of a network's tensors."""
-    return {name: tuple(value.shape) for name, value in network.state_dict().items()}
-
-
 def _load(path: Path, network: str) -> object:
     try:
         with path.open("rb") as file:
             is_safetensors = file.read(9)[8:] == b"{"  # a header's length, then JSON
-        if is_safetensors:
-            return load_file(path)
-        with torch.serialization.safe_globals(_HARMLESS):
-            return torch.load(path, weights_only=True, map_location="cpu")
+        return load_file(path) if is_safetensors else read_torch_file(path, foreign_allowed=None)
     except Exception as error:  # the readers raise whatever their parsing meets
         raise ExtractionError(
             f"expected the weights of {network} in {printable(path)}, found "
@@ -108,6 +102,6 @@ def _unwrapped(loaded: object) -> dict[str, object]:
 def _shape(value: object) -> str:
     if value is None:
         return "nothing"
-    if isinstance(value, torch.Tensor):
-        value = tuple(value.shape)
+    if isinstance(value, np.ndarray):
+        value = value.shape
     return str(list(value)) if isinstance(value, tuple) else type(value).__name__

@@ -1,0 +1,186 @@
+"""Reconstructs the animals in photographs: one picture in, rigged and animated 3D files out.
+
+    python -m pony_jax.reconstruct horse.jpg --model=runs/photos --out=reconstructed
+    python -m pony_jax.reconstruct photographs/ more/*.jpg --model=horse.pony --out=reconstructed
+
+Pictures are files or folders of files. --model is the folder of a training run, a packed model file
+(`python -m pony_jax.pack`), the name of a model that ships with the project, or hf://OWNER/NAME.
+Without --masks the animal is found in the picture; the largest, if there are several, or each of
+them with --all. A picture that cannot be used is named in a line, the others go on, and the exit
+status says that there was one.
+"""
+
+import os
+import sys
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from absl import flags
+from tqdm import tqdm
+
+from pony_jax import command_line, path_flags
+from pony_jax.data import picture_files
+from pony_jax.data.file_contents import printable
+from pony_jax.errors import UserError
+from pony_jax.reconstruction import files
+from pony_jax.reconstruction.animal import Animal, Clip
+from pony_jax.reconstruction.learned import ModelError
+from pony_jax.reconstruction.load import load
+from pony_jax.reconstruction.model import Model
+from pony_jax.reconstruction.motion import GAITS
+from pony_jax.reconstruction.skeleton import LEGS
+from pony_jax.training.environment import prepare_process
+from pony_jax.training.errors import RunError
+
+_PICTURES = "pictures"
+_FORMATS = (*(suffix[1:] for suffix in files.SUFFIXES), _PICTURES)
+
+_MODEL = flags.DEFINE_string(
+    "model", None, "Folder of a run, packed file, name, or hf://OWNER/NAME.", required=True
+)
+_OUT = path_flags.define_path("out", None, "Folder for the files.", required=True)
+_MASKS = path_flags.define_path(
+    "masks", None, "Folder of masks, named like the pictures; else the animals are found."
+)
+_ALL = flags.DEFINE_bool("all", False, "All animals in a picture, not the largest alone.")
+_FORMATS_FLAG = flags.DEFINE_list(
+    "formats", ["glb", "html"], f"What is written, of {', '.join(_FORMATS)}."
+)
+_CLIPS = flags.DEFINE_list(
+    "clips", ["walk", "trot"], f"Motions in the files, of {', '.join(GAITS)}; none with --clips=."
+)
+_REFINE = flags.DEFINE_bool("refine", True, "Whether pose and colours are fitted to the picture.")
+_WEIGHTS = path_flags.define_path("weights", None, "The backbone's, if not those it publishes.")
+_CACHE = path_flags.define_path(
+    "compilation_cache_dir", "~/.cache/pony_jax", "Where compiled programs are kept."
+)
+
+
+class Job(NamedTuple):
+    """A picture, its mask if one was given, and the name of what is made of it."""
+
+    picture: Path
+    mask: Path | None
+    name: str
+
+
+def find_jobs(arguments: Sequence[str], masks: Path | None) -> list[Job]:
+    """The pictures that were asked for, in order; those of a folder by name.
+
+    Pictures of one name from several folders get numbers, so that no file overwrites another.
+
+    Raises:
+      UserError: if there is none, or --masks is no folder.
+    """
+    pictures = [path for argument in arguments for path in _pictures_at(Path(argument))]
+    if not pictures:
+        raise UserError(
+            f"expected pictures, got {' '.join(map(printable, arguments)) or 'none'}; give files "
+            f"({', '.join(picture_files.SUFFIXES)}) or folders of them"
+        )
+    if masks is not None and not masks.is_dir():
+        raise UserError(f"--masks: expected a folder, found none at {printable(masks)}")
+    taken: Counter[str] = Counter()
+    jobs = []
+    for picture in pictures:
+        taken[picture.stem] += 1
+        count = taken[picture.stem]
+        name = picture.stem if count == 1 else f"{picture.stem}_{count}"
+        jobs.append(Job(picture, None if masks is None else _mask_of(picture, masks), name))
+    return jobs
+
+
+def reconstruct(model: Model, job: Job, *, refine: bool, each: bool) -> list[Animal]:
+    """The animals of one picture, named so that their files do not overwrite others.
+
+    Raises:
+      UserError: if the picture or its mask cannot be used, or shows no animal.
+    """
+    if each:
+        return model.reconstruct_each(job.picture, refine=refine, name=job.name)
+    return [model.reconstruct(job.picture, job.mask, refine=refine, name=job.name)]
+
+
+def write_files(
+    animal: Animal, out: Path, formats: Sequence[str], clip_names: Sequence[str]
+) -> list[Path]:
+    """Writes an animal in all formats, with motions if it has four legs; returns the files."""
+    clips = _clips(animal, clip_names)
+    written: list[Path] = []
+    for name in formats:
+        if name == _PICTURES:
+            from pony_jax.reconstruction.pictures import draw_all  # needs the extra `export`
+
+            written += draw_all(animal, out, clips)
+        else:
+            written += animal.export(out / f"{animal.name}.{name}", clips=clips)
+    return written
+
+
+def main(argv: Sequence[str]) -> None:
+    """Reconstructs what the arguments name. Raises `RunError` if a picture failed."""
+    try:
+        _check_names("--formats", _FORMATS_FLAG.value, _FORMATS)
+        _check_names("--clips", _CLIPS.value, tuple(GAITS))
+        masks = Path(_MASKS.value) if _MASKS.value else None
+        if masks is not None and _ALL.value:
+            raise UserError("expected --masks or --all, got both; a mask is of one animal")
+        jobs = find_jobs(argv[1:], masks)
+        prepare_process(_CACHE.value)
+        model = load(_MODEL.value, _WEIGHTS.value)
+        out = Path(_OUT.value)
+        out.mkdir(parents=True, exist_ok=True)
+    except UserError as error:
+        raise RunError(str(error)) from error
+    num_failed = 0
+    with tqdm(jobs, desc="reconstruct", unit="photograph", disable=len(jobs) == 1) as progress:
+        for job in progress:
+            try:
+                for animal in reconstruct(model, job, refine=_REFINE.value, each=_ALL.value):
+                    for file in write_files(animal, out, _FORMATS_FLAG.value, _CLIPS.value):
+                        progress.write(f"wrote {file}")
+            except (ModelError, ModuleNotFoundError) as error:  # none of them can work
+                raise RunError(str(error)) from error
+            except (ValueError, OSError, UserError) as error:
+                num_failed += 1
+                text = " ".join(str(error).split())
+                progress.write(f"failed {printable(job.picture)}: {text}", file=sys.stderr)
+    if num_failed:
+        raise RunError(f"{num_failed} of {len(jobs)} photographs failed; the lines above say why")
+
+
+def _check_names(flag: str, names: Sequence[str], known: Sequence[str]) -> None:
+    for name in names:
+        if name not in known:
+            raise UserError(f"{flag}: expected some of {', '.join(known)}, got {name!r}")
+
+
+def _pictures_at(path: Path) -> Iterator[Path]:
+    path = path.expanduser()
+    if not path.is_dir():
+        yield path
+        return
+    for entry in sorted(path.iterdir()):
+        if entry.suffix.lower() in picture_files.SUFFIXES and not entry.name.startswith("."):
+            yield entry
+
+
+def _mask_of(picture: Path, masks: Path) -> Path:
+    """The mask of the same name; where there is none, a path that fails when it is opened."""
+    for entry in sorted(os.listdir(masks)):
+        if Path(entry).stem == picture.stem and Path(entry).suffix.lower() in (
+            picture_files.SUFFIXES
+        ):
+            return masks / entry
+    return masks / f"{picture.stem}.png"
+
+
+def _clips(animal: Animal, names: Sequence[str]) -> list[Clip]:
+    has_four_legs = all(animal.skeleton.leg(leg) for leg in LEGS)
+    return [GAITS[name](animal) for name in names] if has_four_legs else []
+
+
+if __name__ == "__main__":
+    command_line.run(main, takes_arguments=True)
