@@ -20,15 +20,14 @@ def model() -> Pony:
 
 @pytest.fixture(scope="module")
 def params(model) -> dict:
-    """Parameters that are no longer those of the start, so that every image has its own shape."""
+    """Parameters of noise, so that every image has a shape and a pose of its own."""
+    rng = np.random.default_rng(3)
 
-    @jax.jit
-    def make(key):
-        keys = iter(jax.random.split(key, 1000))
-        fresh = model.init_params(next(keys))
-        return jax.tree.map(lambda x: x + 0.03 * jax.random.normal(next(keys), x.shape), fresh)
+    def noise(leaf: jax.ShapeDtypeStruct) -> np.ndarray:
+        fan_in = max(np.prod(leaf.shape[:-1]), 4)
+        return rng.normal(scale=0.7 / np.sqrt(fan_in), size=leaf.shape).astype(np.float32)
 
-    return make(jax.random.key(3))
+    return jax.tree.map(noise, jax.eval_shape(model.init_params, jax.random.key(0)))
 
 
 @pytest.fixture(scope="module")
