@@ -189,7 +189,6 @@ RASTERIZER_HD inline int ClipAndSnap(const float* pos, const int32_t* tri, float
       if (count < 3) return 0;
     }
   }
-  Snapped snapped[kMaxClipped];
   for (int i = 0; i < count; ++i) {
     const ClippedCorner& corner = polygon[current][i];
     float p[4];
@@ -199,13 +198,16 @@ RASTERIZER_HD inline int ClipAndSnap(const float* pos, const int32_t* tri, float
     }
     // Rounding may leave a corner just outside of a plane that it was cut with.
     for (int k = 0; k < 3; ++k) p[k] = Min(Max(p[k], -p[3]), p[3]);
-    snapped[i] = Snap(p, half_width, half_height);
-    if (!snapped[i].inside) return 0;  // w is 0 or something is not finite
-    snapped[i].depth = SnappedDepth(z_single(corner.weight1, corner.weight2),
+    corners[i] = Snap(p, half_width, half_height);
+    if (!corners[i].inside) return 0;  // w is 0 or something is not finite
+    corners[i].depth = SnappedDepth(z_single(corner.weight1, corner.weight2),
                                     1.0f / w_single(corner.weight1, corner.weight2));
   }
-  const int apex = FanApex(snapped, count);
-  for (int i = 0; i < count; ++i) corners[i] = snapped[(apex + i) % count];
+  for (int apex = FanApex(corners, count); apex > 0; --apex) {  // begin with the apex
+    const Snapped first = corners[0];
+    for (int i = 1; i < count; ++i) corners[i - 1] = corners[i];
+    corners[count - 1] = first;
+  }
   return count;
 }
 
