@@ -1,17 +1,19 @@
 """Reads PyTorch's checkpoint files without PyTorch, and without running anything in them.
 
 A `.pth` file is a zip archive: a pickle that describes the objects, and one file of raw numbers a
-storage. Unpickling calls whatever the pickle names, so a hostile file could run any program. Here
-only tensors and plain containers are ever built; every other class or function that the pickle
-names becomes an inert `Foreign`, and is refused unless it lies where the caller expects one.
+storage. Before PyTorch 1.6 it was a row of pickles with the raw numbers behind them. Unpickling
+calls whatever the pickle names, so a hostile file could run any program. Here only tensors and
+plain containers are ever built; every other class or function that the pickle names becomes an
+inert `Foreign`, and is refused unless it lies where the caller expects one.
 """
 
 import collections
+import io
 import pickle
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, BinaryIO, NoReturn
 
 import numpy as np
 
@@ -55,7 +57,7 @@ _DTYPES = {
 
 
 def read_torch_file(path: Path, foreign_allowed: tuple[str, ...] = ()) -> dict[str, Any]:
-    """The dictionary in a file that `torch.save` wrote (PyTorch 1.6 or later); tensors as arrays.
+    """The dictionary in a file that `torch.save` wrote, of either format; tensors as arrays.
 
     Args:
       foreign_allowed: top keys under which objects of unknown classes may lie. They come back as
@@ -63,18 +65,22 @@ def read_torch_file(path: Path, foreign_allowed: tuple[str, ...] = ()) -> dict[s
 
     Raises:
       FileNotFoundError: if there is no such file.
-      CheckpointError: if the file is truncated or no such archive, holds something else than a
+      CheckpointError: if the file is truncated or not of `torch.save`, holds something else than a
         dictionary, or an object of an unknown class elsewhere.
     """
     if not path.is_file():
         raise FileNotFoundError(f"expected a checkpoint at {path}, found no such file")
     try:
-        with zipfile.ZipFile(path) as archive:
-            content = _Reader(archive).read()
+        with path.open("rb") as file:
+            if file.read(len(_LEGACY_START)) == _LEGACY_START:
+                content = _read_legacy(io.BytesIO(_LEGACY_START + file.read()))
+            else:
+                with zipfile.ZipFile(file) as archive:
+                    content = _read_archive(archive)
     except zipfile.BadZipFile as error:
         raise CheckpointError(
-            f"{path}: expected a zip archive written by torch.save (PyTorch 1.6 or later), got "
-            f"something else or part of one ({error}); copy or download the file again"
+            f"{path}: expected a zip archive written by torch.save, got something else or part of "
+            f"one ({error}); copy or download the file again"
         ) from error
     except CheckpointError as error:
         raise CheckpointError(f"{path}: {error}") from error
@@ -105,28 +111,23 @@ def _foreign_objects(node: object, place: tuple = ()) -> Iterator[tuple[tuple, s
             yield from _foreign_objects(value, (*place, i))
 
 
-class _Reader(pickle.Unpickler):
-    def __init__(self, archive: zipfile.ZipFile):
-        names = [n for n in archive.namelist() if n.endswith("/data.pkl")]
-        if len(names) != 1:
-            raise CheckpointError("expected one data.pkl, as torch.save writes, found none or more")
-        self._archive = archive
-        self._folder = names[0].removesuffix("data.pkl")
-        self._storages: dict[str, np.ndarray] = {}
-        super().__init__(archive.open(names[0]))
+_GetStorage = Callable[[str, np.dtype, int], np.ndarray]
+"""The numbers of a storage, by its key, their type and how many there are."""
 
-    def read(self) -> object:
-        folder = self._folder
-        if f"{folder}byteorder" in self._archive.namelist():
-            order = self._archive.read(f"{folder}byteorder").decode()
-            if order != "little":
-                raise CheckpointError(f"expected little-endian numbers, got {order!r}")
-        return self.load()
+
+class _Reader(pickle.Unpickler):
+    """Builds tensors of storages that `get_storage` finds."""
+
+    def __init__(self, pickled: BinaryIO, get_storage: _GetStorage, build: Callable | None = None):
+        """`build` is called with a storage and where a tensor lies in it; None builds arrays."""
+        super().__init__(pickled)
+        self._get_storage = get_storage
+        self._build = build or _tensor
 
     def find_class(self, module: str, name: str) -> object:
         known = {
             ("collections", "OrderedDict"): collections.OrderedDict,
-            ("torch._utils", "_rebuild_tensor_v2"): _tensor,
+            ("torch._utils", "_rebuild_tensor_v2"): self._build,
             ("torch._utils", "_rebuild_parameter"): lambda data, requires_grad, hooks: data,
             ("torch", "Size"): tuple,
         }
@@ -137,19 +138,80 @@ class _Reader(pickle.Unpickler):
         return type(name, (Foreign,), {"name": f"{module}.{name}"})
 
     def persistent_load(self, pid: tuple) -> np.ndarray:
-        kind, dtype, key, _, size = pid
+        kind, dtype, key, _, size = pid[:5]
         if kind != "storage" or not isinstance(dtype, np.dtype):
             raise CheckpointError(
                 f"expected a storage of numbers, got {getattr(dtype, 'name', pid)}"
             )
-        if key not in self._storages:
-            numbers = np.frombuffer(self._archive.read(f"{self._folder}data/{key}"), np.uint8)
-            if len(numbers) < size * dtype.itemsize:
-                raise CheckpointError(
-                    f"storage {key}: expected {size} numbers of {dtype}, found {len(numbers)} bytes"
-                )
-            self._storages[key] = numbers[: size * dtype.itemsize].view(dtype)
-        return self._storages[key]
+        return self._get_storage(key, dtype, size)
+
+
+def _read_archive(archive: zipfile.ZipFile) -> object:
+    """The object in a file of PyTorch 1.6 or later."""
+    names = [n for n in archive.namelist() if n.endswith("/data.pkl")]
+    if len(names) != 1:
+        raise CheckpointError("expected one data.pkl, as torch.save writes, found none or more")
+    folder = names[0].removesuffix("data.pkl")
+    if f"{folder}byteorder" in archive.namelist():
+        order = archive.read(f"{folder}byteorder").decode()
+        if order != "little":
+            raise CheckpointError(f"expected little-endian numbers, got {order!r}")
+    storages: dict[str, np.ndarray] = {}
+
+    def get_storage(key: str, dtype: np.dtype, size: int) -> np.ndarray:
+        if key not in storages:
+            storages[key] = _numbers(archive.read(f"{folder}data/{key}"), key, dtype, size)
+        return storages[key]
+
+    return _Reader(archive.open(names[0]), get_storage).load()
+
+
+_LEGACY_START = pickle.dumps(0x1950A86A20F9469CFC6C, protocol=2)
+
+
+def _read_legacy(file: io.BytesIO) -> object:
+    """The object in a file of PyTorch before 1.6.
+
+    Pickles of a magic number, the version, the machine, the object and the keys of its storages,
+    then for each key a count of 8 bytes and the numbers. The object is unpickled twice: once to
+    learn what the storages behind it hold, and again to build its tensors of them.
+    """
+
+    def load(get_storage: _GetStorage = _no_storage, build: Callable | None = None) -> Any:
+        return _Reader(file, get_storage, build).load()
+
+    load()
+    version, machine = load(), load()
+    if version != 1001 or machine.get("little_endian") is not True:
+        raise CheckpointError(f"expected version 1001, little-endian, got {version}, {machine}")
+    start = file.tell()
+    kinds: dict[str, tuple[np.dtype, int]] = {}
+
+    def note_kind(key: str, dtype: np.dtype, size: int) -> None:
+        kinds[key] = dtype, size
+
+    load(note_kind, build=lambda *place: None)
+    storages = {}
+    for key in load():
+        count = int.from_bytes(file.read(8), "little")
+        dtype, size = kinds[key]
+        if count != size:
+            raise CheckpointError(f"storage {key}: expected {size} numbers, found {count}")
+        storages[key] = _numbers(file.read(size * dtype.itemsize), key, dtype, size)
+    file.seek(start)
+    return load(lambda key, dtype, size: storages[key])
+
+
+def _no_storage(key: str, dtype: np.dtype, size: int) -> NoReturn:
+    raise CheckpointError("expected no tensor in the head of the file, found one")
+
+
+def _numbers(stored: bytes, key: str, dtype: np.dtype, size: int) -> np.ndarray:
+    if len(stored) < size * dtype.itemsize:
+        raise CheckpointError(
+            f"storage {key}: expected {size} numbers of {dtype}, found {len(stored)} bytes"
+        )
+    return np.frombuffer(stored, np.uint8)[: size * dtype.itemsize].view(dtype)
 
 
 def _tensor(

@@ -1,0 +1,1 @@
+"""Photographs to rigged animals, and animals to files that other programs open."""
