@@ -109,6 +109,7 @@ def _parse_flags(argv: Sequence[str]) -> list[str]:
     try:
         for file in config_files:
             _check_config_file(file)
+            make_importable(file)
         positional = flags.FLAGS(argv)
         if config_files:
             _check_config(flags.FLAGS["config"].value, config_files[-1])
@@ -119,6 +120,13 @@ def _parse_flags(argv: Sequence[str]) -> list[str]:
         if _is_debugging(argv):
             raise
         _stop(_describe(error, config_files))
+
+
+def make_importable(config_file: Path) -> None:
+    """Lets the files of a folder `configs` import each other, wherever that folder lies."""
+    folder = config_file.absolute().parent
+    if folder.name == "configs" and str(folder.parent) not in sys.path:
+        sys.path.append(str(folder.parent))
 
 
 def _config_files(argv: Sequence[str]) -> Iterator[str]:

@@ -28,10 +28,10 @@ class Bomb:
         return os.mkdir, (str(self._folder),)
 
 
-def write(path: Path, content: object) -> Path:
+def write(path: Path, content: object, protocol: int = 2) -> Path:
     """An archive as torch.save writes it, of content without tensors."""
     with zipfile.ZipFile(path, "w") as archive:
-        archive.writestr("archive/data.pkl", pickle.dumps(content, protocol=2))
+        archive.writestr("archive/data.pkl", pickle.dumps(content, protocol=protocol))
     return path
 
 
