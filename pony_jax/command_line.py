@@ -28,6 +28,10 @@ _DEBUG = flags.DEFINE_bool(
 _DISK_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.ESTALE, errno.EFBIG}
 
 
+_ENVIRONMENT = ("JAX_", "PONY_JAX_", "RASTERIZER_FFI_")
+"""How the variables begin whose values JAX, the kernels and the rasteriser read on their import."""
+
+
 def run(main: Callable[[Sequence[str]], None]) -> None:
     """`absl.app.run` without usage texts and tracebacks where the user can put things right."""
 
@@ -191,3 +195,28 @@ def _line_of(error: BaseException, files: Sequence[Path]) -> str:
 
 def _stop(message: str) -> NoReturn:
     sys.exit(f"error: {' '.join(message.split())}")
+
+
+def explain_import(error: BaseException) -> str | None:
+    """The line for a variable of the environment that has no such value; None for other errors."""
+    if not isinstance(error, ValueError):
+        return None
+    said = str(error).lower()
+    for name, value in os.environ.items():
+        if name.startswith(_ENVIRONMENT) and name.lower() in said:
+            return f"{error}; the environment has {name}={value}: correct or unset it"
+    return None
+
+
+def _show_import_error(kind: type[BaseException], error: BaseException, trace: Any) -> None:
+    line = explain_import(error)
+    if line is None or _is_debugging(sys.argv):
+        sys.__excepthook__(kind, error, trace)
+    else:
+        print("error:", " ".join(line.split()), file=sys.stderr)
+
+
+# What a program imports next reads these variables, before `run` is there to catch an error.
+_main_spec = getattr(sys.modules["__main__"], "__spec__", None)
+if _main_spec is not None and _main_spec.name.startswith("pony_jax."):
+    sys.excepthook = _show_import_error
