@@ -109,7 +109,10 @@ def _is_debugging(argv: Sequence[str]) -> bool:
 
 
 def _parse_flags(argv: Sequence[str]) -> list[str]:
-    config_files = [Path(name.partition(":")[0]) for name in _config_files(argv)]
+    argv = _with_packaged_configs(argv)
+    is_read_here = "config" in flags.FLAGS and flags.FLAGS["config"].flag_type() == "config object"
+    names = _config_files(argv) if is_read_here else []  # the converter takes other files as well
+    config_files = [Path(name.partition(":")[0]) for name in names]
     try:
         for file in config_files:
             _check_config_file(file)
@@ -124,6 +127,27 @@ def _parse_flags(argv: Sequence[str]) -> list[str]:
         if _is_debugging(argv):
             raise
         _stop(_describe(error, config_files))
+
+
+def _with_packaged_configs(argv: Sequence[str]) -> list[str]:
+    """`configs/horse.py` is the one that was installed, where there is none in this folder."""
+    names = set(_config_files(argv))
+    found = {}
+    for name in names:
+        installed = Path(__file__).parent / name.partition(":")[0]
+        if not Path(name.partition(":")[0]).is_file() and installed.is_file():
+            found[name] = str(Path(__file__).parent / name)
+    return [
+        next(
+            (
+                argument.removesuffix(name) + file
+                for name, file in found.items()
+                if argument in (name, f"--config={name}", f"-config={name}")
+            ),
+            argument,
+        )
+        for argument in argv
+    ]
 
 
 def make_importable(config_file: Path) -> None:
@@ -143,7 +167,9 @@ def _config_files(argv: Sequence[str]) -> Iterator[str]:
 
 def _check_config_file(path: Path) -> None:
     if not path.is_file():
-        known = ", ".join(sorted(str(file) for file in Path("configs").glob("[!_]*.py")))
+        folders = (Path(), Path(__file__).parent)
+        files = next(filter(None, ([*f.glob("configs/[!_]*.py")] for f in folders)), [])
+        known = ", ".join(sorted(map(str, files)))
         raise UserError(
             f"--config: expected a configuration file, found none at {path}"
             + (f"; there are {known}" if known else "")

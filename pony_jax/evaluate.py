@@ -31,6 +31,7 @@ from pony_jax.evaluation.protocol import evaluate_split
 from pony_jax.evaluation.truth import format_table, load_comparison
 from pony_jax.model import Prediction
 from pony_jax.training.checkpoints import load_config
+from pony_jax.training.config_rules import check_data
 from pony_jax.training.datasets import load_named_split
 from pony_jax.training.environment import prepare_process
 from pony_jax.training.errors import RunError
@@ -43,7 +44,10 @@ _DATA_DIR = flags.DEFINE_string("data_dir", None, "Where the data set is now, if
 _JSON = flags.DEFINE_string("json", None, "File that the scores are written to as well.")
 _HTML = flags.DEFINE_string("html", None, "File of the page, if not in the run's folder.")
 _REFINE_STEPS = flags.DEFINE_integer(
-    "refine_steps", None, "Steps of refinement, if not the run's; 0 = the networks alone."
+    "refine_steps",
+    None,
+    "Steps of refinement, if not the run's; 0 = the networks alone.",
+    lower_bound=0,
 )
 _HIDE = flags.DEFINE_bool("hide_photographs", False, "Outlines instead of photographs.")
 
@@ -74,6 +78,11 @@ def _restore(workdir: Path) -> Run:
     run = restore_run(workdir)
     if _DATA_DIR.value:
         run.config.data.data_dir = _DATA_DIR.value
+    if _REFINE_STEPS.value and not run.config.model.silhouette_hidden:
+        raise RunError(
+            f"--refine_steps: expected 0 for a run without a silhouette head, got "
+            f"{_REFINE_STEPS.value}; train one with model.silhouette_hidden"
+        )
     if _REFINE_STEPS.value is not None:
         model = dataclasses.replace(run.model, refine_steps=_REFINE_STEPS.value)
         run = run._replace(model=model)
@@ -86,7 +95,14 @@ class _Evaluation:
     def __init__(self, run: Run):
         data, skeleton = run.config.data, run.model.instance.skeleton
         self._run = run
-        self._split = load_named_split(data, _SPLIT.value, say)
+        self._split = split = load_named_split(data, _SPLIT.value, say)
+        check_data(run.config, (split.token_grid, split.token_dim), split.feature.shape[-1])
+        if (split.token_grid, split.token_dim) != run.token_shape:
+            raise RunError(
+                f"data: expected tokens of side and channels {run.token_shape}, as the run was "
+                f"trained with, found {(split.token_grid, split.token_dim)} in {data.name}; "
+                "extract its features as those of the training data"
+            )
         self._predictor = Predictor(run.model, run.capacities)
         directory = dataset_directory(data.name, Path(data.data_dir).expanduser())
         self._comparison = load_comparison(directory, _SPLIT.value, self._split, skeleton)

@@ -20,6 +20,7 @@ class Run(NamedTuple):
     Attributes:
       num_updates: training steps behind the parameters.
       capacities: buffers that its mesh fits into.
+      token_shape: side and channels of the token maps that it reads.
     """
 
     config: ConfigDict
@@ -27,6 +28,7 @@ class Run(NamedTuple):
     params: Params
     num_updates: int
     capacities: Capacities
+    token_shape: tuple[int, int]
 
 
 def restore_run(workdir: Path) -> Run:
@@ -49,4 +51,6 @@ def restore_run(workdir: Path) -> Run:
 
     state, progress = Checkpoints(workdir, config.checkpoint.keep).restore(like)
     model = build_model(config, progress.token_shape)
-    return Run(config, model, state.params, int(state.step), progress.capacities)
+    return Run(
+        config, model, state.params, int(state.step), progress.capacities, progress.token_shape
+    )

@@ -11,6 +11,7 @@ import pytest
 
 from pony_jax.training.environment import check_devices, check_jax_settings, prepare_process
 from pony_jax.training.errors import RunError
+from pony_jax.training.loop import run_keys
 
 
 @pytest.mark.parametrize(
@@ -59,6 +60,17 @@ def test_settings_of_jax_that_change_nothing_are_taken(name: str, value: object)
         if name == "jax_transfer_guard":
             for which in ("host_to_device", "device_to_device", "device_to_host"):
                 jax.config.update(f"{name}_{which}", None)
+
+
+@pytest.mark.parametrize("generator", ["rbg", "unsafe_rbg"])
+def test_the_same_seed_is_the_same_run_with_any_default_generator(generator: str) -> None:
+    expected = [jax.random.key_data(key).tolist() for key in run_keys(7)]
+    before = jax.config.jax_default_prng_impl
+    try:
+        jax.config.update("jax_default_prng_impl", generator)
+        assert [jax.random.key_data(key).tolist() for key in run_keys(7)] == expected
+    finally:
+        jax.config.update("jax_default_prng_impl", before)
 
 
 @pytest.mark.parametrize(
