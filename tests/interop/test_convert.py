@@ -14,6 +14,7 @@ from pony_jax.interop.torch_file import CheckpointError
 from pony_jax.training.checkpoints import Checkpoints, load_config
 from pony_jax.training.optimizers import init_optimizer, parameter_groups
 from pony_jax.training.step import TrainState
+from tests.training.command_flags import command_module, forget_values
 
 GOLDEN = Path(__file__).parents[3] / "shared" / "golden"
 CHECKPOINT = GOLDEN / "tiny_checkpoint.pth"
@@ -313,3 +314,30 @@ def test_a_configuration_of_ours_may_have_a_variant_and_is_checked(tmp_path):
     path.write_text(path.read_text() + "\nrenderer_spp: 0\n")
     with pytest.raises(CheckpointError, match=r"settings.yml, as .*: model.samples: .* got 0"):
         command._configuration(str(path), 1000.0)
+
+
+@pytest.mark.parametrize("settings", ["settings.yml", "settings.json", "none.yml", "mine.py"])
+def test_the_command_takes_settings_of_every_kind(monkeypatch, tmp_path, settings):
+    """Also those that are no configuration file of ours, which other commands refuse at once."""
+    for name, text in (("settings.yml", HYDRA), ("settings.json", "[]"), ("mine.py", "x = 1")):
+        (tmp_path / name).write_text(text)
+    expected = {
+        "settings.yml": "found those of 3DAnimals",
+        "settings.json": "expected settings by name, got list",
+        "none.yml": "found no such file",
+        "mine.py": "has no attribute 'get_config'",
+    }
+    with command_module("pony_jax.interop.convert") as module:
+        content = {"netInstance": {}, "netPrior": {}}
+        monkeypatch.setattr(module, "_read_networks", lambda checkpoint, notes: content)
+        argv = ["convert", "--checkpoint=x.pth", f"--config={tmp_path / settings}", "--out=x"]
+        monkeypatch.setattr("sys.argv", argv)
+        with pytest.raises(SystemExit, match=f"error: .*{expected[settings]}"):
+            module.command_line.run(module.main)
+        forget_values()
+
+
+def test_a_missing_checkpoint_is_one_line(tmp_path):
+    for path, found in ((tmp_path / "none.pth", "no such file"), (tmp_path, "a folder")):
+        with pytest.raises(CheckpointError, match=f"expected a checkpoint at .*, found {found}"):
+            command.convert(path, str(SETTINGS), tmp_path / "run")

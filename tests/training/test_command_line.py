@@ -6,15 +6,15 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import ModuleType
 
 import pytest
-from absl import flags
 
 from pony_jax import command_line
-from pony_jax import train as train_module
 from pony_jax.errors import UserError
 from pony_jax.training import loop
 from pony_jax.training.errors import RunError, SettingError
+from tests.training.command_flags import command_module, forget_values
 
 _ROOT = Path(__file__).parents[2]
 
@@ -31,19 +31,18 @@ def run_module(module: str, *arguments: str) -> subprocess.CompletedProcess[str]
     )
 
 
-def _forget_overrides() -> None:
-    for name in list(flags.FLAGS):
-        if name.startswith("config.") or name.startswith("config:"):
-            delattr(flags.FLAGS, name)
-    sys.modules.pop("config_config", None)  # the file that was read last
-    flags.FLAGS.unparse_flags()
+@pytest.fixture(scope="module")
+def train_module() -> Iterator[ModuleType]:
+    with command_module("pony_jax.train") as module:
+        yield module
 
 
 @pytest.fixture
-def train_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable]:
+def train_command(
+    train_module: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Callable]:
     """Runs the training command in this process, from flags to where it trains; its last words."""
     monkeypatch.chdir(_ROOT)
-    monkeypatch.setattr(train_module, "train", loop.train)
     # Settings of the process stay as they are for the tests that follow.
     monkeypatch.setattr(loop, "prepare_process", lambda folder: None)
 
@@ -56,9 +55,9 @@ def train_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[C
         assert "\n" not in caught.value.code
         return caught.value.code
 
-    _forget_overrides()
+    forget_values()
     yield run
-    _forget_overrides()
+    forget_values()
 
 
 @pytest.mark.parametrize(
@@ -196,7 +195,10 @@ def test_what_the_user_can_put_right_is_a_line(
 
 
 def test_ctrl_c_ends_without_a_traceback(
-    train_command: Callable[..., str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    train_command: Callable[..., str],
+    train_module: ModuleType,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
 ) -> None:
     def interrupt(*args: object) -> None:
         raise KeyboardInterrupt
