@@ -30,13 +30,12 @@ from pony_jax.evaluation.predictor import Predictor
 from pony_jax.evaluation.protocol import evaluate_split
 from pony_jax.evaluation.truth import format_table, load_comparison
 from pony_jax.model import Prediction
-from pony_jax.training.checkpoints import load_config
 from pony_jax.training.config_rules import check_data
 from pony_jax.training.datasets import load_named_split
 from pony_jax.training.environment import prepare_process
 from pony_jax.training.errors import RunError
 from pony_jax.training.logs import say
-from pony_jax.training.restored import Run, restore_run
+from pony_jax.training.restored import Run, load_run_config, restore_run
 
 _WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run.", required=True)
 _SPLIT = flags.DEFINE_string("split", "test", "Split of the run's data set.")
@@ -59,7 +58,7 @@ def main(argv: Sequence[str]) -> None:
         if not Path(name).parent.is_dir():
             raise RunError(f"expected a folder to write {name} into, found none; make it first")
     workdir = Path(_WORKDIR.value).expanduser()
-    prepare_process(load_config(workdir).compilation_cache_dir)
+    prepare_process(load_run_config(workdir).compilation_cache_dir)
     evaluation = _Evaluation(_restore(workdir))
     scores = evaluation.score()
     text = json.dumps(scores, indent=2)

@@ -31,17 +31,26 @@ class Run(NamedTuple):
     token_shape: tuple[int, int]
 
 
-def restore_run(workdir: Path) -> Run:
-    """The newest whole checkpoint of the run in `workdir`.
+def load_run_config(workdir: Path) -> ConfigDict:
+    """The configuration of the run in `workdir`.
 
-    Raises:
-      RunError: if there is none, or its configuration is not one of this version of the code.
+    Raises `RunError` if there is none, or it is not one of this version of the code.
     """
     config = load_config(workdir)
     try:
         check_config(config)
     except SettingError as error:
         raise RunError(f"{workdir}: {error}") from error
+    return config
+
+
+def restore_run(workdir: Path) -> Run:
+    """The newest whole checkpoint of the run in `workdir`.
+
+    Raises:
+      RunError: if there is none, or its configuration is not one of this version of the code.
+    """
+    config = load_run_config(workdir)
     groups = parameter_groups(**config.optimizer, num_steps=config.num_steps)
 
     def like(progress: Progress) -> TrainState:
