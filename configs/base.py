@@ -1,7 +1,8 @@
 """Every key of a configuration, once, with the recipe of the paper's horses.
 
 Times in `schedule` are shares of `num_steps`, so a short run has the same course as a long one.
-Other files in this folder start from `get_config()` and change values; none adds a key.
+Other files in this folder start from `get_config()` and change values; none adds a key. What each
+value has to be is in `pony_jax/training/config_rules.py`.
 """
 
 import difflib
@@ -142,16 +143,16 @@ def get_config() -> ConfigDict:
     config.model.refine_articulation = 0.1
 
     config.log = ConfigDict()
-    config.log.every_steps = 50
+    config.log.every_steps = 50  # 0 = none
     config.log.panel_every_steps = 500  # 0 = none
-    config.log.panel_images = 4
+    config.log.panel_images = 4  # or data.batch_size, if that is less
     config.log.hide_photographs = False  # panels show outlines of masks instead of photographs
     config.log.eval_every_steps = 0  # 0 = none but those below and the one at the end
     config.log.eval_minutes = ()  # of training, evaluation itself left out; e.g. (5.0, 10.0)
 
     config.checkpoint = ConfigDict()
-    config.checkpoint.every_steps = 1000
-    config.checkpoint.keep = 2
+    config.checkpoint.every_steps = 1000  # 0 = at the end alone
+    config.checkpoint.keep = 2  # the newest ones; at least 1
     return config.lock()
 
 

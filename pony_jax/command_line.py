@@ -28,6 +28,10 @@ _DEBUG = flags.DEFINE_bool(
 _DISK_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.ESTALE, errno.EFBIG}
 
 
+_ENVIRONMENT = ("JAX_", "PONY_JAX_", "RASTERIZER_FFI_")
+"""How the variables begin whose values JAX, the kernels and the rasteriser read on their import."""
+
+
 def run(main: Callable[[Sequence[str]], None], *, takes_arguments: bool = False) -> None:
     """`absl.app.run` without usage texts and tracebacks where the user can put things right.
 
@@ -109,10 +113,14 @@ def _is_debugging(argv: Sequence[str]) -> bool:
 
 
 def _parse_flags(argv: Sequence[str]) -> list[str]:
-    config_files = [Path(name.partition(":")[0]) for name in _config_files(argv)]
+    argv = _with_packaged_configs(argv)
+    is_read_here = "config" in flags.FLAGS and flags.FLAGS["config"].flag_type() == "config object"
+    names = _config_files(argv) if is_read_here else []  # the converter takes other files as well
+    config_files = [Path(name.partition(":")[0]) for name in names]
     try:
         for file in config_files:
             _check_config_file(file)
+            make_importable(file)
         positional = flags.FLAGS(argv)
         if config_files:
             _check_config(flags.FLAGS["config"].value, config_files[-1])
@@ -125,6 +133,34 @@ def _parse_flags(argv: Sequence[str]) -> list[str]:
         _stop(_describe(error, config_files))
 
 
+def _with_packaged_configs(argv: Sequence[str]) -> list[str]:
+    """`configs/horse.py` is the one that was installed, where there is none in this folder."""
+    names = set(_config_files(argv))
+    found = {}
+    for name in names:
+        installed = Path(__file__).parent / name.partition(":")[0]
+        if not Path(name.partition(":")[0]).is_file() and installed.is_file():
+            found[name] = str(Path(__file__).parent / name)
+    return [
+        next(
+            (
+                argument.removesuffix(name) + file
+                for name, file in found.items()
+                if argument in (name, f"--config={name}", f"-config={name}")
+            ),
+            argument,
+        )
+        for argument in argv
+    ]
+
+
+def make_importable(config_file: Path) -> None:
+    """Lets the files of a folder `configs` import each other, wherever that folder lies."""
+    folder = config_file.absolute().parent
+    if folder.name == "configs" and str(folder.parent) not in sys.path:
+        sys.path.append(str(folder.parent))
+
+
 def _config_files(argv: Sequence[str]) -> Iterator[str]:
     """The values of --config, as --config=FILE or --config FILE."""
     for argument, following in zip(argv, [*argv[1:], ""], strict=True):
@@ -135,7 +171,9 @@ def _config_files(argv: Sequence[str]) -> Iterator[str]:
 
 def _check_config_file(path: Path) -> None:
     if not path.is_file():
-        known = ", ".join(sorted(str(file) for file in Path("configs").glob("[!_]*.py")))
+        folders = (Path(), Path(__file__).parent)
+        files = next(filter(None, ([*f.glob("configs/[!_]*.py")] for f in folders)), [])
+        known = ", ".join(sorted(map(str, files)))
         raise UserError(
             f"--config: expected a configuration file, found none at {path}"
             + (f"; there are {known}" if known else "")
@@ -187,3 +225,28 @@ def _line_of(error: BaseException, files: Sequence[Path]) -> str:
 
 def _stop(message: str) -> NoReturn:
     sys.exit(f"error: {' '.join(message.split())}")
+
+
+def explain_import(error: BaseException) -> str | None:
+    """The line for a variable of the environment that has no such value; None for other errors."""
+    if not isinstance(error, ValueError):
+        return None
+    said = str(error).lower()
+    for name, value in os.environ.items():
+        if name.startswith(_ENVIRONMENT) and name.lower() in said:
+            return f"{error}; the environment has {name}={value}: correct or unset it"
+    return None
+
+
+def _show_import_error(kind: type[BaseException], error: BaseException, trace: Any) -> None:
+    line = explain_import(error)
+    if line is None or _is_debugging(sys.argv):
+        sys.__excepthook__(kind, error, trace)
+    else:
+        print("error:", " ".join(line.split()), file=sys.stderr)
+
+
+# What a program imports next reads these variables, before `run` is there to catch an error.
+_main_spec = getattr(sys.modules["__main__"], "__spec__", None)
+if _main_spec is not None and _main_spec.name.startswith("pony_jax."):
+    sys.excepthook = _show_import_error

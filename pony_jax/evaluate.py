@@ -30,12 +30,12 @@ from pony_jax.evaluation.predictor import Predictor
 from pony_jax.evaluation.protocol import evaluate_split
 from pony_jax.evaluation.truth import format_table, load_comparison
 from pony_jax.model import Prediction
-from pony_jax.training.checkpoints import load_config
+from pony_jax.training.config_rules import check_data
 from pony_jax.training.datasets import load_named_split
 from pony_jax.training.environment import prepare_process
 from pony_jax.training.errors import RunError
 from pony_jax.training.logs import say
-from pony_jax.training.restored import Run, restore_run
+from pony_jax.training.restored import Run, load_run_config, restore_run
 
 _WORKDIR = path_flags.define_path("workdir", None, "Folder of the run.", required=True)
 _SPLIT = flags.DEFINE_string("split", "test", "Split of the run's data set.")
@@ -43,7 +43,10 @@ _DATA_DIR = path_flags.define_path("data_dir", None, "Where the data set is now,
 _JSON = path_flags.define_path("json", None, "File that the scores are written to as well.")
 _HTML = path_flags.define_path("html", None, "File of the page, if not in the run's folder.")
 _REFINE_STEPS = flags.DEFINE_integer(
-    "refine_steps", None, "Steps of refinement, if not the run's; 0 = the networks alone."
+    "refine_steps",
+    None,
+    "Steps of refinement, if not the run's; 0 = the networks alone.",
+    lower_bound=0,
 )
 _HIDE = flags.DEFINE_bool("hide_photographs", False, "Outlines instead of photographs.")
 
@@ -55,7 +58,7 @@ def main(argv: Sequence[str]) -> None:
         if not Path(name).parent.is_dir():
             raise RunError(f"expected a folder to write {name} into, found none; make it first")
     workdir = Path(_WORKDIR.value).expanduser()
-    prepare_process(load_config(workdir).compilation_cache_dir)
+    prepare_process(load_run_config(workdir).compilation_cache_dir)
     evaluation = _Evaluation(_restore(workdir))
     scores = evaluation.score()
     text = json.dumps(scores, indent=2)
@@ -74,6 +77,11 @@ def _restore(workdir: Path) -> Run:
     run = restore_run(workdir)
     if _DATA_DIR.value:
         run.config.data.data_dir = _DATA_DIR.value
+    if _REFINE_STEPS.value and not run.config.model.silhouette_hidden:
+        raise RunError(
+            f"--refine_steps: expected 0 for a run without a silhouette head, got "
+            f"{_REFINE_STEPS.value}; train one with model.silhouette_hidden"
+        )
     if _REFINE_STEPS.value is not None:
         refinement = dataclasses.replace(run.model.refinement, steps=_REFINE_STEPS.value)
         run = run._replace(model=run.model.clone(refinement=refinement))
@@ -86,7 +94,14 @@ class _Evaluation:
     def __init__(self, run: Run):
         data, skeleton = run.config.data, run.model.instance.skeleton
         self._run = run
-        self._split = load_named_split(data, _SPLIT.value, say)
+        self._split = split = load_named_split(data, _SPLIT.value, say)
+        check_data(run.config, (split.token_grid, split.token_dim), split.feature.shape[-1])
+        if (split.token_grid, split.token_dim) != run.token_shape:
+            raise RunError(
+                f"data: expected tokens of side and channels {run.token_shape}, as the run was "
+                f"trained with, found {(split.token_grid, split.token_dim)} in {data.name}; "
+                "extract its features as those of the training data"
+            )
         self._predictor = Predictor(run.model, run.capacities)
         directory = dataset_directory(data.name, Path(data.data_dir).expanduser())
         self._comparison = load_comparison(directory, _SPLIT.value, self._split, skeleton)

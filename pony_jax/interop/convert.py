@@ -5,6 +5,7 @@
 C: the original's settings, as its .yml or as JSON, or one of our configuration files.
 """
 
+import dataclasses
 import importlib.util
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,17 +17,20 @@ from flax.traverse_util import unflatten_dict
 from ml_collections import ConfigDict
 
 from pony_jax import command_line, path_flags
+from pony_jax.command_line import make_importable
+from pony_jax.interop.checkpoint_layout import find_networks
 from pony_jax.interop.original_checkpoint import Converted, convert_checkpoint
 from pony_jax.interop.original_config import original_config, read_settings
-from pony_jax.interop.torch_file import CheckpointError, read_torch_file
+from pony_jax.interop.torch_file import CheckpointError, MissingCheckpointError, read_torch_file
 from pony_jax.model import NO_CAPACITIES, build_model
 from pony_jax.training.checkpoints import Checkpoints, Progress, open_workdir
-from pony_jax.training.errors import as_run_error
+from pony_jax.training.config_rules import check_config
+from pony_jax.training.environment import check_devices, check_jax_settings
+from pony_jax.training.errors import RunError, SettingError, user_files
 from pony_jax.training.optimizers import parameter_groups
 from pony_jax.training.step import TrainState
 
 _BACKBONE_FILE = "backbone.npz"
-_BASE_CONFIG = Path(__file__).parents[2] / "configs" / "base.py"
 _TOKEN_SIDE = 32  # of the original's images of 256 pixels, in patches of 8
 # Of the paper's horses; for files that do not say how far they got.
 _STEPS_PER_EPOCH = 140_000 / 120
@@ -43,10 +47,11 @@ def convert(checkpoint: Path, settings: str, out: Path) -> Converted:
 
     Raises:
       CheckpointError: for a file, tensor or setting that this project cannot follow.
-      RunError: if `out` holds another run or cannot be written.
+      RunError: if `out` holds a run already or cannot be written.
     """
-    content = read_torch_file(checkpoint, foreign_allowed=("metrics_trace",))
-    epoch, num_updates = (_whole_number(content, name) for name in ("epoch", "total_iter"))
+    notes: list[str] = []
+    content = _read_networks(checkpoint, notes)
+    epoch, num_updates = content.get("epoch"), content.get("total_iter")
     steps_per_epoch = num_updates / epoch if epoch and num_updates else _STEPS_PER_EPOCH
     config = _configuration(settings, steps_per_epoch)
     token_shape = (_TOKEN_SIDE, _token_channels(content))
@@ -59,12 +64,14 @@ def convert(checkpoint: Path, settings: str, out: Path) -> Converted:
     step = config.num_steps if converted.num_updates is None else converted.num_updates
     state = TrainState(converted.params, converted.moments, jnp.int32(step))
     workdir = open_workdir(out, config)
-    Checkpoints(workdir, keep=config.checkpoint.keep).save(
-        state, Progress(token_shape, NO_CAPACITIES, 0.0)
-    )
+    checkpoints = Checkpoints(workdir, keep=config.checkpoint.keep)
+    if checkpoints.latest_step() is not None:
+        raise RunError(f"out: expected a folder without checkpoints, got {out}; choose another")
+    checkpoints.save(state, Progress(token_shape, NO_CAPACITIES, 0.0))
     if converted.backbone:
-        np.savez(workdir / _BACKBONE_FILE, **converted.backbone)
-    return converted
+        with user_files("out: expected a folder that can be written", workdir):
+            np.savez(workdir / _BACKBONE_FILE, **converted.backbone)
+    return dataclasses.replace(converted, notes=[*notes, *converted.notes])
 
 
 def load_backbone_params(workdir: Path) -> dict[str, Any]:
@@ -76,11 +83,14 @@ def load_backbone_params(workdir: Path) -> dict[str, Any]:
     return unflatten_dict(dict(np.load(workdir / _BACKBONE_FILE)), sep="/")
 
 
-def _whole_number(content: dict[str, Any], name: str) -> int | None:
-    number = content.get(name)
-    if number is not None and not (isinstance(number, int) and number >= 0):
-        raise CheckpointError(f"{name}: expected a whole number, got {type(number).__name__}")
-    return number
+def _read_networks(checkpoint: Path, notes: list[str]) -> dict[str, Any]:
+    """Networks, optimisers and counts of a file, in the original's own layout."""
+    try:
+        return find_networks(read_torch_file(checkpoint, foreign_allowed=None), notes)
+    except CheckpointError as error:
+        if str(error).startswith(str(checkpoint)) or isinstance(error, MissingCheckpointError):
+            raise
+        raise CheckpointError(f"{checkpoint}: {error}") from error
 
 
 def _token_channels(content: dict[str, Any]) -> int:
@@ -94,30 +104,54 @@ def _token_channels(content: dict[str, Any]) -> int:
 
 def _configuration(settings: str, steps_per_epoch: float) -> ConfigDict:
     name, _, variant = settings.partition(":")
-    path = Path(name)
+    path = Path(name).expanduser()
     if not path.is_file():
         raise CheckpointError(f"expected settings at {path}, found no such file")
     if path.suffix == ".py":
-        return _run_config_file(path, variant)
-    base = _run_config_file(_BASE_CONFIG)
-    return original_config(read_settings(path), base, steps_per_epoch)
+        config = _run_config_file(path, *filter(None, [variant]))
+    else:
+        base = _run_config_file(_base_config_file())
+        config = original_config(read_settings(path), base, steps_per_epoch)
+    try:
+        check_config(config)
+    except SettingError as error:
+        raise CheckpointError(f"{path}, as a configuration of this project: {error}") from error
+    return config
+
+
+def _base_config_file() -> Path:
+    """`configs/base.py`, which lies inside the package where that was installed from a wheel."""
+    folders = (Path(__file__).parents[1], Path(__file__).parents[2])
+    files = [folder / "configs" / "base.py" for folder in folders]
+    return next((file for file in files if file.is_file()), files[-1])
 
 
 def _run_config_file(path: Path, *arguments: str) -> ConfigDict:
+    """What the `get_config` of a file gives. Raises `CheckpointError` for whatever it raises."""
     spec = importlib.util.spec_from_file_location(path.stem, path)
     if spec is None or spec.loader is None:
         raise CheckpointError(f"expected a configuration file at {path}")
     module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module.get_config(*arguments)
+    make_importable(path)
+    try:
+        spec.loader.exec_module(module)
+        config = module.get_config(*arguments)
+    except Exception as error:  # the file is the user's own code
+        raise CheckpointError(f"{path}: {type(error).__name__}: {error}") from error
+    if not isinstance(config, ConfigDict):
+        raise CheckpointError(
+            f"{path}: expected a ConfigDict from get_config(), got {type(config).__name__}"
+        )
+    return config
 
 
 def main(argv: Sequence[str]) -> None:
     """Converts, and prints what became of every tensor."""
     del argv
+    check_jax_settings()
+    check_devices()
     out = Path(_OUT.value).expanduser()
-    with as_run_error("convert"):
-        converted = convert(Path(_CHECKPOINT.value), _CONFIG.value, out)
+    converted = convert(Path(_CHECKPOINT.value).expanduser(), _CONFIG.value, out)
     print(*converted.notes, sep="\n")
     steps = "an unknown number of" if converted.num_updates is None else converted.num_updates
     print(f"wrote {out}, {steps} steps trained")

@@ -230,14 +230,18 @@ def _moments(
     by_group = (split_by_group(unflatten_dict(m, sep="/"), groups) for m in (first, second, counts))
     moments = {}
     for name, mu, nu, count in zip(groups, *(m.values() for m in by_group), strict=True):
-        steps = {int(leaf.flat[0]) for leaf in count.values()}
+        steps = {float(leaf.flat[0]) for leaf in count.values()}
+        if not all(0 <= step < 2**31 for step in steps):
+            raise CheckpointError(
+                f"optimiser: expected a number of steps for group {name!r}, got {sorted(steps)}"
+            )
         if len(steps) > 1:
             raise CheckpointError(
                 f"optimiser: expected one number of steps for all of group {name!r}, "
                 f"got {sorted(steps)}"
             )
         vectors = (ravel_pytree(moment)[0] for moment in (mu, nu))
-        moments[name] = optax.ScaleByAdamState(jnp.int32(steps.pop()), *vectors)
+        moments[name] = optax.ScaleByAdamState(jnp.int32(int(steps.pop())), *vectors)
     return moments
 
 

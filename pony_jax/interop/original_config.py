@@ -1,6 +1,7 @@
 """Settings of the original (its .yml files) as a configuration of this project."""
 
 import json
+import math
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -35,6 +36,9 @@ _WORDS: dict[str, tuple[str, dict[str, str]]] = {  # name: our key, their word: 
         {"none": "black", "black": "black", "white": "white", "checkerboard": "checkerboard"},
     ),
 }
+
+# Groups of the settings of 3DAnimals@5d4aa39, config/.
+_HYDRA_GROUPS = ("dataset", "model", "data", "trainer", "hydra", "logger")
 
 # Plain values: name in the original, its default there (in the code of the networks and the model,
 # which its data loader and its trainer do not always share), our key.
@@ -104,7 +108,7 @@ def read_settings(path: Path) -> dict[str, Any]:
     A JSON file may hold them under 'config', beside 'reduced_sizes_not_in_original_config'.
 
     Raises:
-      CheckpointError: if the file is neither, or holds no settings by name.
+      CheckpointError: if the file is neither, or holds no settings by name, or those of 3DAnimals.
     """
     try:
         text = path.read_text()
@@ -115,7 +119,27 @@ def read_settings(path: Path) -> dict[str, Any]:
     if not isinstance(settings, dict):
         raise CheckpointError(f"{path}: expected settings by name, got {type(settings).__name__}")
     reduced = settings.get("reduced_sizes_not_in_original_config", {})
-    return dict(settings.get("config", settings)) | reduced
+    flat = settings.get("config", settings)
+    if not (isinstance(flat, dict) and isinstance(reduced, dict)):
+        raise CheckpointError(f"{path}: expected settings by name under config, got something else")
+    _refuse_groups(flat, path)
+    return dict(flat) | reduced
+
+
+def _refuse_groups(settings: Mapping[str, Any], path: Path) -> None:
+    """Raises `CheckpointError` for settings in groups, as Hydra composes those of 3DAnimals."""
+    groups = [str(name) for name, value in settings.items() if isinstance(value, dict)]
+    groups = [name for name in groups if name in _HYDRA_GROUPS or name.startswith("cfg_")]
+    if not groups and "defaults" not in settings:
+        return
+    found = [f"the groups {', '.join(groups)}"] if groups else []
+    found += ["defaults, a list of other files"] if "defaults" in settings else []
+    raise CheckpointError(
+        f"{path}: expected MagicPony's settings, one name a line such as rot_rep, found those of "
+        f"3DAnimals, with {' and '.join(found)}; pass this project's own configuration of the "
+        "animal instead: --config=configs/horse.py:unified, or bird.py, cow.py, giraffe.py, "
+        "zebra.py, with :unified"
+    )
 
 
 def original_config(
@@ -157,8 +181,8 @@ def original_config(
                 f"setting {name}: expected a value of type {wanted}, got {value!r}"
             ) from error
     # The prior's rate is by default the other one.
-    config.optimizer.prior_learning_rate = float(
-        settings.get("prior_lr") or config.optimizer.instance_learning_rate
+    config.optimizer.prior_learning_rate = _number(
+        settings, "prior_lr", config.optimizer.instance_learning_rate
     )
     model = config.model
     for name, (key, words) in _WORDS.items():
@@ -166,9 +190,14 @@ def original_config(
     model.grid_extent = (model.grid_scale,) * 3
     model.sdf_start, model.sdf_constant = _sdf_start(settings.get("init_sdf"))
     model.ellipsoid = (1.0, 1.0, 2.0)
-    model.max_turn_deg = tuple(float(settings.get(f"max_rot_{i}_range", 180)) for i in "xyz")
-    model.leg_attachments = tuple(settings.get("legs_to_body_joint_indices") or ())
-    model.encoder_hidden = settings.get("encoder_nf", 256)
+    model.max_turn_deg = tuple(_number(settings, f"max_rot_{i}_range", 180) for i in "xyz")
+    attachments = settings.get("legs_to_body_joint_indices") or ()
+    if not isinstance(attachments, list | tuple):
+        raise CheckpointError(
+            f"setting legs_to_body_joint_indices: expected a list of bones, got {attachments!r}"
+        )
+    model.leg_attachments = tuple(attachments)
+    model.encoder_hidden = round(_number(settings, "encoder_nf", 256))
     if config.loss.flow and settings.get("num_frames") is None:
         # The default in its code, which shows nowhere else; every file of the original says 1.
         config.data.clip_frames = 2
@@ -185,10 +214,20 @@ def _listed(words: Iterable[str]) -> str:
 def _decays_eikonal(settings: Mapping[str, Any]) -> bool:
     """Whether the weight of the Eikonal term falls after some step; in no file of the original."""
     name = "sdf_gradient_reg_loss"
-    least, weight = (
-        float(settings.get(f"{name}_{kind}", 0.0)) for kind in ("min_weight", "weight")
-    )
+    least, weight = (_number(settings, f"{name}_{kind}", 0.0) for kind in ("min_weight", "weight"))
     return least < weight and settings.get("sdf_reg_decay_start_iter") is not None
+
+
+def _number(settings: Mapping[str, Any], name: str, default: float) -> float:
+    """A setting as a number; YAML reads 1e-4 as a text. Raises `CheckpointError`."""
+    value = settings.get(name)
+    try:
+        number = float(default if value is None else value)
+    except (TypeError, ValueError):
+        number = math.nan
+    if isinstance(value, bool) or not math.isfinite(number):
+        raise CheckpointError(f"setting {name}: expected a number, got {value!r}")
+    return number
 
 
 def _sdf_start(init_sdf: str | float | None) -> tuple[str, float]:
@@ -204,8 +243,10 @@ def _sdf_start(init_sdf: str | float | None) -> tuple[str, float]:
 
 def _set_schedule(config: ConfigDict, settings: Mapping[str, Any], steps_per_epoch: float) -> None:
     """Epochs and iterations of the original as shares of the run; 1 means never."""
-    num_epochs = settings.get("num_epochs", 10)
-    config.num_steps = round(num_epochs * steps_per_epoch)
+    num_epochs = _number(settings, "num_epochs", 10)
+    if num_epochs <= 0:
+        raise CheckpointError(f"setting num_epochs: expected at least 1, got {num_epochs:g}")
+    config.num_steps = max(round(num_epochs * steps_per_epoch), 1)
 
     def from_steps(step: float) -> float:
         return min(step / config.num_steps, 1.0)
@@ -217,15 +258,17 @@ def _set_schedule(config: ConfigDict, settings: Mapping[str, Any], steps_per_epo
         return min(epochs[0] / num_epochs, 1.0)
 
     schedule = config.schedule
-    uniform = settings.get("naive_probs_iter", 2000)
-    best = settings.get("best_pose_start_iter", 6000)
+    uniform = _number(settings, "naive_probs_iter", 2000)
+    best = _number(settings, "best_pose_start_iter", 6000)
+    fine = _number(settings, "dmtet_grid_res_smaller_epoch", 0)
     schedule.uniform_until = from_steps(uniform)
     schedule.softmax_from = from_steps(uniform + 2000)
     schedule.best_from = from_steps(best)
     schedule.best_full = from_steps(best + 1600)  # where its ramp of 2,000 steps meets 0.8
-    schedule.max_gain_at = 100_000 * settings.get("rot_temp_scalar", 1.0) / config.num_steps
+    gain_steps = 100_000 * _number(settings, "rot_temp_scalar", 1.0)
+    schedule.max_gain_at = gain_steps / config.num_steps
     schedule.articulation_from = from_epochs("articulation_epochs")
     schedule.attach_legs_from = from_epochs("attach_legs_to_body_epochs")
     schedule.articulation_loss_from = from_epochs("arti_reg_loss_epochs", 0)
     schedule.deformation_from = from_epochs("deform_epochs")
-    schedule.fine_grid_from = min(settings.get("dmtet_grid_res_smaller_epoch", 0) / num_epochs, 1.0)
+    schedule.fine_grid_from = min(fine / num_epochs, 1.0)

@@ -72,11 +72,12 @@ def check_devices() -> None:
     """Raises `RunError` if JAX cannot start on the platform that it is told to use."""
     try:
         jax.devices()
-    except RuntimeError as error:
+    except (RuntimeError, AssertionError) as error:  # the latter for a plugin that is missing
         wanted = jax.config.jax_platforms or "any"
         raise RunError(
             f"JAX_PLATFORMS: expected a platform that JAX finds on this machine, got {wanted} "
-            f"({error}); unset the environment variable, or set it to cpu"
+            f"({str(error) or 'JAX is installed without it'}); unset the environment variable, or "
+            "set it to cpu"
         ) from error
 
 

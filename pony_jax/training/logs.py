@@ -126,12 +126,15 @@ def _drop_lines_after(path: Path, step: int) -> None:
     if not path.exists():
         return
     kept = []
-    for line in path.read_text().splitlines():
+    # A process that was killed leaves half a line, a power failure anything at all.
+    for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
         try:
-            if json.loads(line)["step"] <= step:
+            record = json.loads(line)
+        except ValueError:
+            continue
+        if isinstance(record, dict) and isinstance(record.get("step"), int):
+            if record["step"] <= step:
                 kept.append(line)
-        except json.JSONDecodeError:
-            pass  # the line that a killed process did not finish
     partial = path.with_suffix(".partial")
     partial.write_text("".join(line + "\n" for line in kept))
     partial.replace(path)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import jax
+from jaxtyping import Array
 from ml_collections import ConfigDict
 
 from pony_jax.data.pipeline import Split, TrainingBatches, evaluation_batches
@@ -40,9 +41,7 @@ def train(config: ConfigDict, workdir: str | Path) -> dict[str, Any]:
     token_shape = (train_split.token_grid, train_split.token_dim)
     check_data(config, token_shape, train_split.feature.shape[-1])
     checkpoints = Checkpoints(path, config.checkpoint.keep)
-    # Of one kind whatever the process's default is: the same seed is the same run.
-    key = jax.random.key(config.seed, impl="threefry2x32")
-    params_key, steps_key = jax.random.split(key)
+    params_key, steps_key = run_keys(config.seed)
     model = build_model(config, token_shape)
     objective = build_objective(config)
     groups = parameter_groups(**config.optimizer, num_steps=config.num_steps)
@@ -91,6 +90,12 @@ def train(config: ConfigDict, workdir: str | Path) -> dict[str, Any]:
     observer.draw(config.num_steps, stepper)
     logs.close()
     return _summarise(path, config.num_steps, stopwatch, scores)
+
+
+def run_keys(seed: int) -> tuple[Array, Array]:
+    """Keys of the parameters and of the steps, the same for every default generator of JAX."""
+    params_key, steps_key = jax.random.split(jax.random.key(seed, impl="threefry2x32"))
+    return params_key, steps_key
 
 
 def _training_batches(config: ConfigDict, split: Split) -> TrainingBatches:

@@ -20,6 +20,7 @@ class Run(NamedTuple):
     Attributes:
       num_updates: training steps behind the parameters.
       capacities: buffers that its mesh fits into.
+      token_shape: side and channels of the token maps that it reads.
     """
 
     config: ConfigDict
@@ -27,6 +28,20 @@ class Run(NamedTuple):
     params: Params
     num_updates: int
     capacities: Capacities
+    token_shape: tuple[int, int]
+
+
+def load_run_config(workdir: Path) -> ConfigDict:
+    """The configuration of the run in `workdir`.
+
+    Raises `RunError` if there is none, or it is not one of this version of the code.
+    """
+    config = load_config(workdir)
+    try:
+        check_config(config)
+    except SettingError as error:
+        raise RunError(f"{workdir}: {error}") from error
+    return config
 
 
 def restore_run(workdir: Path) -> Run:
@@ -35,11 +50,7 @@ def restore_run(workdir: Path) -> Run:
     Raises:
       RunError: if there is none, or its configuration is not one of this version of the code.
     """
-    config = load_config(workdir)
-    try:
-        check_config(config)
-    except SettingError as error:
-        raise RunError(f"{workdir}: {error}") from error
+    config = load_run_config(workdir)
     groups = parameter_groups(**config.optimizer, num_steps=config.num_steps)
 
     def like(progress: Progress) -> TrainState:
@@ -49,4 +60,6 @@ def restore_run(workdir: Path) -> Run:
 
     state, progress = Checkpoints(workdir, config.checkpoint.keep).restore(like)
     model = build_model(config, progress.token_shape)
-    return Run(config, model, state.params, int(state.step), progress.capacities)
+    return Run(
+        config, model, state.params, int(state.step), progress.capacities, progress.token_shape
+    )

@@ -14,6 +14,7 @@ from pony_jax.interop.torch_file import CheckpointError
 from pony_jax.training.checkpoints import Checkpoints, load_config
 from pony_jax.training.optimizers import init_optimizer, parameter_groups
 from pony_jax.training.step import TrainState
+from tests.training.command_flags import command_module, forget_values
 
 GOLDEN = Path(__file__).parents[3] / "shared" / "golden"
 CHECKPOINT = GOLDEN / "tiny_checkpoint.pth"
@@ -38,11 +39,9 @@ def test_converts_to_a_run_that_can_be_restored(tmp_path):
     converted = command.convert(CHECKPOINT, str(SETTINGS), tmp_path / "run")
     config = load_config(tmp_path / "run")
     assert (config.model.hidden, config.model.encoder_hidden) == (32, 16)
-    checkpoints = Checkpoints(tmp_path / "run", keep=2)
-    progress = checkpoints.read_progress()
+    like = jax.tree.map(np.asarray, TrainState(converted.params, converted.moments, np.int32(0)))
+    state, progress = Checkpoints(tmp_path / "run", keep=2).restore(lambda progress: like)
     assert progress.token_shape == (32, 48)
-    like = TrainState(converted.params, converted.moments, np.int32(0))
-    state = checkpoints.restore(jax.tree.map(np.asarray, like))
     assert int(state.step) == 70_000
     jax.tree.map(np.testing.assert_array_equal, state.params, converted.params)
     fresh = init_optimizer(state.params, parameter_groups(1e-3, 1e-4))
@@ -214,6 +213,15 @@ def test_words_of_the_original():
             r"setting mlp_hidden_size: expected a value of type int, got 'big'",
         ),
         ("deform_epochs", 8, r"setting deform_epochs: expected \[first, last\], got 8"),
+        ("num_epochs", 0, r"setting num_epochs: expected at least 1, got 0"),
+        ("num_epochs", "many", r"setting num_epochs: expected a number, got 'many'"),
+        ("prior_lr", "slow", r"setting prior_lr: expected a number, got 'slow'"),
+        ("encoder_nf", [1], r"setting encoder_nf: expected a number, got \[1\]"),
+        ("max_rot_x_range", "wide", r"setting max_rot_x_range: expected a number, got 'wide'"),
+        ("naive_probs_iter", "x", r"setting naive_probs_iter: expected a number, got 'x'"),
+        ("dmtet_grid_res_smaller_epoch", {}, r"smaller_epoch: expected a number, got \{\}"),
+        ("rot_temp_scalar", float("inf"), r"setting rot_temp_scalar: expected a number, got inf"),
+        ("legs_to_body_joint_indices", 3, r"joint_indices: expected a list of bones, got 3"),
         ("use_scheduler", True, r"use_scheduler True \(only False is built here\)"),
         ("sdf_bce_reg_loss_weight", 0.1, r"sdf_bce_reg_loss_weight 0.1 \(only 0.0 is"),
     ],
@@ -242,3 +250,94 @@ def test_yaml_settings_are_read(tmp_path):
     path.write_text("a: [")
     with pytest.raises(CheckpointError, match="expected YAML or JSON"):
         read_settings(path)
+
+
+HYDRA = """defaults: [base, {dataset: image}, {model: magicpony}]
+dataset: {in_image_size: 256, out_image_size: 256, batch_size: 10}
+num_iters: 140000
+"""
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        (HYDRA, "with the groups dataset and defaults, a list of other files; pass"),
+        ("model: {name: MagicPony, cfg_render: {fov: 25}}\n", "with the groups model; pass"),
+        ("cfg_shape: {grid_res: 256}\nseed: 0\n", "with the groups cfg_shape; pass"),
+        ("defaults: [train_magicpony_horse]\n", "with defaults, a list of other files; pass"),
+    ],
+)
+def test_nested_settings_of_3danimals_are_refused_with_what_to_do(tmp_path, text, found):
+    path = tmp_path / "settings.yaml"
+    path.write_text(text)
+    with pytest.raises(CheckpointError) as caught:
+        read_settings(path)
+    line = str(caught.value)
+    assert found in line and "--config=configs/horse.py:unified" in line and "\n" not in line
+
+
+@pytest.mark.parametrize(
+    "text", ['{"config": 3}', '{"config": {}, "reduced_sizes_not_in_original_config": 1}']
+)
+def test_settings_of_another_kind(tmp_path, text):
+    path = tmp_path / "settings.json"
+    path.write_text(text)
+    with pytest.raises(CheckpointError, match="expected settings by name under config"):
+        read_settings(path)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("def get_config(:", "SyntaxError"),
+        ("import nothing_of_this_name", "ModuleNotFoundError"),
+        ("x = 1", "AttributeError: module 'mine' has no attribute 'get_config'"),
+        ("def get_config(): return 1 / 0", "ZeroDivisionError"),
+        ("def get_config(): return 3", "expected a ConfigDict from get_config"),
+    ],
+)
+def test_a_wrong_configuration_file_is_one_line(tmp_path, text, message):
+    path = tmp_path / "mine.py"
+    path.write_text(text)
+    with pytest.raises(CheckpointError, match=message):
+        command._configuration(str(path), 1000.0)
+
+
+def test_a_configuration_of_ours_may_have_a_variant_and_is_checked(tmp_path):
+    folder = Path(base.__file__).parent
+    assert command._configuration(f"{folder}/bird.py", 1.0).model.num_legs == 0
+    assert command._configuration(f"{folder}/horse.py:test", 1.0).num_steps == 8
+    assert command._configuration(f"{folder}/base.py", 1.0).num_steps == 140_000
+    path = tmp_path / "settings.yml"
+    path.write_text("\n".join(f"{name}: {value}" for name, value in HORSE.items()))
+    assert command._configuration(str(path), 1000.0).num_steps == 120_000
+    path.write_text(path.read_text() + "\nrenderer_spp: 0\n")
+    with pytest.raises(CheckpointError, match=r"settings.yml, as .*: model.samples: .* got 0"):
+        command._configuration(str(path), 1000.0)
+
+
+@pytest.mark.parametrize("settings", ["settings.yml", "settings.json", "none.yml", "mine.py"])
+def test_the_command_takes_settings_of_every_kind(monkeypatch, tmp_path, settings):
+    """Also those that are no configuration file of ours, which other commands refuse at once."""
+    for name, text in (("settings.yml", HYDRA), ("settings.json", "[]"), ("mine.py", "x = 1")):
+        (tmp_path / name).write_text(text)
+    expected = {
+        "settings.yml": "found those of 3DAnimals",
+        "settings.json": "expected settings by name, got list",
+        "none.yml": "found no such file",
+        "mine.py": "has no attribute 'get_config'",
+    }
+    with command_module("pony_jax.interop.convert") as module:
+        content = {"netInstance": {}, "netPrior": {}}
+        monkeypatch.setattr(module, "_read_networks", lambda checkpoint, notes: content)
+        argv = ["convert", "--checkpoint=x.pth", f"--config={tmp_path / settings}", "--out=x"]
+        monkeypatch.setattr("sys.argv", argv)
+        with pytest.raises(SystemExit, match=f"error: .*{expected[settings]}"):
+            module.command_line.run(module.main)
+        forget_values()
+
+
+def test_a_missing_checkpoint_is_one_line(tmp_path):
+    for path, found in ((tmp_path / "none.pth", "no such file"), (tmp_path, "a folder")):
+        with pytest.raises(CheckpointError, match=f"expected a checkpoint at .*, found {found}"):
+            command.convert(path, str(SETTINGS), tmp_path / "run")

@@ -34,6 +34,14 @@ def test_a_resumed_run_drops_what_it_repeats_and_half_lines(tmp_path: Path) -> N
     assert [record["step"] for record in _records(tmp_path)] == [1, 2, 3, 4, 5]
 
 
+def test_damaged_records_are_dropped(tmp_path: Path) -> None:
+    _write(tmp_path, 0, range(1, 3))
+    with (tmp_path / "metrics.jsonl").open("ab") as file:
+        file.write(b'\xff\xfe\n\0\0\0\n[1]\n3\n{"kind": "train"}\n{"step": "x"}\n\n')
+    _write(tmp_path, 2, range(3, 5))
+    assert [record["step"] for record in _records(tmp_path)] == [1, 2, 3, 4]
+
+
 def test_a_paused_stopwatch_stands_still() -> None:
     stopwatch = Stopwatch()
     before = stopwatch.elapsed_s
