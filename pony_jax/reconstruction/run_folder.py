@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from pony_jax.data.photograph_builder import PROJECTION_FILE, PROVENANCE_FILE
-from pony_jax.data.pipeline import dataset_directory
+from pony_jax.data.shards import dataset_directory
 from pony_jax.reconstruction.learned import Learned, ModelError
 from pony_jax.training.errors import RunError
 from pony_jax.training.restored import restore_run
