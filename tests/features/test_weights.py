@@ -18,7 +18,7 @@ def torch():
 
 
 def _read(path):
-    from pony_jax.features.torch_weights import read_weights
+    from pony_jax.features.weights import read_weights
 
     return read_weights(path, _SHAPES, "a network")
 
