@@ -20,13 +20,10 @@ from ml_collections import ConfigDict
 
 from pony_jax.errors import UserError
 
-_DEBUG = flags.DEFINE_bool(
-    "debug", False, "Tracebacks of mistakes as well; so does PONY_JAX_DEBUG=1."
-)
+flags.DEFINE_bool("debug", False, "Tracebacks of mistakes as well; so does PONY_JAX_DEBUG=1.")
 
 # The system's reasons that are never this project's fault.
 _DISK_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.ESTALE, errno.EFBIG}
-
 
 _ENVIRONMENT = ("JAX_", "PONY_JAX_", "RASTERIZER_FFI_")
 """How the variables begin whose values JAX, the kernels and the rasteriser read on their import."""
@@ -108,7 +105,7 @@ def _texts(values: Any) -> Iterator[str]:
 
 def _is_debugging(argv: Sequence[str]) -> bool:
     """Also before the flags are parsed, which may be what fails."""
-    said = any(argument in ("--debug", "-debug", "--debug=true") for argument in argv)
+    said = any(re.fullmatch("--?debug(=(true|t|1))?", argument) for argument in argv)
     return said or os.environ.get("PONY_JAX_DEBUG", "0") not in ("", "0", "false")
 
 
