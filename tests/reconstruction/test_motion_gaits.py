@@ -206,6 +206,12 @@ def test_legs_reach_what_they_can(animal):
         np.testing.assert_allclose(got[bent], pitch[bent], atol=0.03)  # eased towards the limit
         with pytest.raises(ValueError, match=f"{leg.name}: expected hoof places within"):
             leg.solve(leg.hip + direction * 1.1 * leg.length, pitch)
+        angles[:, leg.bones] = leg.solve(
+            leg.hip + direction * 1.1 * leg.length, pitch, nearest=True
+        )
+        posed = skeleton.posed_bones(skeleton.world_from_rest(angles))[:, leg.bones[-1], 1]
+        # To the share of its length that a leg is stretched to at most.
+        np.testing.assert_allclose(posed, leg.hip + direction * leg.length, atol=2e-3 * leg.length)
 
 
 @pytest.mark.parametrize(

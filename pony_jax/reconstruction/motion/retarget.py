@@ -187,6 +187,6 @@ def _lowering(skeleton: Skeleton, legs: list[Leg], goals, angles, shift, rotatio
 
 def _leg_angles(leg: Leg, places, pitch, body: Float[np.ndarray, "t 4 4"]):
     rotation, shift = body[:, :3, :3], body[:, :3, 3]
-    in_body = leg.pulled_in(np.einsum("tji,tj->ti", rotation, places - shift))
+    in_body = np.einsum("tji,tj->ti", rotation, places - shift)
     body_pitch = np.arctan2(rotation[:, 2, 1], rotation[:, 1, 1])
-    return leg.solve(in_body, pitch - body_pitch)
+    return leg.solve(in_body, pitch - body_pitch, nearest=True)

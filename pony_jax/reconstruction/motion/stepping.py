@@ -161,9 +161,9 @@ class _Stepping:
         phase: np.ndarray,
         world_from_body: Float[np.ndarray, "t 4 4"],
         *,
-        pull: bool = False,
+        nearest: bool = False,
     ) -> tuple[Float[np.ndarray, "t 3 3"], Float[np.ndarray, " t"]]:
-        """Angles of a leg's bones, and the pitch of its hoof; `pull` forgives what is too far."""
+        """Angles of a leg's bones, and the pitch of its hoof; `nearest` as for `Leg.solve`."""
         rotation, shift = world_from_body[:, :3, :3], world_from_body[:, :3, 3]
         body_pitch = np.arctan2(rotation[:, 2, 1], rotation[:, 1, 1])
         wanted = self._pitch(leg, phase)
@@ -171,9 +171,7 @@ class _Stepping:
         for _ in range(4):  # how the hoof is tilted says how high it must be, and the reverse
             places = self._hoof_places(leg, phase, pitch)
             in_body = np.einsum("tji,tj->ti", rotation, places - shift)
-            if pull:
-                in_body = leg.pulled_in(in_body)
-            angles = leg.solve(in_body, wanted - body_pitch)
+            angles = leg.solve(in_body, wanted - body_pitch, nearest=nearest)
             pitch = angles[:, :, 0].sum(axis=1) + body_pitch
         return angles, pitch
 
@@ -240,7 +238,7 @@ class _Stepping:
             hips = self._hip_places(bodies, *carried)
             root = _root_transform(self.skeleton, *carried)
             for leg in self.legs:
-                solved = self._leg_angles(leg, _PHASES, root @ bodies[leg.name], pull=True)
+                solved = self._leg_angles(leg, _PHASES, root @ bodies[leg.name], nearest=True)
                 angles[:, leg.bones], pitches[leg.name] = solved
             transforms = self.skeleton.world_from_rest(angles, *carried)
             for leg in self.legs:
