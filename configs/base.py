@@ -121,6 +121,7 @@ def get_config() -> ConfigDict:
     config.model.num_leg_bones = 3
     config.model.body_bones_from = "z_minmax_y+"  # how the spine is laid: see ops/bones.py
     config.model.leg_attachments = ()  # body bone of each leg; () takes the nearest along z
+    config.model.batch_statistics = False  # whether bones depend on the batch: see ops/bones.py
     config.model.camera_distance = 10.0
     config.model.fov_y_deg = 25.0
     config.model.max_shift_xy = 0.2  # of the camera, share of half the view at the object
@@ -136,6 +137,9 @@ def get_config() -> ConfigDict:
     config.model.refine_steps = 0  # of gradient descent on pose and appearance, in use; needs it
     config.model.refine_pose_rate = 0.02  # of their Adam, radians and world units a step
     config.model.refine_appearance_rate = 0.2
+    config.model.refine_mask = 10.0  # weights of what the pose is refined by: see model/refine.py
+    config.model.refine_mask_pyramid = 0.0
+    config.model.refine_articulation = 0.1
 
     config.log = ConfigDict()
     config.log.every_steps = 50

@@ -61,6 +61,7 @@ def _cpu_sized(config: ConfigDict) -> None:
     config.schedule.uniform_share = 0.3
     config.model.silhouette_hidden = 64
     config.model.refine_steps = 200
+    config.model.refine_mask_pyramid = 1.0
     config.model.eikonal_points = 2000
     # A box around the animal instead of a cube around the view, and a start about as wide as an
     # animal: from a round one the viewpoint of a frontal image cannot be told.

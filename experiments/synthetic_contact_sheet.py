@@ -9,10 +9,11 @@ import numpy as np
 from absl import app, flags
 from PIL import Image
 
+from pony_jax import path_flags
 from pony_jax.data.synthetic.scene import Shot
 from pony_jax.data.synthetic_quadruped import SyntheticQuadrupedConfig, make_renderer
 
-_OUT = flags.DEFINE_string("out", None, "Image file to write.", required=True)
+_OUT = path_flags.define_path("out", None, "Image file to write.", required=True)
 _SPECIES = flags.DEFINE_list("species", ["horse", "zebra", "cow", "giraffe"], "First to last row.")
 _COLUMNS = flags.DEFINE_integer("columns", 10, "Images a row.")
 _ROWS = flags.DEFINE_integer("rows", 2, "Rows of images of the first species; the others have one.")

@@ -19,7 +19,7 @@ import numpy as np
 from absl import flags
 from PIL import Image
 
-from pony_jax import command_line
+from pony_jax import command_line, path_flags
 from pony_jax.data.pipeline import dataset_directory, evaluation_batches
 from pony_jax.evaluation import table
 from pony_jax.evaluation.mirror_consistency import MirrorConsistency
@@ -36,11 +36,11 @@ from pony_jax.training.errors import RunError
 from pony_jax.training.logs import say
 from pony_jax.training.restored import Run, restore_run
 
-_WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run.", required=True)
+_WORKDIR = path_flags.define_path("workdir", None, "Folder of the run.", required=True)
 _SPLIT = flags.DEFINE_string("split", "test", "Split of the run's data set.")
-_DATA_DIR = flags.DEFINE_string("data_dir", None, "Where the data set is now, if it was moved.")
-_JSON = flags.DEFINE_string("json", None, "File that the scores are written to as well.")
-_HTML = flags.DEFINE_string("html", None, "File of the page, if not in the run's folder.")
+_DATA_DIR = path_flags.define_path("data_dir", None, "Where the data set is now, if it was moved.")
+_JSON = path_flags.define_path("json", None, "File that the scores are written to as well.")
+_HTML = path_flags.define_path("html", None, "File of the page, if not in the run's folder.")
 _REFINE_STEPS = flags.DEFINE_integer(
     "refine_steps", None, "Steps of refinement, if not the run's; 0 = the networks alone."
 )
@@ -74,8 +74,8 @@ def _restore(workdir: Path) -> Run:
     if _DATA_DIR.value:
         run.config.data.data_dir = _DATA_DIR.value
     if _REFINE_STEPS.value is not None:
-        model = dataclasses.replace(run.model, refine_steps=_REFINE_STEPS.value)
-        run = run._replace(model=model)
+        refinement = dataclasses.replace(run.model.refinement, steps=_REFINE_STEPS.value)
+        run = run._replace(model=run.model.clone(refinement=refinement))
     return run
 
 
@@ -108,7 +108,7 @@ class _Evaluation:
         scores = {
             "split": _SPLIT.value,
             "num_updates": run.num_updates,
-            "refine_steps": run.model.refine_steps,
+            "refine_steps": run.model.refinement.steps,
             **evaluate_split(
                 predictor, run.params, run.num_updates, split, batch_size, observe=observe
             ),
@@ -142,7 +142,7 @@ class _Evaluation:
                 "training steps": f"{run.num_updates:,}",
                 "images": len(split),
                 "image size": f"{split.image_size} px",
-                "refinement steps": run.model.refine_steps,
+                "refinement steps": run.model.refinement.steps,
             },
             scores,
             self._gallery,

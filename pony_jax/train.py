@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from absl import flags
 from ml_collections import config_flags
 
-from pony_jax import command_line
+from pony_jax import command_line, path_flags
 from pony_jax.training.loop import train
 
 _CONFIG = config_flags.DEFINE_config_file(
@@ -14,7 +14,7 @@ _CONFIG = config_flags.DEFINE_config_file(
     "Configuration file, with a variant after a colon; --config.key=value changes a value.",
 )
 flags.mark_flag_as_required("config")
-_WORKDIR = flags.DEFINE_string(
+_WORKDIR = path_flags.define_path(
     "workdir", None, "Folder of the run; a run that is there goes on.", required=True
 )
 

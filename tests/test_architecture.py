@@ -17,8 +17,14 @@ _MAY_IMPORT = {
     "pony_jax.layers": {"pony_jax.native", "pony_jax.ops"},
     "pony_jax.modules": {"pony_jax.layers", "pony_jax.ops"},
     "pony_jax.model": {"pony_jax.modules", "pony_jax.native", "pony_jax.ops", "rasterizer_ffi"},
-    "pony_jax.data": {"pony_jax.ops", "rasterizer_ffi"},
-    "pony_jax.features": {"pony_jax.data", "pony_jax.ops"},
+    "pony_jax.data": {"pony_jax.errors", "pony_jax.ops", "rasterizer_ffi"},
+    "pony_jax.features": {
+        "pony_jax.errors",
+        "pony_jax.data",
+        "pony_jax.interop",  # the reader of weights, which imports nothing
+        "pony_jax.modules",
+        "pony_jax.ops",
+    },
     "pony_jax.evaluation": {"pony_jax.model", "pony_jax.ops", "pony_jax.data"},
     "pony_jax.training": {
         "pony_jax.layers",
@@ -27,14 +33,25 @@ _MAY_IMPORT = {
         "pony_jax.data",
         "pony_jax.evaluation",
     },
-    "pony_jax.reconstruction": {"pony_jax.model", "pony_jax.ops", "rasterizer_ffi"},
+    "pony_jax.reconstruction": {
+        "pony_jax.data",
+        "pony_jax.errors",
+        "pony_jax.evaluation",
+        "pony_jax.features",
+        "pony_jax.model",
+        "pony_jax.ops",
+        "pony_jax.training",  # reads runs
+        "rasterizer_ffi",
+    },
     "pony_jax.interop": {
+        "pony_jax.errors",
         "pony_jax.layers",
         "pony_jax.model",
         "pony_jax.modules",
         "pony_jax.ops",
         "pony_jax.training",
         "pony_jax.command_line",
+        "pony_jax.path_flags",
     },
 }
 

@@ -47,6 +47,7 @@ from experiments.benchmarks.step import (
     random_batch,
 )
 from pony_jax.model import Capacities, Pony, Stage, build_model
+from pony_jax.model.capacities import wanted_capacities
 from pony_jax.training.environment import keep_freed_memory, retire_freed_memory
 from pony_jax.training.step import Outcome
 
@@ -202,14 +203,16 @@ def measure(point: Point) -> Measured:
     """Measures a point in this process, whose peak of memory so far is forgotten."""
     config = configure(point)
     model = build_model(config, TOKENS)
-    params = jax.jit(model.init)(jax.random.key(0))
+    params = jax.jit(model.init_params)(jax.random.key(0))
     if point.part == "geometry":
         stage = fitting_stage(model, config.num_steps - 1, _shape_counts(model, params))
         start = time.perf_counter()
         call, compiled = _geometry(model, params, stage)
     else:
         batch = random_batch(config)
-        stage = fitting_stage(model, config.num_steps - 1, loss_counts(model, params, batch))
+        stage = fitting_stage(
+            model, config.num_steps - 1, loss_counts(model, config, params, batch)
+        )
         start = time.perf_counter()
         steps = TrainingSteps(model, config, params, batch, stage)
         call, compiled = functools.partial(_whole_step, steps), steps.compiled
@@ -249,7 +252,8 @@ def _geometry(
     """The SDF on the grid and marching tetrahedra, forward and back to the parameters."""
 
     def size(params: dict) -> jax.Array:
-        return jnp.sum(model._prior_shape(params, stage).mesh.verts ** 2)
+        shape = model.apply({"params": params}, stage, method=Pony.shape)
+        return jnp.sum(shape.mesh.verts**2)
 
     compiled = jax.jit(jax.value_and_grad(size)).lower(params).compile()
     return lambda: jax.block_until_ready(compiled(params)), compiled
@@ -257,12 +261,10 @@ def _geometry(
 
 def _shape_counts(model: Pony, params: dict) -> Callable[[Stage], Capacities]:
     """What the prior shape wants of its buffers; it sees no pixels."""
-    shape_of = jax.jit(model._prior_shape, static_argnums=1)
 
+    @functools.partial(jax.jit, static_argnums=0)
     def count(stage: Stage) -> Capacities:
-        shape = shape_of(params, stage)
-        mesh = shape.mesh
-        return Capacities(mesh.vert_count, mesh.face_count, 0, shape.block_count, shape.point_count)
+        return wanted_capacities(model.apply({"params": params}, stage, method=Pony.shape))
 
     return count
 

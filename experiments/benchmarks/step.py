@@ -30,10 +30,17 @@ from ml_collections import ConfigDict
 
 from configs import horse
 from experiments.benchmarks.flops import count_flops, fma_peak, matmul_rate
-from pony_jax.model import NO_CAPACITIES, Capacities, Pony, Stage, build_model
-from pony_jax.model.objective import image_losses
+from pony_jax.model import (
+    NO_CAPACITIES,
+    Capacities,
+    Pony,
+    Stage,
+    build_model,
+    build_objective,
+)
+from pony_jax.model.objective import eikonal_term, image_losses, silhouette_term
 from pony_jax.model.render import composite, lit_values
-from pony_jax.ops import losses
+from pony_jax.model.rig import make_rig, pose
 from pony_jax.training.environment import keep_freed_memory, retire_freed_memory
 from pony_jax.training.optimizers import parameter_groups
 from pony_jax.training.step import Report, init_state, train_step
@@ -55,17 +62,17 @@ def main() -> None:
     args = parser.parse_args()
     keep_freed_memory()
     model, config, tokens = _model(args.sizes or "default")
-    params = jax.jit(model.init)(jax.random.key(0))
+    params = jax.jit(model.init_params)(jax.random.key(0))
     batch = random_batch(config, tokens)
-    count = loss_counts(model, params, batch)
+    count = loss_counts(model, config, params, batch)
     stage = fitting_stage(model, config.num_steps - 1, count)
     needed = stage._replace(capacities=Capacities(*map(int, count(stage))))
     timer = _Timer(args.repeats)
     print(f"{jax.devices()[0].device_kind}, jax {jax.__version__}; {stage}")
     print(f"needed: {needed.capacities}")
 
-    without_padding = _parts(model, params, batch, needed)
-    for name, (function, arguments) in _parts(model, params, batch, stage).items():
+    without_padding = _parts(model, config, params, batch, needed)
+    for name, (function, arguments) in _parts(model, config, params, batch, stage).items():
         flops = _count_flops(without_padding[name][0], *without_padding[name][1])
         timer.measure(name, function, *arguments, flops=flops)
     steps = TrainingSteps(model, config, params, batch, stage)
@@ -129,61 +136,92 @@ def fitting_stage(model: Pony, step: int, count: Callable[[Stage], Capacities]) 
         capacities = capacities.grown_to(wanted)
 
 
-def loss_counts(model: Pony, params: dict, batch: dict) -> Callable[[Stage], Capacities]:
+def loss_counts(
+    model: Pony, config: ConfigDict, params: dict, batch: dict
+) -> Callable[[Stage], Capacities]:
     """What the loss of the first step counts."""
-    loss = jax.jit(model.loss, static_argnums=4)
+    loss = jax.jit(functools.partial(build_objective(config).loss, model), static_argnums=4)
     return lambda stage: loss(params, batch, jnp.int32(0), jax.random.key(0), stage)[1]["counts"]
 
 
 def _parts(
-    model: Pony, params: dict, batch: dict, stage: Stage
+    model: Pony, config: ConfigDict, params: dict, batch: dict, stage: Stage
 ) -> dict[str, tuple[Callable[..., Any], tuple[Any, ...]]]:
     """Scalar functions of parameters or arrays, whose gradients are timed."""
     key = jax.random.key(0)
-    rest = jax.jit(lambda p: model._prior_shape(p, stage).mesh)(params)
-    hypotheses = jax.jit(model._hypotheses)(params, batch)
-    chosen = jnp.zeros(len(batch["image"]), jnp.int32)
-    camera = model._chosen_camera(hypotheses, chosen)
-    rig = jax.jit(lambda p: model._rig(p, batch, rest, stage))(params)
-    angles = jax.jit(lambda p: model._angles(p, batch, rig, camera))(params)
-    verts, _ = jax.jit(lambda a: model._pose(rig, a, stage))(angles)
-    visible = jax.jit(lambda v: model._find_surface(v, rest, camera, stage))(verts)
+    skeleton, attach_legs = model.instance.skeleton, stage.attach_legs
+
+    def bound(p: dict) -> Pony:
+        return model.bind({"params": p})
+
+    mesh = jax.jit(lambda p: bound(p).shape(stage).mesh)(params)
+    estimate = jax.jit(lambda p: bound(p).estimate(mesh, batch, 0, stage))(params)
+    rig, camera, angles = estimate.rig, estimate.camera, estimate.angles_rad
+    vector = jax.jit(lambda p: bound(p).instance.shape_feature(batch["patch_key"]))(params)
+    verts = jax.jit(lambda a: pose(rig, a, skeleton, attach_legs=attach_legs).verts)(angles)
+
+    def find_surface(v: jax.Array) -> Any:
+        pixels = stage.capacities.pixels
+        return model.rendering.find_surface(v, mesh, camera, max_pixels=pixels)
+
+    visible = jax.jit(find_surface)(verts)
     values = jnp.ones((stage.capacities.pixels, 4 + batch["feature"].shape[-1]))
     image = jnp.full((*batch["image"].shape[:3], values.shape[1]), 0.5)
 
+    def shape(p: dict) -> Any:
+        return bound(p).shape(stage).mesh.verts
+
+    def eikonal(p: dict) -> Any:
+        return eikonal_term(bound(p).prior, mesh, config.model.eikonal_points, key)
+
     def heads(p: dict) -> Any:
-        tokens = {"viewpoint": "patch_key", "shape_feature": "patch_key", "appearance": "patch_out"}
-        return [model._apply(p, name, batch[key]) for name, key in tokens.items()]
+        instance = bound(p).instance
+        patch_key, patch_out = batch["patch_key"], batch["patch_out"]
+        return [
+            instance.viewpoint(patch_key),
+            instance.shape_feature(patch_key),
+            instance.appearance(patch_out),
+        ]
 
     def shade(p: dict) -> Any:
-        appearance = model._apply(p, "appearance", batch["patch_out"])
-        return lit_values(visible.surface, model._shade(p, appearance, visible))
+        appearance = bound(p).instance.appearance(batch["patch_out"])
+        return lit_values(visible.surface, bound(p).shade(visible.surface, appearance))
 
     def deform(p: dict) -> Any:
-        new = model._rig(p, batch, rest, stage)
-        return new.verts, new.bones
+        instance = bound(p).instance
+        offsets = instance.deformation(
+            mesh.verts, instance.shape_feature(batch["patch_key"]), mesh.vert_count
+        )
+        sizes = {"num_images": len(offsets), "attach_legs": attach_legs}
+        new = make_rig(mesh, offsets, skeleton, model.rigging, **sizes)
+        return new.verts_rest, new.bones_rest, new.weights
+
+    def articulate(p: dict) -> Any:
+        return bound(p).instance.joint_angles(batch["patch_key"], vector, rig.bones_rest, camera)
 
     def silhouette(p: dict) -> Any:
-        logits = model._apply(p, "silhouette", batch["patch_key"], batch["image"], key)
-        return losses.silhouette_loss(logits, batch["mask"])
+        return silhouette_term(bound(p), batch, key)
 
     def surface(v: jax.Array) -> Any:
-        found = model._find_surface(v, rest, camera, stage).surface
+        found = find_surface(v).surface
         return found.point_rest, found.normal_cam
 
     def compare(x: jax.Array) -> Any:
         return image_losses(x, batch)
 
     def composed(x: jax.Array, clip: jax.Array) -> Any:
-        return composite(visible._replace(verts_clip=clip), x, samples=model.samples)
+        return composite(visible._replace(verts_clip=clip), x, samples=model.rendering.samples)
 
     parts = {
-        "SDF on the grid, marching": (lambda p: model._prior_shape(p, stage).mesh.verts, (params,)),
-        "Eikonal": (lambda p: model._eikonal(p, rest, key), (params,)),
+        "SDF on the grid, marching": (shape, (params,)),
+        "Eikonal": (eikonal, (params,)),
         "image heads": (heads, (params,)),
         "deformation, bones, weights": (deform, (params,)),
-        "articulation network": (lambda p: model._angles(p, batch, rig, camera), (params,)),
-        "kinematics, skinning": (lambda a: model._pose(rig, a, stage)[0], (angles,)),
+        "articulation network": (articulate, (params,)),
+        "kinematics, skinning": (
+            lambda a: pose(rig, a, skeleton, attach_legs=attach_legs).verts,
+            (angles,),
+        ),
         "rasterise, interpolate": (surface, (verts,)),
         "texture, features, light": (shade, (params,)),
         "composite, antialias": (composed, (values, visible.verts_clip)),
@@ -223,7 +261,8 @@ class TrainingSteps:
         state = init_state(model, groups, jax.random.key(0))._replace(params=params)
         self._state = jax.tree.map(jnp.copy, state)  # steps give their buffers away
         self._batch, self._key, self._num_updates = batch, jax.random.key(0), 0
-        self._step = functools.partial(train_step, model=model, groups=groups)
+        loss = functools.partial(build_objective(config).loss, model)
+        self._step = functools.partial(train_step, loss=loss, groups=groups)
         step = jax.jit(functools.partial(self._step, stage=stage), donate_argnums=0)
         self.compiled = step.lower(*self._arguments()).compile()
 

@@ -70,10 +70,10 @@ class TruthComparison:
 
     def add(self, prediction: Prediction, batch: Mapping[str, np.ndarray]) -> None:
         """Takes note of the predictions of a batch of `evaluation_batches`."""
-        rest, real = prediction.rest, batch["real"]
+        prior, real = prediction.rig.prior, batch["real"]
         verts, self._faces = (
-            prediction.posed_verts[:, : rest.vert_count],
-            rest.faces[: rest.face_count],
+            prediction.posed_verts[:, : prior.vert_count],
+            prior.faces[: prior.face_count],
         )
         clip = np.asarray(transform_points(prediction.camera.clip_from_world, verts))
         size_px = keypoint_transfer.VISIBILITY_SIZE_PX
@@ -82,7 +82,7 @@ class TruthComparison:
             "verts": verts,
             "verts_cam": transform_points(prediction.camera.cam_from_world, verts)[..., :3],
             "verts_ndc": clip[..., :2] / clip[..., 3:],
-            "vert_visible": _seen_verts(clip, prediction.rest.faces, image_size=size_px),
+            "vert_visible": _seen_verts(clip, prior.faces, image_size=size_px),
             "bones": prediction.posed_bones,
         }
         for name, values in arrays.items():

@@ -1,12 +1,14 @@
 """What a backbone is, and the list of those there are."""
 
 import hashlib
-import os
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
 import numpy as np
 from jaxtyping import Float32, UInt8
+
+from pony_jax.data.file_contents import printable
+from pony_jax.features.errors import ExtractionError, MissingWeightsError
 
 BACKBONES = ("efficientnet_lite0", "dino_vits8")
 
@@ -33,29 +35,22 @@ class Backbone(Protocol):
 def load_backbone(name: str, weights: Path | None = None) -> Backbone:
     """The backbone `name`, with weights from a local file or else from where they are published.
 
-    Raises `ValueError` on an unknown name or weights that do not fit, `FileNotFoundError` when
-    `weights` does not exist, `ImportError` when the packages of the extra `extract` are missing.
+    Raises `ExtractionError` on an unknown name or weights that do not fit, `MissingWeightsError`
+    when there are none, `MissingPackageError` without the package that would fetch them.
     """
     if name not in BACKBONES:
-        raise ValueError(f"expected a backbone of {', '.join(BACKBONES)}, got {name!r}")
+        raise ExtractionError(f"expected a backbone of {', '.join(BACKBONES)}, got {name!r}")
     if weights is not None and not weights.is_file():
-        raise FileNotFoundError(f"expected the weights of {name} at {weights}, found no such file")
-    # PyTorch's idle threads give way instead of spinning: beside other programs, an order of
-    # magnitude. Read when PyTorch is first imported, which is here.
-    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
-    try:
-        if name == "efficientnet_lite0":
-            from pony_jax.features.efficientnet import EfficientNetLite0
+        raise MissingWeightsError(
+            f"expected the weights of {name} at {printable(weights)}, found no such file"
+        )
+    if name == "efficientnet_lite0":
+        from pony_jax.features.efficientnet import EfficientNetLite0
 
-            return EfficientNetLite0(weights)
-        from pony_jax.features.dino import DinoViTS8
+        return EfficientNetLite0(weights)
+    from pony_jax.features.dino import DinoViTS8
 
-        return DinoViTS8(weights)
-    except ModuleNotFoundError as error:
-        raise ImportError(
-            f"expected the packages that backbone {name} needs, found no {error.name!r}; install "
-            "them with `pip install 'pony_jax[extract]'`"
-        ) from error
+    return DinoViTS8(weights)
 
 
 def file_sha256(path: Path) -> str:

@@ -1,14 +1,22 @@
 """DINO ViT-S/8 as a backbone: the paper's choice."""
 
-import hashlib
 from pathlib import Path
 
+import jax
+import jax.numpy as jnp
 import numpy as np
-import timm
-import torch
-from jaxtyping import UInt8
+from jaxtyping import Array, UInt8
 
 from pony_jax.features.backbones import Tokens, file_sha256
+from pony_jax.features.errors import MissingPackageError, MissingWeightsError
+from pony_jax.features.weights import read_weights
+from pony_jax.interop.torch_names import vit_params
+from pony_jax.modules.vit import ViT
+
+_ARCHITECTURE = "vit_small_patch8_224.dino"
+_PUBLISHED_AT = f"timm/{_ARCHITECTURE}"  # on the Hugging Face Hub, as model.safetensors
+_WIDTH, _DEPTH, _PATCH = 384, 12, 8
+_PUBLISHED_TOKENS = 1 + (224 // _PATCH) ** 2
 
 _MEAN, _DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet's pixels
 
@@ -25,47 +33,64 @@ class DinoViTS8:
     image_size = 256
 
     def __init__(self, weights: Path | None = None):
-        """Raises `ValueError` if the weights are another network's, `FileNotFoundError` if they had
-        to be fetched and could not."""
-        architecture = "vit_small_patch8_224.dino"
-        options = {"img_size": self.image_size, "num_classes": 0, "pretrained": True}
-        if weights is not None:
-            options["pretrained_cfg_overlay"] = {"file": str(weights)}
-        try:
-            self._network = timm.create_model(architecture, **options).eval()
-        except OSError as error:
-            raise FileNotFoundError(
-                f"expected to fetch the weights of {architecture} from the hub, could not "
-                f"({type(error).__name__}); check the connection, or pass a local file with "
-                "--weights"
-            ) from error
-        except RuntimeError as error:
-            if weights is None:
-                raise
-            raise ValueError(
-                f"expected the weights of {architecture} in {weights}, found others; {error}"
-            ) from error
-        self.weights_sha256 = file_sha256(weights) if weights else _state_sha256(self._network)
-        self._keys: torch.Tensor | None = None
-        self._network.blocks[-1].attn.qkv.register_forward_hook(self._keep_keys)
+        """Raises `ExtractionError` if the weights are another network's, `MissingWeightsError` if
+        they had to be fetched and could not."""
+        path = weights or _fetch_weights()
+        self.weights_sha256 = file_sha256(path)
+        self._params = vit_params(read_weights(path, _shapes(), _ARCHITECTURE, ignored=("head.",)))
+        self._tokens = jax.jit(_tokens)
 
-    @torch.inference_mode()
     def __call__(self, image: UInt8[np.ndarray, "256 256 3"]) -> Tokens:
-        pixels = torch.from_numpy(image).float() / 255
-        pixels = (pixels - torch.tensor(_MEAN)) / torch.tensor(_DEVIATION)
-        out = self._network.forward_features(pixels.permute(2, 0, 1)[None])[0]
-        side = self.image_size // 8
-        key, out = (tokens[1:].reshape(side, side, -1).numpy() for tokens in (self._keys, out))
-        return Tokens(key, out)
-
-    def _keep_keys(self, module: torch.nn.Module, inputs: object, output: torch.Tensor) -> None:
-        """Channels of the projection are query, key, value, each with its heads side by side."""
-        self._keys = output[0].chunk(3, dim=-1)[1]
+        key, out = self._tokens(self._params, image)
+        return Tokens(np.asarray(key), np.asarray(out))
 
 
-def _state_sha256(network: torch.nn.Module) -> str:
-    digest = hashlib.sha256()
-    for name, value in sorted(network.state_dict().items()):
-        digest.update(name.encode())
-        digest.update(value.numpy().tobytes())
-    return digest.hexdigest()
+def _fetch_weights() -> Path:
+    try:
+        from huggingface_hub import hf_hub_download
+    except ModuleNotFoundError as error:
+        raise MissingPackageError(
+            "expected huggingface_hub to fetch the weights of dino_vits8 with, found none; install "
+            "it with `pip install 'pony_jax[hub]'`, or pass a local file with --weights"
+        ) from error
+    try:
+        return Path(hf_hub_download(_PUBLISHED_AT, "model.safetensors"))
+    except OSError as error:  # the library's own errors are of this kind
+        raise MissingWeightsError(
+            f"expected to fetch the weights of {_ARCHITECTURE} from the hub, could not "
+            f"({type(error).__name__}); check the connection, or pass a local file with --weights"
+        ) from error
+
+
+def _shapes() -> dict[str, tuple[int, ...]]:
+    """Names and shapes of the published tensors."""
+    d = _WIDTH
+
+    def layer(name: str, rows: int, columns: int) -> dict[str, tuple[int, ...]]:
+        return {f"{name}.weight": (rows, columns), f"{name}.bias": (rows,)}
+
+    def norm(name: str) -> dict[str, tuple[int, ...]]:
+        return {f"{name}.weight": (d,), f"{name}.bias": (d,)}
+
+    shapes: dict[str, tuple[int, ...]] = {
+        "cls_token": (1, 1, d),
+        "pos_embed": (1, _PUBLISHED_TOKENS, d),
+        "patch_embed.proj.weight": (d, 3, _PATCH, _PATCH),
+        "patch_embed.proj.bias": (d,),
+        **norm("norm"),
+    }
+    for number in range(_DEPTH):
+        block = f"blocks.{number}"
+        shapes |= norm(f"{block}.norm1") | norm(f"{block}.norm2")
+        shapes |= layer(f"{block}.attn.qkv", 3 * d, d) | layer(f"{block}.attn.proj", d, d)
+        shapes |= layer(f"{block}.mlp.fc1", 4 * d, d) | layer(f"{block}.mlp.fc2", d, 4 * d)
+    return shapes
+
+
+def _tokens(params: dict, image: UInt8[Array, "256 256 3"]) -> tuple[Array, Array]:
+    """key and out of `Tokens`."""
+    pixels = (image[None] / np.float32(255) - jnp.array(_MEAN)) / jnp.array(_DEVIATION)
+    tokens = ViT(width=_WIDTH, depth=_DEPTH, num_heads=6, resize="timm").apply(
+        {"params": params}, pixels
+    )
+    return tokens.key[0], tokens.out[0]

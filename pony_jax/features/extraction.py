@@ -4,11 +4,13 @@ import dataclasses
 from collections.abc import Iterable
 
 import numpy as np
-from jaxtyping import Float, Float32, UInt8
+from jaxtyping import Float, Float32
 from PIL import Image
 
 from pony_jax.features import projection
 from pony_jax.features.backbones import Backbone
+from pony_jax.features.errors import ExtractionError, NonFiniteFeaturesError
+from pony_jax.features.token_reader import TokenReader, backbone_tokens, pool
 
 _MIN_COVERAGE = 0.5
 """A cell is foreground for the PCA if the animal covers more than this share of it."""
@@ -28,15 +30,16 @@ class FeatureSizes:
 class Extractor:
     """A backbone with its fitted projections."""
 
-    backbone: Backbone
+    reader: TokenReader
     sizes: FeatureSizes
     feature: projection.Projection
-    patch_key: projection.Projection
-    patch_out: projection.Projection
 
     def __call__(self, image: Image.Image, mask: Image.Image) -> dict[str, np.ndarray]:
-        """`feature`, `patch_key` and `patch_out` of a square RGB crop and its mask (L)."""
-        tokens = self.backbone(_backbone_pixels(image, self.backbone))
+        """`feature`, `patch_key` and `patch_out` of a square RGB crop and its mask (L).
+
+        Raises `NonFiniteFeaturesError` if one of them is not finite.
+        """
+        tokens = backbone_tokens(self.reader.backbone, image)
         pixels = (self.sizes.feature_size, self.sizes.feature_size)
         is_animal = np.asarray(mask.resize(pixels, Image.Resampling.BOX)) > 127
         feature = projection.upsample_foreground(
@@ -44,16 +47,21 @@ class Extractor:
             _coverage(mask, tokens.key.shape[0]),
             is_animal,
         )
-        return {
-            "feature": np.rint(feature * 255).astype(np.uint8),
-            "patch_key": self.patch_key(_pool(tokens.key, self.sizes)).astype(np.float16),
-            "patch_out": self.patch_out(_pool(tokens.out, self.sizes)).astype(np.float16),
-        }
+        patches = dict(zip(("patch_key", "patch_out"), self.reader.reduce(tokens), strict=True))
+        if not all(np.isfinite(values).all() for values in (feature, *patches.values())):
+            raise NonFiniteFeaturesError(
+                f"expected finite features from {self.reader.backbone.name}, got NaN or infinity; "
+                "remove the photograph"
+            )
+        return {"feature": np.rint(feature * 255).astype(np.uint8), **patches}
 
     def projection_arrays(self) -> dict[str, np.ndarray]:
         """The three projections as `np.savez` takes them."""
-        names = ("feature", "patch_key", "patch_out")
-        return {k: v for name in names for k, v in getattr(self, name).arrays(name).items()}
+        return {
+            **self.feature.arrays("feature"),
+            **self.reader.patch_key.arrays("patch_key"),
+            **self.reader.patch_out.arrays("patch_out"),
+        }
 
 
 def fit_extractor(
@@ -62,30 +70,26 @@ def fit_extractor(
     """Fits the projections to (image, mask) crops, which should be training photographs only.
 
     Pixel features are fitted to the tokens on the animal, patch tokens to all of them. Raises
-    `ValueError` if the crops have too few tokens or `token_grid` does not divide the backbone's.
+    `ExtractionError` if the crops have too few tokens, or `token_grid` does not divide the
+    backbone's.
     """
     foreground, keys, outs = [], [], []
     for image, mask in crops:
-        tokens = backbone(_backbone_pixels(image, backbone))
+        tokens = backbone_tokens(backbone, image)
         covered = _coverage(mask, tokens.key.shape[0]) > _MIN_COVERAGE
         foreground.append(_unit_length(tokens.key[covered]))
-        keys.append(_pool(tokens.key, sizes).reshape(-1, tokens.key.shape[-1]))
-        outs.append(_pool(tokens.out, sizes).reshape(-1, tokens.out.shape[-1]))
+        keys.append(pool(tokens.key, sizes.token_grid).reshape(-1, tokens.key.shape[-1]))
+        outs.append(pool(tokens.out, sizes.token_grid).reshape(-1, tokens.out.shape[-1]))
     if not keys:
-        raise ValueError("expected training photographs to fit the PCA to, found none")
-    return Extractor(
+        raise ExtractionError("expected training photographs to fit the PCA to, found none")
+    reader = TokenReader(
         backbone,
-        sizes,
-        feature=projection.fit_features(np.concatenate(foreground), sizes.feature_dim),
+        sizes.token_grid,
         patch_key=projection.fit_tokens(np.concatenate(keys), sizes.token_dim),
         patch_out=projection.fit_tokens(np.concatenate(outs), sizes.token_dim),
     )
-
-
-def _backbone_pixels(image: Image.Image, backbone: Backbone) -> UInt8[np.ndarray, "s s 3"]:
-    return np.array(
-        image.resize((backbone.image_size, backbone.image_size), Image.Resampling.BICUBIC)
-    )
+    feature = projection.fit_features(np.concatenate(foreground), sizes.feature_dim)
+    return Extractor(reader, sizes, feature)
 
 
 def _coverage(mask: Image.Image, grid: int) -> Float32[np.ndarray, "g g"]:
@@ -95,15 +99,3 @@ def _coverage(mask: Image.Image, grid: int) -> Float32[np.ndarray, "g g"]:
 
 def _unit_length(tokens: Float[np.ndarray, "... c"]) -> Float[np.ndarray, "... c"]:
     return tokens / np.maximum(np.linalg.norm(tokens, axis=-1, keepdims=True), 1e-12)
-
-
-def _pool(tokens: Float[np.ndarray, "g g c"], sizes: FeatureSizes) -> Float[np.ndarray, "t t c"]:
-    """The mean over square blocks of cells."""
-    grid, wanted = tokens.shape[0], sizes.token_grid
-    if grid % wanted:
-        raise ValueError(
-            f"expected a token grid that divides the backbone's {grid}, got {wanted}; choose "
-            f"one of {[n for n in range(1, grid + 1) if grid % n == 0]}"
-        )
-    block = grid // wanted
-    return tokens.reshape(wanted, block, wanted, block, -1).mean(axis=(1, 3))

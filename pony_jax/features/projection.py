@@ -1,10 +1,15 @@
 """The linear maps from a backbone's tokens to the arrays of an example."""
 
 import dataclasses
+from typing import TYPE_CHECKING
 
 import numpy as np
 from jaxtyping import Bool, Float, Float32
-from sklearn.decomposition import PCA
+
+from pony_jax.features.errors import ExtractionError
+
+if TYPE_CHECKING:
+    from sklearn.decomposition import PCA
 
 _LOW_PERCENTILE, _HIGH_PERCENTILE = 1.0, 99.0
 """The range of a feature channel: what lies outside is clipped, so that a few odd tokens do not
@@ -31,7 +36,8 @@ class Projection:
 def fit_features(tokens: Float[np.ndarray, "n c"], num_channels: int) -> Projection:
     """Onto the leading components of foreground tokens, mapped so that 0..1 holds 98 % of each.
 
-    The caller clips. Raises `ValueError` if there are fewer tokens or channels than components.
+    The caller clips. Raises `ExtractionError` if there are fewer tokens or channels than
+    components, or tokens that are not finite.
     """
     pca = _fit(tokens, num_channels)
     projected = pca.transform(tokens)
@@ -43,11 +49,16 @@ def fit_tokens(tokens: Float[np.ndarray, "n c"], num_channels: int) -> Projectio
     """Onto the leading components, all divided by one number: unit variance on average.
 
     One number, not one a channel: distances between tokens stay as the backbone made them, and its
-    faintest components are not blown up to the size of the strongest. Raises `ValueError` if there
-    are fewer tokens or channels than components.
+    faintest components are not blown up to the size of the strongest. Raises `ExtractionError` like
+    `fit_features`, and if all tokens are the same.
     """
     pca = _fit(tokens, num_channels)
-    scale = np.full(num_channels, np.sqrt(pca.explained_variance_.mean()))
+    deviation = np.sqrt(pca.explained_variance_.mean())
+    if not deviation > 0:
+        raise ExtractionError(
+            "expected photographs that differ, got tokens that are all the same; give others"
+        )
+    scale = np.full(num_channels, deviation)
     return _projection(pca, offset=np.zeros(num_channels), scale=scale)
 
 
@@ -68,9 +79,13 @@ def upsample_foreground(
     return np.where(is_animal[..., None], total / weight, 0).astype(np.float32)
 
 
-def _fit(tokens: np.ndarray, num_channels: int) -> PCA:
+def _fit(tokens: np.ndarray, num_channels: int) -> "PCA":
+    from sklearn.decomposition import PCA  # needed where projections are fitted, not applied
+
+    if not np.isfinite(tokens).all():
+        raise ExtractionError("expected finite features, the backbone made NaN or infinity")
     if min(tokens.shape) < num_channels:
-        raise ValueError(
+        raise ExtractionError(
             f"expected at least {num_channels} tokens of at least {num_channels} channels for as "
             f"many principal components, got {tokens.shape[0]} of {tokens.shape[1]}; give more "
             "photographs or ask for fewer channels"
@@ -78,7 +93,7 @@ def _fit(tokens: np.ndarray, num_channels: int) -> PCA:
     return PCA(num_channels, svd_solver="covariance_eigh").fit(tokens)
 
 
-def _projection(pca: PCA, *, offset: np.ndarray, scale: np.ndarray) -> Projection:
+def _projection(pca: "PCA", *, offset: np.ndarray, scale: np.ndarray) -> Projection:
     arrays = (pca.mean_, pca.components_.T, offset, scale)
     return Projection(*(np.asarray(array, np.float32) for array in arrays))
 

@@ -12,11 +12,10 @@ from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
-from absl import flags
 from flax.traverse_util import unflatten_dict
 from ml_collections import ConfigDict
 
-from pony_jax import command_line
+from pony_jax import command_line, path_flags
 from pony_jax.interop.original_checkpoint import Converted, convert_checkpoint
 from pony_jax.interop.original_config import original_config, read_settings
 from pony_jax.interop.torch_file import CheckpointError, read_torch_file
@@ -32,11 +31,11 @@ _TOKEN_SIDE = 32  # of the original's images of 256 pixels, in patches of 8
 # Of the paper's horses; for files that do not say how far they got.
 _STEPS_PER_EPOCH = 140_000 / 120
 
-_CHECKPOINT = flags.DEFINE_string("checkpoint", None, "The .pth file.", required=True)
-_CONFIG = flags.DEFINE_string(
+_CHECKPOINT = path_flags.define_path("checkpoint", None, "The .pth file.", required=True)
+_CONFIG = path_flags.define_path(
     "config", None, "The original's .yml or JSON, or FILE.py[:variant] of ours.", required=True
 )
-_OUT = flags.DEFINE_string("out", None, "Folder for the converted run.", required=True)
+_OUT = path_flags.define_path("out", None, "Folder for the converted run.", required=True)
 
 
 def convert(checkpoint: Path, settings: str, out: Path) -> Converted:

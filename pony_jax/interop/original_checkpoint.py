@@ -67,7 +67,7 @@ def convert_checkpoint(content: dict[str, Any], model: Pony, groups: dict[str, G
         k.removeprefix(_BACKBONE): v for k, v in instance.items() if k.startswith(_BACKBONE)
     }
     learned = {k: v for k, v in instance.items() if not k.startswith(_BACKBONE)}
-    shapes = jax.eval_shape(model.init, jax.random.key(0))
+    shapes = jax.eval_shape(model.init_params, jax.random.key(0))
     expected = {path: leaf.shape for path, leaf in flatten_dict(shapes, sep="/").items()}
     notes: list[str] = []
     flat = _flax_leaves({**prior, **learned}, expected, notes)

@@ -4,10 +4,15 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from pony_jax.model.instance import Instance
-from pony_jax.model.objective import LossWeights
-from pony_jax.model.pony import CameraModel, Pony, Schedule
+from pony_jax.model.objective import LossWeights, Objective
+from pony_jax.model.pony import Pony
 from pony_jax.model.prior import Prior
+from pony_jax.model.refine import RefineSettings
 from pony_jax.model.render import BACKGROUNDS
+from pony_jax.model.rig import RigSettings
+from pony_jax.model.schedule import Schedule
+from pony_jax.model.shade import RenderSettings
+from pony_jax.model.viewpoint import CameraModel
 from pony_jax.ops.bones import Skeleton
 from pony_jax.ops.viewpoint import SIDES, num_viewpoint_outputs
 
@@ -107,26 +112,40 @@ def build_model(config: ConfigDict, token_shape: tuple[int, int]) -> Pony:
             hypothesis_side=model.hypothesis_side,
             level_horizon=model.level_horizon,
             max_turn_deg=tuple(model.max_turn_deg),
+            tokens=model.viewpoint_tokens,
+            mirror_tokens=model.viewpoint_mirror,
         ),
-        weights=LossWeights(**config.loss),
-        schedule=_schedule(config.schedule, config.num_steps),
-        coarse_resolution=model.coarse_resolution,
-        fine_resolution=model.fine_resolution,
-        image_size=config.data.image_size,
+        rigging=RigSettings(
+            skinning_temperature=model.skinning_temperature,
+            leg_attachments=tuple(model.leg_attachments) or None,
+            batch_statistics=model.batch_statistics,
+        ),
+        rendering=RenderSettings(
+            image_size=config.data.image_size,
+            samples=model.samples,
+            background=model.background,
+        ),
+        schedule=_schedule(config),
+        refinement=RefineSettings(
+            steps=model.refine_steps,
+            pose_rate=model.refine_pose_rate,
+            appearance_rate=model.refine_appearance_rate,
+            mask=model.refine_mask,
+            mask_pyramid=model.refine_mask_pyramid,
+            articulation=model.refine_articulation,
+        ),
         batch_size=config.data.batch_size,
-        clip_frames=config.data.clip_frames,
-        viewpoint_tokens=model.viewpoint_tokens,
-        viewpoint_mirror=model.viewpoint_mirror,
-        background=model.background,
-        samples=model.samples,
-        jitter=model.jitter,
-        eikonal_points=model.eikonal_points,
-        skinning_temperature=model.skinning_temperature,
-        leg_attachments=tuple(model.leg_attachments) or None,
         token_shape=token_shape,
-        refine_steps=model.refine_steps,
-        refine_pose_rate=model.refine_pose_rate,
-        refine_appearance_rate=model.refine_appearance_rate,
+    )
+
+
+def build_objective(config: ConfigDict) -> Objective:
+    """What the training of a configuration makes small; `build_model` checks its settings."""
+    return Objective(
+        weights=LossWeights(**config.loss),
+        jitter=config.model.jitter,
+        eikonal_points=config.model.eikonal_points,
+        clip_frames=config.data.clip_frames,
     )
 
 
@@ -142,12 +161,14 @@ def _check_choices(model: ConfigDict) -> None:
         )
 
 
-def _schedule(schedule: ConfigDict, num_steps: int) -> Schedule:
+def _schedule(config: ConfigDict) -> Schedule:
     """Shares of the run become steps; the plain numbers stay."""
     plain = {"uniform_share", "best_share", "max_gain"}
     return Schedule(
         **{
-            name: value if name in plain else round(value * num_steps)
-            for name, value in schedule.items()
-        }
+            name: value if name in plain else round(value * config.num_steps)
+            for name, value in config.schedule.items()
+        },
+        coarse_resolution=config.model.coarse_resolution,
+        fine_resolution=config.model.fine_resolution,
     )

@@ -96,6 +96,18 @@ class Instance(nn.Module):
         if self.silhouette_hidden:
             self.silhouette_head = SilhouetteHead(self.silhouette_hidden)
 
+    def touch_all(self, tokens: Float[Array, "b t t c"], camera: Camera, image_size: int) -> None:
+        """Uses every head and field once, so that `init` makes all parameters."""
+        shape_feature, appearance = self.shape_feature(tokens), self.appearance(tokens)
+        self.viewpoint(tokens)
+        self.light(appearance)
+        self.albedo(jnp.zeros((1, 3)), appearance, jnp.zeros(1, jnp.int32))
+        self.deformation(jnp.zeros((1, 3)), shape_feature)
+        bones = jnp.zeros((len(tokens), self.skeleton.num_bones, 2, 3))
+        self.joint_angles(tokens, shape_feature, bones, camera)
+        if self.silhouette_hidden:
+            self.silhouette(tokens, jnp.zeros((len(tokens), image_size, image_size, 3)))
+
     def shape_feature(self, patch_key: Float[Array, "b t t c"]) -> Float[Array, "b d"]:
         """The vector that deformation and articulation read."""
         return self.key_encoder(patch_key)

@@ -3,6 +3,7 @@
 import dataclasses
 from typing import NamedTuple
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
@@ -82,7 +83,9 @@ def estimate_bones(
     valid: Bool[Array, " v"],
     skeleton: Skeleton,
     leg_attachments: Int[Array, " l"] | tuple[int, ...] | None,
-) -> tuple[Float[Array, "b k 2 3"], Int[Array, " l"]]:
+    *,
+    batch_statistics: bool = False,
+) -> tuple[Float[Array, "b k 2 3"], Int[Array, "b l"]]:
     """Rest bones of a batch of meshes, and the body bone that each leg hangs from.
 
     MagicPony@e4a8b20:magicpony/geometry/skinning.py:estimate_bones. The spine is straight from the
@@ -97,21 +100,28 @@ def estimate_bones(
       verts: positions, rest frame.
       valid: False for padding, which takes no part.
       leg_attachments: body bone of each leg; None takes the one whose far end is nearest in z to
-        the first instance's foot (the legs of a pair share the +x side's choice).
+        the foot (the legs of a pair share the +x side's choice).
+      batch_statistics: measures the width of the body, near whose middle no foot is looked for,
+        over all meshes together, and takes the first mesh's attachments for all, as the original
+        does. Otherwise every mesh is looked at on its own.
     """
-    marks = _landmarks(lax.stop_gradient(verts), valid, skeleton.body_from == "z_minmax_y+")
+    marks = _landmarks_of(
+        lax.stop_gradient(verts), valid, skeleton.body_from == "z_minmax_y+", batch_statistics
+    )
     body, centre = _body_bones(marks, jnp.any(valid), skeleton)
     if not skeleton.num_legs:
-        return body, jnp.zeros(0, jnp.int32)
+        return body, jnp.zeros((len(verts), 0), jnp.int32)
     feet, found = marks.feet, marks.found
     feet_z = jnp.where(found, feet[..., 2], centre[:, None, 2])
     if leg_attachments is None:
-        distance = jnp.abs(feet_z[0, :2, None] - body[0, None, :, 1, 2])
-        front, rear = jnp.argmin(distance, axis=-1)
-        attachments = jnp.stack([front, rear, rear, front])
+        distance = jnp.abs(feet_z[:, :2, None] - body[:, None, :, 1, 2])
+        front, rear = jnp.argmin(distance, axis=-1).T
+        attachments = jnp.stack([front, rear, rear, front], axis=1)
+        if batch_statistics:
+            attachments = jnp.broadcast_to(attachments[:1], attachments.shape)
     else:
-        attachments = jnp.asarray(leg_attachments)
-    hips = body[:, attachments, 1]
+        attachments = jnp.broadcast_to(jnp.asarray(leg_attachments), feet_z.shape)
+    hips = jnp.take_along_axis(body[:, :, 1], attachments[..., None], axis=1)
     feet = jnp.where(found[..., None], feet, hips)
     legs = _straight_bones(feet, hips, skeleton.num_leg_bones)[..., ::-1, :]
     bones = jnp.concatenate([body, legs.reshape(len(verts), -1, 2, 3)], axis=1)
@@ -141,6 +151,19 @@ class Landmarks(NamedTuple):
     tips: Float[Array, "b 2 3"]
     feet: Float[Array, "b 4 3"]
     found: Bool[Array, "b 4"]
+
+
+def _landmarks_of(
+    verts: Float[Array, "b v 3"], valid: Bool[Array, " v"], above_feet: bool, batch_statistics: bool
+) -> Landmarks:
+    """The landmarks of all meshes together, or of each on its own."""
+    if batch_statistics or len(verts) == 1:
+        return _landmarks(verts, valid, above_feet)
+
+    def of_mesh(verts: Float[Array, "v 3"]) -> Landmarks:
+        return jax.tree.map(lambda mark: mark[0], _landmarks(verts[None], valid, above_feet))
+
+    return jax.vmap(of_mesh)(verts)
 
 
 def _landmarks(
@@ -200,7 +223,7 @@ def _feet(
 
 
 def _width(x: Float[Array, "b v"], valid: Bool[Array, " v"]) -> Float[Array, ""]:
-    """Distance between the 5 % and the 95 % quantiles of x over the whole batch (a quirk)."""
+    """Distance between the 5 % and the 95 % quantiles of x over all meshes (a quirk)."""
     b = len(x)
     last = jnp.maximum(b * jnp.sum(valid) - 1, 0)
     position = jnp.array([0.05, 0.95]) * last

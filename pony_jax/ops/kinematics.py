@@ -40,7 +40,7 @@ def posed_bone_transforms(
     bones: Float[Array, "b k 2 3"],
     angles_rad: Float[Array, "b k 3"],
     skeleton: Skeleton,
-    leg_attachments: Int[Array, " l"],
+    leg_attachments: Int[Array, "*r l"],
     attach_legs: bool,
 ) -> Float[Array, "b k 4 4"]:
     """World from rest: where each bone takes the points that are fixed to it.
@@ -52,7 +52,8 @@ def posed_bone_transforms(
     Args:
       bones: rest bones, as `estimate_bones` makes them; no gradient flows to them.
       angles_rad: Euler angles (x, y, z) of each bone, radians.
-      leg_attachments: body bone that each leg hangs from; may be traced.
+      leg_attachments: body bone that each leg hangs from, one row for all or one each; may be
+        traced.
       attach_legs: legs follow their body bone; otherwise they move on their own.
 
     Raises:
@@ -71,7 +72,8 @@ def posed_bone_transforms(
         return body
     legs = _chain(turns[:, n:].reshape(b, num_legs, skeleton.num_leg_bones, 4, 4))
     if attach_legs:
-        legs = small_matmul(body[:, leg_attachments, None], legs)
+        rows = jnp.broadcast_to(leg_attachments, (b, num_legs))[..., None, None]
+        legs = small_matmul(jnp.take_along_axis(body, rows, axis=1)[:, :, None], legs)
     return jnp.concatenate([body, legs.reshape(b, -1, 4, 4)], axis=1)
 
 

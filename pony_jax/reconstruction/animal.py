@@ -249,8 +249,16 @@ class Animal:
         verts = np.einsum("vij,vj->vi", blended[..., :3], self.rest_mesh.verts) + blended[..., 3]
         return TriangleMesh(verts.astype(np.float32), self.rest_mesh.faces)
 
-    def export(self, path: str | Path, *, clips: Sequence[Clip] = (), **options: object) -> Path:
+    def export(
+        self, path: str | Path, *, clips: Sequence[Clip] = (), **options: object
+    ) -> list[Path]:
         """Writes the animal to a file whose suffix says the format; see `files.export`."""
         from pony_jax.reconstruction import files  # which imports this module
 
         return files.export(self, path, clips=clips, **options)
+
+    def show(self, clips: Sequence[Clip] = ()) -> object:
+        """Shows the animal in 3D: in the notebook's cell, or in a browser; see `page.show`."""
+        from pony_jax.reconstruction import page  # which imports this module
+
+        return page.show(self, clips)

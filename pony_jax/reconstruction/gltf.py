@@ -42,7 +42,8 @@ def encode_glb(
 
     The scene has three nodes: the skinned mesh, the root joint with all others below it, and the
     camera of the photograph with the light that it saw. `asset.extras` says what glTF has no place
-    for: units, the ambient light, the viewpoint hypotheses.
+    for (units, the ambient light, the viewpoint hypotheses), and `extras.tip` of a joint where its
+    bone ends, as seen from the joint at rest.
 
     Args:
       clips: animations, in a viewer's order.
@@ -216,7 +217,9 @@ def _add_skeleton(
         children = [nodes[1 + j] for j in np.flatnonzero(skeleton.parents == i - 1)]
         node = gltf.Node(name=named[ours], translation=offsets[i].tolist(), children=children)
         if i:
+            near, far = skeleton.bones_rest[i - 1]
             node.rotation = rotations[i - 1].tolist()
+            node.extras = {"tip": [_round(x) for x in far - near]}
         document.nodes.append(node)
     inverse_bind = np.tile(np.eye(4, dtype=np.float32), (len(rest), 1, 1))
     inverse_bind[:, :3, 3] = -rest

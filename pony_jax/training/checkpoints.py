@@ -14,6 +14,7 @@ from absl import logging
 from ml_collections import ConfigDict
 
 from pony_jax.model import Capacities
+from pony_jax.model.older_configs import complete_config
 from pony_jax.training.errors import RunError
 from pony_jax.training.step import TrainState
 
@@ -140,7 +141,8 @@ def open_workdir(workdir: str | os.PathLike[str], config: ConfigDict) -> Path:
 def load_config(workdir: Path) -> ConfigDict:
     """The configuration of the run in a folder. Raises `RunError` if there is none."""
     try:
-        return ConfigDict(json.loads((workdir / _CONFIG_FILE).read_text())).lock()
+        saved = ConfigDict(json.loads((workdir / _CONFIG_FILE).read_text()))
+        return complete_config(saved).lock()
     except FileNotFoundError:
         raise RunError(
             f"expected a run's {_CONFIG_FILE} in {workdir}, found none; pass the --workdir of a "

@@ -1,5 +1,6 @@
 """A training run from its configuration to its summary."""
 
+import functools
 import json
 import signal
 from collections.abc import Callable, Iterator
@@ -14,7 +15,7 @@ from pony_jax.data.pipeline import Split, TrainingBatches, evaluation_batches
 from pony_jax.evaluation.panel import draw_panel
 from pony_jax.evaluation.predictor import Predictor
 from pony_jax.evaluation.protocol import evaluate_split
-from pony_jax.model import NO_CAPACITIES, Pony, Stage, build_model
+from pony_jax.model import NO_CAPACITIES, Pony, Stage, build_model, build_objective
 from pony_jax.training.checkpoints import Checkpoints, Progress, open_workdir
 from pony_jax.training.datasets import load_train_and_test
 from pony_jax.training.environment import prepare_process, retire_freed_memory
@@ -39,6 +40,7 @@ def train(config: ConfigDict, workdir: str | Path) -> dict[str, Any]:
     params_key, steps_key = jax.random.split(jax.random.key(config.seed))
     with as_run_error("configuration"):
         model = build_model(config, token_shape)
+        objective = build_objective(config)
         groups = parameter_groups(**config.optimizer, num_steps=config.num_steps)
         batches = _training_batches(config, train_split)
         state, progress = _start_or_resume(
@@ -50,6 +52,7 @@ def train(config: ConfigDict, workdir: str | Path) -> dict[str, Any]:
     logs = Logs(path, first_step=first_step, num_steps=config.num_steps, stopwatch=stopwatch)
     stepper = Stepper(
         model,
+        functools.partial(objective.loss, model),
         groups,
         batches,
         state,

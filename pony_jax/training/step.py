@@ -1,6 +1,7 @@
 """One training step: loss, gradients, update, and a verdict on whether the update may stand."""
 
 import enum
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -16,6 +17,11 @@ from pony_jax.training.optimizers import (
     init_optimizer,
     update_params,
 )
+
+Loss = Callable[
+    [Params, dict[str, Array], Int[Array, ""], Array, Stage], tuple[Array, dict[str, Any]]
+]
+"""Parameters, batch, step, key, stage -> loss and `{'metrics': ..., 'counts': ...}`."""
 
 
 class TrainState(NamedTuple):
@@ -52,7 +58,7 @@ class Report(NamedTuple):
 
 def init_state(model: Pony, groups: dict[str, Group], key: Array) -> TrainState:
     """The state before the first step."""
-    params = model.init(key)
+    params = model.init_params(key)
     return TrainState(params, init_optimizer(params, groups), jnp.int32(0))
 
 
@@ -62,7 +68,7 @@ def train_step(
     step: Int[Array, ""],
     key: Array,
     *,
-    model: Pony,
+    loss: Loss,
     groups: dict[str, Group],
     stage: Stage,
 ) -> tuple[TrainState, Report]:
@@ -73,22 +79,23 @@ def train_step(
 
     Args:
       step: number of the step that `batch` belongs to.
+      loss: of a model, see `pony_jax.model.Objective.loss`.
       key: of the run; the step's own randomness is drawn from it and the step.
     """
 
     def loss_of(params: Params) -> tuple[Array, dict[str, Any]]:
-        return model.loss(params, batch, step, jax.random.fold_in(key, step), stage)
+        return loss(params, batch, step, jax.random.fold_in(key, step), stage)
 
-    (loss, aux), grads = jax.value_and_grad(loss_of, has_aux=True)(state.params)
+    (value, aux), grads = jax.value_and_grad(loss_of, has_aux=True)(state.params)
     norms = gradient_norms(grads, groups)
     counts = Capacities(*aux["counts"])
-    outcome = _outcome(state, step, jnp.stack([loss, *norms.values()]), counts, stage)
+    outcome = _outcome(state, step, jnp.stack([value, *norms.values()]), counts, stage)
     applied = outcome <= Outcome.APPLIED_EMPTY
     params, moments = update_params(
         state.params, grads, state.moments, groups, stage, step, applied
     )
     state = TrainState(params, moments, state.step + applied)
-    return state, Report(outcome, loss, aux["metrics"] | norms, counts)
+    return state, Report(outcome, value, aux["metrics"] | norms, counts)
 
 
 def _outcome(

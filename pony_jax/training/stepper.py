@@ -12,7 +12,7 @@ from pony_jax.model import Capacities, Pony, Stage
 from pony_jax.training.errors import RunError
 from pony_jax.training.optimizers import Group
 from pony_jax.training.programs import Programs
-from pony_jax.training.step import Outcome, Report, TrainState, train_step
+from pony_jax.training.step import Loss, Outcome, Report, TrainState, train_step
 
 Batch = dict[str, np.ndarray]
 
@@ -47,6 +47,7 @@ class Stepper:
     def __init__(
         self,
         model: Pony,
+        loss: Loss,
         groups: dict[str, Group],
         batches: Batches,
         state: TrainState,
@@ -65,7 +66,7 @@ class Stepper:
         self._last_step = num_steps - 1
         self._programs = Programs(
             jax.jit(
-                functools.partial(train_step, model=model, groups=groups),
+                functools.partial(train_step, loss=loss, groups=groups),
                 static_argnames="stage",
                 donate_argnames="state",
             )

@@ -1,14 +1,13 @@
 """The panel: what it shows, and what it hides."""
 
-import jax
 import numpy as np
 import pytest
 from PIL import Image
 
 from configs import horse
 from pony_jax.evaluation.panel import compose_panel
-from pony_jax.evaluation.predictor import PRIOR_AZIMUTHS_DEG
-from pony_jax.model import Pony, Prediction, build_model
+from pony_jax.evaluation.turntable import PRIOR_AZIMUTHS_DEG, turntable_cameras
+from pony_jax.model import Prediction, build_model
 
 
 def _panel(*, hide_photographs: bool, photograph: float = 0.9) -> Image.Image:
@@ -65,22 +64,10 @@ def test_is_the_same_every_time(hide_photographs: bool) -> None:
     )
 
 
-class _Seen(Exception):
-    """Ends a render as soon as its cameras are known."""
-
-
-def test_views_of_the_prior_are_named_by_where_the_camera_stands(monkeypatch) -> None:
-    camera_of = Pony._camera
-
-    def stop(self: Pony, *pose: jax.Array) -> None:
-        raise _Seen(np.asarray(camera_of(self, *pose).position_world))
-
-    monkeypatch.setattr(Pony, "_camera", stop)
+def test_views_of_the_prior_are_named_by_where_the_camera_stands() -> None:
     model = build_model(horse.get_config("test"), (8, 6))
-    azimuths = np.array(list(PRIOR_AZIMUTHS_DEG.values()))
-    with pytest.raises(_Seen) as seen:
-        model.render_prior({}, None, azimuths, image_size=16)
-    for side, position in zip(PRIOR_AZIMUTHS_DEG, seen.value.args[0], strict=True):
+    cameras = turntable_cameras(model, np.array(list(PRIOR_AZIMUTHS_DEG.values())))
+    for side, position in zip(PRIOR_AZIMUTHS_DEG, cameras.position_world, strict=True):
         axis = "xyz".index(side[1])
         assert np.argmax(np.abs(position)) == axis
         assert (position[axis] > 0) == (side[0] == "+")

@@ -12,7 +12,7 @@ from pony_jax.data.synthetic.anatomy import BONE_NAMES
 from pony_jax.data.synthetic.scene import Viewpoint, camera_of, project_px
 from pony_jax.data.synthetic.template import KEYPOINT_NAMES, load_template
 from pony_jax.evaluation.truth import TruthComparison, format_table, load_comparison
-from pony_jax.model import Prediction
+from pony_jax.model import Prediction, Rig
 from pony_jax.model.render import seen_verts
 from pony_jax.ops.bones import Skeleton
 from pony_jax.ops.cameras import transform_points
@@ -81,7 +81,7 @@ def _compare(turn: np.ndarray, verts: np.ndarray | None = None) -> dict:
     verts = template.verts if verts is None else verts
     padded = np.concatenate([verts @ turn.T, np.zeros((_PADDING, 3), np.float32)])
     faces = np.concatenate([template.faces, np.full((_PADDING, 3), -1, np.int32)])
-    rest = Mesh(padded, faces, np.int32(len(verts)), np.int32(len(template.faces)))
+    prior = Mesh(padded, faces, np.int32(len(verts)), np.int32(len(template.faces)))
     camera = camera_of(
         viewpoint._replace(rotation=rotation, translation_cam=viewpoint.translation_cam[rows])
     )
@@ -91,7 +91,7 @@ def _compare(turn: np.ndarray, verts: np.ndarray | None = None) -> dict:
         posed_bones=bones,
         camera=camera,
         rotation=rotation,
-        rest=rest,
+        rig=Rig(**dict.fromkeys(Rig._fields))._replace(prior=prior),
     )
     comparison = TruthComparison(_Split(), _truth(), _anatomy(), Skeleton())
     real = np.array([True, True, True, False])

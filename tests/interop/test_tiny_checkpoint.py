@@ -14,15 +14,11 @@ from pony_jax.interop.original_checkpoint import convert_checkpoint
 from pony_jax.interop.original_config import original_config, read_settings
 from pony_jax.interop.torch_file import CheckpointError, read_torch_file
 from pony_jax.layers import joined
-from pony_jax.model import build_model
+from pony_jax.model import NO_CAPACITIES, Stage, build_model
+from pony_jax.model.rig import pose
 from pony_jax.modules.vit import ViT
-from pony_jax.ops.bones import estimate_bones
-from pony_jax.ops.cameras import camera_from_pose, transform_points
-from pony_jax.ops.kinematics import posed_bone_transforms
-from pony_jax.ops.mesh import vertex_normals
-from pony_jax.ops.rotations import look_at_rotation
-from pony_jax.ops.skinning import pose_bones, skin, skinning_weights
-from pony_jax.ops.viewpoint import decode_hypotheses, hypothesis_probabilities
+from pony_jax.ops.cameras import transform_points
+from pony_jax.ops.mesh import Mesh, vertex_normals
 from pony_jax.training.optimizers import parameter_groups, split_by_group
 
 GOLDEN = Path(__file__).parents[3] / "shared" / "golden"
@@ -51,7 +47,9 @@ def settings():
 
 @pytest.fixture(scope="module")
 def model(settings):
-    return build_model(original_config(settings, base.get_config(), 700.0), (32, 48))
+    config = original_config(settings, base.get_config(), 700.0)
+    config.model.batch_statistics = True  # as the original is
+    return build_model(config, (32, 48))
 
 
 @pytest.fixture(scope="module")
@@ -87,80 +85,58 @@ def outputs(model, params, original, stage):
     """
     dtype = jax.tree.leaves(params)[0].dtype
     prior_verts = jnp.asarray(original["prior/verts"], dtype)
-    instance, skeleton = model.instance, model.instance.skeleton
-    late = stage == ""
+    faces = jnp.asarray(original["prior/faces"])
+    n, skeleton, late = len(prior_verts), model.instance.skeleton, stage == ""
+    prior = Mesh(prior_verts, faces, jnp.int32(n), jnp.int32(len(faces)))
     iteration = float(original[f"{stage}in/total_iter"])
-
-    def apply(method, *args):
-        return instance.apply({"params": params["instance"]}, *args, method=method)
+    switches = Stage(
+        grid_resolution=0,
+        articulation=True,
+        deformation=late,
+        attach_legs=late,
+        capacities=NO_CAPACITIES,
+    )
 
     @jax.jit
     def run(key, out):
-        shape_feature, appearance = apply("shape_feature", key), apply("appearance", out)
-        hypotheses = decode_hypotheses(
-            apply("viewpoint", key),
-            kind=model.camera.hypotheses,
-            zero_y=model.camera.level_horizon,
-            max_trans_xy=model.camera.max_shift_xy,
-            max_trans_z=model.camera.max_shift_z,
-        )
-        probabilities = hypothesis_probabilities(
-            hypotheses.logits,
-            temperature_gain=jnp.clip(iteration / 1000, 1.0, 100.0),
-            uniform_mix=jnp.clip((4000 - iteration) / 2000, 0.0, 1.0),
-        )
-        chosen = jnp.argmax(probabilities, axis=-1)
-        forward = hypotheses.orientation[jnp.arange(2), chosen]
-        rotation = look_at_rotation(forward)
+        bound = model.bind({"params": params})
+        batch = {"patch_key": key, "patch_out": out}
+        found = bound.estimate(prior, batch, iteration, switches)
+        rig, camera, hypotheses = found.rig, found.camera, found.hypotheses
+        posed = pose(rig, found.angles_rad, skeleton, attach_legs=late)
+        verts = jnp.broadcast_to(rig.verts_rest, posed.verts.shape)
+        weights = jnp.broadcast_to(rig.weights, (2, *rig.weights.shape[1:]))
+        clip = transform_points(camera.clip_from_world, posed.verts)
+        chosen = jnp.arange(2), found.chosen
+        rotation = jnp.swapaxes(camera.cam_from_world[:, :3, :3], 1, 2)
         translation = hypotheses.translation_cam
-        camera = camera_from_pose(
-            rotation,
-            translation,
-            distance=model.camera.distance,
-            fov_y_deg=model.camera.fov_y_deg,
-        )
-        deformation = apply("deformation", prior_verts, shape_feature)
-        verts = jnp.broadcast_to(prior_verts, deformation.shape) + late * deformation
-        valid = jnp.ones(len(prior_verts), bool)
-        bones, attachments = estimate_bones(verts, valid, skeleton, model.leg_attachments)
-        angles = apply("joint_angles", key, shape_feature, bones, camera)
-        transforms = posed_bone_transforms(bones, angles, skeleton, attachments, late)
-        weights = skinning_weights(verts, bones, model.skinning_temperature)
-        posed = skin(verts, weights, transforms)
-        clip = transform_points(camera.clip_from_world, posed)
-        faces = jnp.asarray(original["prior/faces"])
-        n = len(prior_verts)
-        image = jnp.repeat(jnp.arange(2), n)
-        albedo = apply("albedo", jnp.tile(prior_verts, (2, 1)), appearance, image)
         return {
-            "feat_key": shape_feature,
-            "feat_out": appearance,
-            "rots_probs": probabilities,
-            "rot_idx": chosen,
-            "rot_logit": hypotheses.logits[jnp.arange(2), chosen],
-            "rot_prob": probabilities[jnp.arange(2), chosen],
+            "feat_key": bound.instance.shape_feature(key),
+            "feat_out": found.appearance,
+            "rots_probs": found.probabilities,
+            "rot_idx": found.chosen,
+            "rot_logit": hypotheses.logits[chosen],
+            "rot_prob": found.probabilities[chosen],
             "pose": jnp.concatenate([rotation.reshape(2, 9), translation], axis=-1),
-            "pose_raw": jnp.concatenate([forward, translation], axis=-1),
+            "pose_raw": jnp.concatenate([hypotheses.orientation[chosen], translation], axis=-1),
             "mvp": camera.clip_from_world,
             "w2c": camera.cam_from_world,
             "campos": camera.position_world,
-            "deformation": deformation,
+            "deformation": rig.deformation,
             "deformed_verts": verts,
-            "bones_pred": bones[:, None],
-            "arti_params": angles[:, None],
+            "bones_pred": rig.bones_rest[:, None],
+            "arti_params": found.angles_rad[:, None],
             "vertices_to_bones": jnp.moveaxis(weights, 2, 0)[:, :, None],
-            "posed_verts": posed,
-            "posed_bones": pose_bones(bones, transforms)[:, None],
-            "posed_v_nrm": vertex_normals(posed, faces),
+            "posed_verts": posed.verts,
+            "posed_bones": posed.bones[:, None],
+            "posed_v_nrm": vertex_normals(posed.verts, faces),
             "prior/v_nrm": vertex_normals(prior_verts[None], faces)[0],
             "verts_ndc": clip[..., :2] / clip[..., 3:],
-            "texture_at_prior_verts": albedo.reshape(2, n, 3),
-            "light_params": jnp.concatenate(apply("light", appearance), axis=-1),
-            "prior/dino_at_verts": model.prior.apply(
-                {"params": params["prior"]},
-                prior_verts,
-                method=lambda prior, points: prior.feature(points),
+            "texture_at_prior_verts": jnp.stack(
+                [bound.albedo(prior_verts, appearance) for appearance in found.appearance]
             ),
+            "light_params": jnp.concatenate(bound.instance.light(found.appearance), axis=-1),
+            "prior/dino_at_verts": bound.prior.feature(prior_verts),
         }
 
     return run

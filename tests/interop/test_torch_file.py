@@ -28,10 +28,10 @@ class Bomb:
         return os.mkdir, (str(self._folder),)
 
 
-def write(path: Path, content: object) -> Path:
+def write(path: Path, content: object, protocol: int = 2) -> Path:
     """An archive as torch.save writes it, of content without tensors."""
     with zipfile.ZipFile(path, "w") as archive:
-        archive.writestr("archive/data.pkl", pickle.dumps(content, protocol=2))
+        archive.writestr("archive/data.pkl", pickle.dumps(content, protocol=protocol))
     return path
 
 
@@ -40,7 +40,8 @@ def torch():
     return pytest.importorskip("torch")
 
 
-def test_reads_what_torch_wrote(torch, tmp_path):
+@pytest.mark.parametrize("archive", [True, False], ids=["1.6 and later", "before 1.6"])
+def test_reads_what_torch_wrote(torch, tmp_path, archive):
     base = torch.arange(24.0).reshape(4, 6)
     content = {
         "state": {
@@ -58,7 +59,7 @@ def test_reads_what_torch_wrote(torch, tmp_path):
         "betas": (0.9, 0.999),
     }
     path = tmp_path / "a.pth"
-    torch.save(content, path)
+    torch.save(content, path, _use_new_zipfile_serialization=archive)
     read = read_torch_file(path)
     assert (read["step"], read["betas"]) == (7, (0.9, 0.999))
     assert read["state"].keys() == content["state"].keys()
@@ -96,6 +97,32 @@ def test_truncated_file_raises(torch, tmp_path):
     part.write_bytes(whole.read_bytes()[:-500])
     with pytest.raises(CheckpointError, match=r"b\.pth: expected a zip archive .* again"):
         read_torch_file(part)
+
+
+def legacy(path: Path, *parts: object, tail: bytes = b"") -> Path:
+    """A file as torch.save wrote it before PyTorch 1.6, of content without tensors."""
+    head = (0x1950A86A20F9469CFC6C, 1001, {"little_endian": True})
+    path.write_bytes(b"".join(pickle.dumps(part, protocol=2) for part in (*head, *parts)) + tail)
+    return path
+
+
+def test_damaged_and_hostile_legacy_files(torch, tmp_path):
+    whole, part = tmp_path / "a.pth", tmp_path / "b.pth"
+    torch.save({"weights": torch.ones(1000)}, whole, _use_new_zipfile_serialization=False)
+    for cut, message in [
+        (500, "storage .*: expected 1000 numbers of float32, found 3500 bytes"),
+        (4100, "damaged"),
+    ]:
+        part.write_bytes(whole.read_bytes()[:-cut])
+        with pytest.raises(CheckpointError, match=message):
+            read_torch_file(part)
+    target = tmp_path / "made"
+    with pytest.raises(CheckpointError, match=r"found \w+\.mkdir at weights; nothing"):
+        read_torch_file(legacy(part, {"weights": Bomb(target)}, []))
+    assert not target.exists()
+    with pytest.raises(CheckpointError, match="damaged"):
+        read_torch_file(legacy(part, {"a": 1}, ["unknown"], tail=bytes(8)))
+    assert read_torch_file(legacy(part, {"a": 1}, [])) == {"a": 1}
 
 
 def test_damaged_pickle_raises(tmp_path):

@@ -71,7 +71,9 @@ def test_poses_equal_the_original(golden_case, equals_original, name):
     @jax.jit
     def run(params, key, feature, verts, clip, cam):
         valid = jnp.ones(verts.shape[1], bool)
-        bones, attachments = estimate_bones(verts, valid, instance.skeleton, None)
+        bones, attachments = estimate_bones(
+            verts, valid, instance.skeleton, None, batch_statistics=True
+        )
         weights = skinning_weights(verts, bones, cfg["skinning_temperature"])
         bones, verts, weights = (
             jnp.broadcast_to(x, (b, *x.shape[1:])) for x in (bones, verts, weights)

@@ -10,9 +10,9 @@ import pytest
 from pony_jax.ops.bones import Skeleton, estimate_bones
 
 
-@functools.partial(jax.jit, static_argnames=("skeleton", "attachments"))
-def estimate(verts, valid, skeleton, attachments=None):
-    return estimate_bones(verts, valid, skeleton, attachments)
+@functools.partial(jax.jit, static_argnames=("skeleton", "attachments", "batch_statistics"))
+def estimate(verts, valid, skeleton, attachments=None, batch_statistics=False):
+    return estimate_bones(verts, valid, skeleton, attachments, batch_statistics=batch_statistics)
 
 
 def all_valid(verts):
@@ -27,13 +27,14 @@ def horse(golden_case):
 def test_bones_equal_the_original(bones_case, equals_original):
     _, verts, skeleton, attachments, attach_legs = bones_case
     fixed = bones_case.arrays["cfg"]["legs_to_body_joint_indices"]
-    bones, found = estimate(verts, all_valid(verts), skeleton, fixed and tuple(fixed))
+    fixed = fixed and tuple(fixed)
+    bones, found = estimate(verts, all_valid(verts), skeleton, fixed, batch_statistics=True)
     equals_original("bones", bones, bones_case.flat("bones"), 1e-5)
-    assert found.tolist() == attachments.tolist()
+    assert found.tolist() == [attachments.tolist()] * len(verts)
 
     second = bones_case.flat("in/shape2")
     kept = tuple(attachments.tolist())
-    bones, _ = estimate(second, all_valid(second), skeleton, kept)
+    bones, _ = estimate(second, all_valid(second), skeleton, kept, batch_statistics=True)
     equals_original("bones, legs kept", bones, bones_case.flat("bones2"), 1e-5)
 
     parents = skeleton.parents(kept if attach_legs else None)
@@ -80,9 +81,23 @@ def test_bones_are_connected(horse):
     for bone, parent in enumerate(skeleton.parents()):
         if parent >= 0:
             np.testing.assert_allclose(bones[bone, 0], bones[parent, 1], atol=1e-6)
-    for leg, body in enumerate(attachments):
+    for leg, body in enumerate(attachments[0]):
         top = skeleton.num_body_bones + (leg + 1) * skeleton.num_leg_bones - 1
         np.testing.assert_allclose(bones[top, 0], bones[body, 1], atol=1e-6)
+
+
+def test_a_mesh_does_not_depend_on_its_neighbours(horse):
+    # As it is, slim and long, and wide and turned about.
+    others = horse * jnp.array([[[0.4, 1.0, 1.6]]]), horse * jnp.array([[[2.0, 1.0, -1.0]]])
+    verts = jnp.concatenate([horse, *others])
+    bones, attachments = estimate(verts, all_valid(verts), Skeleton())
+    for i in range(3):
+        alone, attached = estimate(verts[i : i + 1], all_valid(verts), Skeleton())
+        np.testing.assert_array_equal(bones[i], alone[0])
+        np.testing.assert_array_equal(attachments[i], attached[0])
+    # The original's way lets the wide one move the feet of the slim one.
+    together, _ = estimate(verts, all_valid(verts), Skeleton(), batch_statistics=True)
+    assert np.abs(together - bones).max() > 0.1
 
 
 def test_no_gradient(horse):
@@ -109,7 +124,7 @@ def test_empty_quadrant_gives_a_leg_without_length(horse):
     verts = horse * jnp.concatenate([mirrored, jnp.ones((*horse.shape[:2], 2))], axis=-1)
     bones, attachments = estimate(verts, all_valid(verts), skeleton)
     leg = bones[0, 8:11]
-    hip = bones[0, attachments[0], 1]
+    hip = bones[0, attachments[0, 0], 1]
     np.testing.assert_allclose(leg, jnp.broadcast_to(hip, leg.shape), atol=1e-6)
     assert float(jnp.linalg.norm(bones[0, 17, 1] - bones[0, 19, 0])) > 0.1  # its partner is there
 

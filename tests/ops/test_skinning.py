@@ -34,6 +34,16 @@ def animal():
     return verts, *estimate(verts, jnp.ones(60, bool), QUADRUPED, None)
 
 
+def test_every_animal_has_attachments_of_its_own(animal):
+    _, bones, _ = animal
+    angles = 0.5 * jax.random.normal(jax.random.key(2), (2, 20, 3))
+    attachments = jnp.array([[1, 6, 6, 1], [2, 4, 4, 2]])
+    both = transforms_of(bones, angles, attachments)
+    for i in range(2):
+        alone = transforms_of(bones[i : i + 1], angles[i : i + 1], attachments[i])
+        np.testing.assert_allclose(both[i], alone[0], atol=1e-6)
+
+
 def test_bone_frames_equal_the_original(golden_case, equals_original):
     case = golden_case("model_03_skinning", "bone_rot")
     equals_original("frames", bone_frames(jnp.asarray(case["in/forward"])), case["out"], 1e-6)
@@ -102,7 +112,7 @@ def test_segment_distance_equals_the_original(golden_case, equals_original):
 
 @pytest.mark.parametrize("attach_legs", [False, True])
 def test_transforms_equal_a_walk_up_the_tree(animal, attach_legs):
-    _, bones, attachments = animal
+    _, bones, (attachments, _) = animal
     angles = jax.random.normal(jax.random.key(2), (2, 20, 3))
     transforms = transforms_of(bones, angles, attachments, attach_legs=attach_legs)
     alone = [  # the turn of each bone by itself

@@ -22,7 +22,7 @@ _CAPACITIES = Capacities(4, 8, 16, 4, 4)
 
 def test_first_step_moves_each_parameter_by_its_learning_rate() -> None:
     model = TinyModel()
-    params = model.init(jax.random.key(0))
+    params = model.init_params(jax.random.key(0))
     stage = model.stage_at(99, _CAPACITIES)
     grads = jax.tree.map(jnp.ones_like, params)
     moved, _ = update_params(params, grads, init_optimizer(params, _GROUPS), _GROUPS, stage, 0)
@@ -34,7 +34,7 @@ def test_first_step_moves_each_parameter_by_its_learning_rate() -> None:
 
 def test_matches_a_plain_adam_over_several_steps() -> None:
     model = TinyModel()
-    params = model.init(jax.random.key(0))
+    params = model.init_params(jax.random.key(0))
     stage = model.stage_at(99, _CAPACITIES)
     moments = init_optimizer(params, _GROUPS)
     adam = optax.adam(1e-3, b1=0.9, b2=0.999, eps=1e-8)
@@ -54,7 +54,7 @@ def test_matches_a_plain_adam_over_several_steps() -> None:
 
 def test_a_group_whose_stage_is_off_keeps_values_moments_and_count() -> None:
     model = TinyModel()
-    params = model.init(jax.random.key(0))
+    params = model.init_params(jax.random.key(0))
     moments = init_optimizer(params, _GROUPS)
     grads = jax.tree.map(jnp.ones_like, params)
     rigid = model.stage_at(0, _CAPACITIES)
@@ -67,14 +67,14 @@ def test_a_group_whose_stage_is_off_keeps_values_moments_and_count() -> None:
 
 
 def test_a_parameter_without_a_group_is_refused() -> None:
-    params = TinyModel().init(jax.random.key(0))
+    params = TinyModel().init_params(jax.random.key(0))
     params["instance"]["crystal_ball"] = {"kernel": jnp.zeros(1)}
     with pytest.raises(ValueError, match=r"instance/crystal_ball/kernel: expected exactly one"):
         split_by_group(params, _GROUPS)
 
 
 def test_parameters_stay_what_they_were_when_split() -> None:
-    params = TinyModel().init(jax.random.key(0))
+    params = TinyModel().init_params(jax.random.key(0))
     members = split_by_group(params, _GROUPS)
     assert sum(len(group) for group in members.values()) == len(jax.tree.leaves(params))
 
@@ -100,7 +100,7 @@ def test_a_long_gradient_is_scaled_down_to_the_largest_norm(largest: float, shar
 
 
 def test_norms_are_those_of_all_gradients_of_the_prior_and_of_the_instance() -> None:
-    params = TinyModel().init(jax.random.key(0))
+    params = TinyModel().init_params(jax.random.key(0))
     grads = jax.tree.map(lambda leaf: jnp.cos(jnp.arange(1.0, 1 + leaf.size)), params)
     norms = gradient_norms(grads, _GROUPS)
     assert norms.keys() == {"gradient_norm_prior", "gradient_norm_instance"}

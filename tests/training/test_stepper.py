@@ -33,7 +33,15 @@ def _run(
     key = jax.random.key(1)
     state = first or init_state(model, _GROUPS, key)
     stepper = Stepper(
-        model, _GROUPS, _TinyBatches(), state, key, NO_CAPACITIES, num_steps, lines.append
+        model,
+        model.loss,
+        _GROUPS,
+        _TinyBatches(),
+        state,
+        key,
+        NO_CAPACITIES,
+        num_steps,
+        lines.append,
     )
     for step in range(int(state.step), num_steps):
         stepper.run(step)
@@ -75,6 +83,7 @@ def test_a_loss_that_is_not_finite_ends_the_run_and_leaves_the_last_good_state()
     model = TinyModel(nan_at=4)
     stepper = Stepper(
         model,
+        model.loss,
         _GROUPS,
         _TinyBatches(),
         init_state(model, _GROUPS, key),

@@ -26,7 +26,7 @@ class TinyModel:
     articulation_from: int = 3
     deformation_from: int = 5
 
-    def init(self, key: Array) -> dict[str, Any]:
+    def init_params(self, key: Array) -> dict[str, Any]:
         names = ("key_encoder", "out_encoder", "articulation_network", "deformation_field")
         values = jax.random.normal(key, (len(names) + 1,))
         instance = {

@@ -1,0 +1,237 @@
+"""A trained model as a person uses it: a photograph in, an animal out."""
+
+import dataclasses
+import functools
+import os
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import flax.linen as nn
+import jax
+import numpy as np
+from absl import logging
+from jaxtyping import Float, Shaped
+from PIL import Image
+
+from pony_jax.data.photographs import CROP_SCALE, Crop, crop_around, crop_square
+from pony_jax.data.picture_files import BadPhotographError, open_photograph
+from pony_jax.evaluation.predictor import Predictor
+from pony_jax.features.square_views import Square
+from pony_jax.features.token_reader import TokenReader
+from pony_jax.reconstruction.animal import Animal
+from pony_jax.reconstruction.find_animals import Found, box_of_mask, find_animals
+from pony_jax.reconstruction.from_prediction import albedo_function, animal_from_prediction
+from pony_jax.reconstruction.learned import Learned, ModelError
+
+Source = str | os.PathLike[str] | Image.Image | Shaped[np.ndarray, "..."]
+"""A photograph or a mask: the path of a file, a picture of Pillow's, or an array (row 0 on top)."""
+
+_MAX_CROPS = 4
+_SETTLED = 0.97
+"""Overlap of two crops that are taken for the same."""
+
+_SAME_ANIMAL = 0.7
+"""Overlap of the crop by the silhouette with the crop by the classifier, at the least."""
+
+
+class Model:
+    """A trained model; `pony_jax.load` makes it.
+
+    Attributes:
+      learned: parameters, configuration and model card.
+    """
+
+    def __init__(self, learned: Learned, weights: Path | None = None):
+        """Checks the parameters; the backbone is loaded when it is first needed.
+
+        Args:
+          weights: of the backbone, if not those it publishes.
+
+        Raises:
+          ModelError: if the parameters are not those of the configuration.
+        """
+        self.learned = learned
+        self._weights = weights
+        self._pony = learned.build()
+        learned.check_params(self._pony)
+
+    @property
+    def name(self) -> str:
+        """Of the category, for example `horse`."""
+        return self.learned.name
+
+    def reconstruct(
+        self, source: Source, mask: Source | None = None, refine: bool = True
+    ) -> Animal:
+        """The animal in a photograph.
+
+        The same photograph gives the same numbers, whatever was reconstructed before.
+
+        Args:
+          source: the photograph, turned upright by its EXIF orientation.
+          mask: of the animal, of the photograph's proportions; brighter than half is animal. None
+            finds the animal; if there are several, the largest is taken and a warning logged.
+          refine: whether pose and colours are fitted to the picture after the networks' first look.
+
+        Raises:
+          BadPhotographError: if the photograph or the mask cannot be used, or shows no animal.
+          ModelError: if the model cannot read photographs, or cannot find animals without a mask.
+        """
+        name = _name_of(source)
+        picture = open_photograph(source)
+        if mask is not None:
+            return self._reconstruct(_masked_crop(picture, mask), name, refine)
+        found = self._find(picture, name)
+        if len(found) > 1:
+            logging.warning("%s: found %d animals, took the largest", name, len(found))
+        return self._reconstruct(self._crop(picture, found[0]), name, refine)
+
+    def reconstruct_each(self, source: Source, refine: bool = True) -> list[Animal]:
+        """All animals in a photograph, largest first, with numbers behind their names.
+
+        Raises as `reconstruct` does.
+        """
+        name = _name_of(source)
+        picture = open_photograph(source)
+        found = self._find(picture, name)
+        names = [name] if len(found) == 1 else [f"{name}_{i + 1}" for i in range(len(found))]
+        return [
+            self._reconstruct(self._crop(picture, each), name, refine)
+            for name, each in zip(names, found, strict=True)
+        ]
+
+    def reconstruct_all(
+        self,
+        sources: Iterable[Source],
+        masks: Iterable[Source | None] | None = None,
+        refine: bool = True,
+    ) -> Iterator[Animal]:
+        """The animal of each photograph, in turn; see `reconstruct`."""
+        sources = list(sources)
+        masks = [None] * len(sources) if masks is None else masks
+        for source, mask in zip(sources, masks, strict=True):
+            yield self.reconstruct(source, mask, refine)
+
+    # How it is done
+
+    def _find(self, picture: Image.Image, name: str) -> list[Found]:
+        classifier = self.learned.foreground_classifier()
+        if classifier is None:
+            raise ModelError(
+                f"{name}: expected a mask, since this model has no foreground classifier to find "
+                "the animal with; give a mask, or extract the data set again and train on it"
+            )
+        found = find_animals(picture, self._reader, classifier)
+        if not found:
+            raise BadPhotographError(
+                f"{name}: expected a picture of a {self.name}, found none in it; give a mask of "
+                "the animal if there is one"
+            )
+        return found
+
+    def _crop(self, picture: Image.Image, found: Found) -> Crop:
+        """The crop as those that the model was trained on, by its own silhouette of the animal.
+
+        The silhouette is finer than the classifier's cells, but it was learned from crops alone:
+        where it leads far away, it is wrong.
+        """
+        square = first = _whole_pixels(found.square(CROP_SCALE))
+        for _ in range(_MAX_CROPS):
+            crop = crop_square(picture, Image.new("L", picture.size), *square)
+            silhouette = self._silhouette(crop.image)
+            nearer = None if silhouette is None else box_of_mask(silhouette > 0.5, Square(*square))
+            if nearer is None:
+                break
+            next_square = _whole_pixels(nearer.square(CROP_SCALE))
+            if Square(*square).overlap(Square(*next_square)) > _SETTLED:
+                break
+            square = next_square
+        if Square(*square).overlap(Square(*first)) < _SAME_ANIMAL:
+            square = first
+        return crop_square(picture, Image.new("L", picture.size), *square)
+
+    def _reconstruct(self, crop: Crop, name: str, refine: bool) -> Animal:
+        predictor = self._predictor if refine else self._predictor_without_refinement
+        inputs = self._inputs(crop.image)
+        prediction = predictor.predict(self.learned.params, inputs, self.learned.num_updates)
+        appearance = prediction.appearance[0]
+        x0, y0, width, height = crop.box[1:5]
+        return animal_from_prediction(
+            prediction,
+            self._pony,
+            self._albedo(self.learned.params, appearance),
+            name=name,
+            category=self.name,
+            photograph=np.asarray(crop.image),
+            mask=prediction.mask[0, ..., 0],
+            box_px=(float(x0), float(y0), float(width), float(height)),
+        )
+
+    def _inputs(self, crop: Image.Image) -> dict[str, np.ndarray]:
+        """A batch of one for `Predictor.predict`."""
+        patch_key, patch_out = self._reader(crop)
+        size = (self._pony.rendering.image_size,) * 2
+        image = np.asarray(crop.resize(size, Image.Resampling.BILINEAR))
+        return {
+            "image": image[None] * np.float32(1 / 255),
+            "patch_key": patch_key[None].astype(np.float32),
+            "patch_out": patch_out[None].astype(np.float32),
+        }
+
+    def _silhouette(self, crop: Image.Image) -> Float[np.ndarray, "h h"] | None:
+        """Probability that a pixel of the crop shows the animal; None if the model has no such
+        head."""
+        if not self._pony.instance.silhouette_hidden:
+            return None
+        inputs = self._inputs(crop)
+        logits = self._silhouette_logits(self.learned.params, inputs["patch_key"], inputs["image"])
+        return np.asarray(nn.sigmoid(logits))[0, ..., 0]
+
+    @functools.cached_property
+    def _reader(self) -> TokenReader:
+        return self.learned.token_reader(self._weights)
+
+    @functools.cached_property
+    def _predictor(self) -> Predictor:
+        return Predictor(self._pony, self.learned.capacities)
+
+    @functools.cached_property
+    def _predictor_without_refinement(self) -> Predictor:
+        refinement = dataclasses.replace(self._pony.refinement, steps=0)
+        return Predictor(self._pony.clone(refinement=refinement), self.learned.capacities)
+
+    @functools.cached_property
+    def _silhouette_logits(self):
+        return jax.jit(
+            lambda params, patch_key, image: self._pony.bind(
+                {"params": params}
+            ).instance.silhouette(patch_key, image)
+        )
+
+    @functools.cached_property
+    def _albedo(self):
+        return albedo_function(self._pony)
+
+
+def _name_of(source: Source) -> str:
+    return Path(source).stem if isinstance(source, str | os.PathLike) else "picture"
+
+
+def _masked_crop(picture: Image.Image, mask: Source) -> Crop:
+    outline = open_photograph(mask).convert("L")
+    if abs(picture.width * outline.height / (picture.height * outline.width) - 1) > 0.02:
+        raise BadPhotographError(
+            f"mask: expected the photograph's proportions {picture.width}x{picture.height}, found "
+            f"{outline.width}x{outline.height}; make the mask again"
+        )
+    outline = outline.resize(picture.size, Image.Resampling.BILINEAR).point(
+        lambda value: 255 * (value > 127)
+    )
+    if outline.getbbox() is None:
+        raise BadPhotographError("mask: expected a part brighter than half, found none")
+    return crop_around(picture, outline)
+
+
+def _whole_pixels(square: Square) -> tuple[int, int, int]:
+    side = max(round(square.side), 1)
+    return round(square.x0), round(square.y0), side

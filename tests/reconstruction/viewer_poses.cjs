@@ -1,0 +1,15 @@
+// Prints the joints' matrices and the bones' lines of a .glb as the page's viewer computes them.
+// Arguments: viewer/glb.js, a .glb, then "photograph", "rest" or a clip's number and a time.
+const fs = require("fs");
+const vm = require("vm");
+const [script, file, motion, time] = process.argv.slice(2);
+
+vm.runInThisContext(fs.readFileSync(script, "utf8") + "\nglobalThis.api = {parseGlb, Rig};");
+const rig = new api.Rig(api.parseGlb(new Uint8Array(fs.readFileSync(file))));
+const poses = {photograph: () => new Map(), rest: () => rig.restPose()};
+const pose = poses[motion] ? poses[motion]() : rig.loopedPoseOf(rig.clips[+motion], +time);
+const world = rig.worldFromNodes(pose);
+console.log(JSON.stringify({
+  joints: Array.from(rig.jointMatrices(world)),
+  bones: Array.from(rig.boneLines(world)),
+}));
