@@ -16,11 +16,15 @@ _MOUTH_HEIGHT = 0.03
 def lowered_head(skeleton: Skeleton, ground: float) -> Float[np.ndarray, " k"]:
     """Angles about x of each bone that bring the head's tip to the ground, or as low as they can.
 
+    All 0 for a skeleton without a neck.
+
     Args:
       skeleton: at rest, standing.
       ground: its height, world units.
     """
     parts = body_parts(skeleton)
+    if not parts.neck:
+        return np.zeros(skeleton.num_bones)
     largest = np.zeros(skeleton.num_bones)
     largest[list(parts.chest)] = _LARGEST_DEG["chest"]
     largest[list(parts.neck)] = _LARGEST_DEG["neck"]

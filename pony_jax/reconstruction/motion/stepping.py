@@ -45,17 +45,16 @@ def make_clip(
     skeleton = skeleton_of(subject)
     chosen, period_s = _pace(skeleton, gait, speed, stride)
     # A stride that was asked for is taken or refused; a usual one gives way to short limbs.
-    efforts = (1.0,) if stride is not None else _EFFORTS
-    for effort in efforts:
-        stepping = _Stepping(subject, skeleton, gait.eased(effort), effort * chosen, period_s)
-        if speed is not None:
-            stepping.period_s *= effort
+    efforts = list(_EFFORTS if stride is None else _EFFORTS[:1])
+    while True:
+        effort = efforts.pop(0)
+        period = period_s if speed is None else effort * period_s
+        stepping = _Stepping(subject, skeleton, gait.eased(effort), effort * chosen, period)
         try:
             return stepping.clip(frames_per_second, cycles, in_place)
         except OutOfReachError:
-            if effort == efforts[-1]:
+            if not efforts:
                 raise
-    raise AssertionError("unreachable")
 
 
 def _pace(
