@@ -264,7 +264,7 @@ def test_real_proportions(animal, species):
         posed_mesh=mesh,
         prior_verts=template.verts,
         skin_weights=np.asarray(skinning_weights(verts, bones, 0.05)[0]),
-        skeleton=Skeleton.from_model(model, np.asarray(bones[0]), np.asarray(attachments)),
+        skeleton=Skeleton.from_model(model, np.asarray(bones[0]), np.asarray(attachments[0])),
     )
     for gait, (slide, sink) in _BOUNDS.items():
         contacts = motion.measure_contacts(subject, motion.GAITS[gait](subject))
