@@ -14,10 +14,10 @@ from pony_jax.reconstruction.motion.legs import Leg, find_legs
 from pony_jax.reconstruction.motion.limits import OutOfReachError, check_joint_limits
 from pony_jax.reconstruction.motion.soles import (
     Sole,
-    clearance,
     find_sole,
     ground_height,
     skeleton_of,
+    tip_above_sole,
 )
 from pony_jax.reconstruction.skeleton import Skeleton
 
@@ -140,12 +140,9 @@ class _Stepping:
         ahead, height = hoof.path(phase - gait.touch_down.get(leg.name, 0.0))
         # Steps are taken around a place between the hip and where the hoof stands at rest.
         middle = 0.5 * (leg.hip[2] + leg.tip[2]) if self.stride else leg.tip[2]
-        z = middle + gait.step.get(leg.name, 0.0) * self.leg_length + self.stride * ahead
-        y = (
-            self.ground
-            + hoof.lift * self.leg_length * height
-            + clearance(leg, self.soles[leg.name], pitch)
-        )
+        tilted, above = tip_above_sole(leg, self.soles[leg.name], pitch)
+        z = middle + gait.step.get(leg.name, 0.0) * self.leg_length + self.stride * ahead + tilted
+        y = self.ground + hoof.lift * self.leg_length * height + above
         places = np.stack([np.full_like(z, leg.tip[0]), y, z], axis=-1)
         corrections = self.corrections[leg.name].T
         return places + np.stack([np.interp(phase, _PHASES, c, period=1.0) for c in corrections], 1)
