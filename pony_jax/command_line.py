@@ -8,7 +8,14 @@ from typing import NoReturn
 
 from absl import app, flags, logging
 
+from pony_jax.training.environment import keep_freed_memory
 from pony_jax.training.errors import RunError
+
+_KEEP_FREED_MEMORY = flags.DEFINE_bool(
+    "keep_freed_memory",
+    True,
+    "Ask glibc to keep freed memory for the next step instead of returning it to the system.",
+)
 
 
 def run(main: Callable[[Sequence[str]], None]) -> None:
@@ -17,6 +24,8 @@ def run(main: Callable[[Sequence[str]], None]) -> None:
     def guarded(argv: Sequence[str]) -> None:
         if len(argv) > 1:
             _stop(f"expected flags only, got {' '.join(argv[1:])!r}; write --name=value")
+        if _KEEP_FREED_MEMORY.value:
+            keep_freed_memory()
         try:
             main(argv)
         except RunError as error:

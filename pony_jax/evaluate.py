@@ -31,7 +31,7 @@ from pony_jax.evaluation.truth import format_table, load_comparison
 from pony_jax.model import Prediction
 from pony_jax.training.checkpoints import load_config
 from pony_jax.training.datasets import load_named_split
-from pony_jax.training.environment import prepare_process
+from pony_jax.training.environment import keep_compiled_programs
 from pony_jax.training.errors import RunError
 from pony_jax.training.logs import say
 from pony_jax.training.restored import Run, restore_run
@@ -54,7 +54,7 @@ def main(argv: Sequence[str]) -> None:
         if not Path(name).parent.is_dir():
             raise RunError(f"expected a folder to write {name} into, found none; make it first")
     workdir = Path(_WORKDIR.value).expanduser()
-    prepare_process(load_config(workdir).compilation_cache_dir)
+    keep_compiled_programs(load_config(workdir).compilation_cache_dir)
     evaluation = _Evaluation(_restore(workdir))
     scores = evaluation.score()
     text = json.dumps(scores, indent=2)

@@ -34,13 +34,11 @@ from pony_jax.model.render import (
     surface_shading,
 )
 from pony_jax.model.stage import NO_CAPACITIES, Capacities, Stage
-from pony_jax.native import uses_kernels
 from pony_jax.ops import losses
 from pony_jax.ops.bones import estimate_bones
 from pony_jax.ops.cameras import Camera, camera_from_pose, transform_points
 from pony_jax.ops.kinematics import hold_static_bones, posed_bone_transforms
 from pony_jax.ops.mesh import Mesh
-from pony_jax.ops.numerics import compute_once
 from pony_jax.ops.rotations import look_at_rotation
 from pony_jax.ops.schedules import linear_ramp
 from pony_jax.ops.skinning import pose_bones, skin, skinning_weights
@@ -315,8 +313,6 @@ class Pony:
                 params, "deformation", rest.verts, shape_feature, rest.vert_count
             )
             verts = verts + deformation
-            if not uses_kernels():  # which store what they use
-                verts = compute_once(verts)
         skeleton = self.instance.skeleton
         bones, attachments = estimate_bones(verts, valid, skeleton, self.leg_attachments)
         if stage.articulation:

@@ -8,12 +8,12 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Bool, Float, Int
 
-from pony_jax.native import geometry, uses_kernels
 from pony_jax.ops.numerics import order_statistics
+from pony_jax.ops.substitution import substitutable
 
 _BODY_FROM = ("z_minmax", "z_minmax_y+")
-# Share of the body's width, around the plane of symmetry, in which no foot is looked for.
-_LEG_MARGIN = 0.2
+LEG_MARGIN = 0.2
+"""Share of the body's width, around the plane of symmetry, in which no foot is looked for."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -99,7 +99,7 @@ def estimate_bones(
       leg_attachments: body bone of each leg; None takes the one whose far end is nearest in z to
         the first instance's foot (the legs of a pair share the +x side's choice).
     """
-    marks = _landmarks(lax.stop_gradient(verts), valid, skeleton.body_from == "z_minmax_y+")
+    marks = landmarks(verts, valid, above_feet=skeleton.body_from == "z_minmax_y+")
     body, centre = _body_bones(marks, jnp.any(valid), skeleton)
     if not skeleton.num_legs:
         return body, jnp.zeros(0, jnp.int32)
@@ -143,12 +143,17 @@ class Landmarks(NamedTuple):
     found: Bool[Array, "b 4"]
 
 
-def _landmarks(
-    verts: Float[Array, "b v 3"], valid: Bool[Array, " v"], above_feet: bool
+@substitutable
+def landmarks(
+    verts: Float[Array, "b v 3"], valid: Bool[Array, " v"], *, above_feet: bool
 ) -> Landmarks:
-    if uses_kernels(verts) and verts.shape[1]:
-        marks = geometry.landmarks(verts, valid, margin=_LEG_MARGIN, above_feet=above_feet)
-        return Landmarks(*marks)
+    """The landmarks of a batch of meshes; no gradient flows.
+
+    Args:
+      valid: False for padding.
+      above_feet: tips are not looked for lower than 0.5 below the mean.
+    """
+    verts = lax.stop_gradient(verts)
     count = jnp.maximum(jnp.sum(valid), 1)
     mean = jnp.sum(jnp.where(valid[:, None], verts, 0.0), axis=1) / count
     return Landmarks(mean, _tips(verts, valid, mean, above_feet), *_feet(verts, valid))
@@ -190,7 +195,7 @@ def _feet(
 ) -> tuple[Float[Array, "b 4 3"], Bool[Array, "b 4"]]:
     """Lowest vertex of each quadrant, and whether the quadrant has one."""
     x, y, z = jnp.moveaxis(verts, -1, 0)
-    margin = _LEG_MARGIN * _width(x, valid)
+    margin = LEG_MARGIN * _width(x, valid)
     right, left, front, rear = x > margin, x < -margin, z > 0, z < 0
     quadrants = jnp.stack([right & front, right & rear, left & rear, left & front], axis=1)
     quadrants = quadrants & valid

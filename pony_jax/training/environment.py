@@ -1,4 +1,4 @@
-"""Settings of the process, made once at its start: memory allocator and compilation cache."""
+"""Settings of the process: memory allocator and compilation cache."""
 
 import ctypes
 import os
@@ -17,17 +17,12 @@ _M_ARENA_MAX = -8
 _TOP_PAD_BYTES = 64 * 2**20
 
 
-def prepare_process(compilation_cache_dir: str) -> None:
-    """Call before the first array is made.
-
-    Args:
-      compilation_cache_dir: where compiled programs are kept for later runs; '' keeps none.
-    """
-    keep_freed_memory()
-    if compilation_cache_dir:
-        folder = Path(compilation_cache_dir).expanduser()
-        folder.mkdir(parents=True, exist_ok=True)
-        jax.config.update("jax_compilation_cache_dir", os.fspath(folder))
+def keep_compiled_programs(folder: str) -> None:
+    """Keeps compiled programs in a folder for later runs; '' keeps none."""
+    if folder:
+        path = Path(folder).expanduser()
+        path.mkdir(parents=True, exist_ok=True)
+        jax.config.update("jax_compilation_cache_dir", os.fspath(path))
 
 
 def keep_freed_memory() -> bool:
@@ -52,41 +47,6 @@ def keep_freed_memory() -> bool:
         _M_TOP_PAD: _TOP_PAD_BYTES,
     }
     return all([libc.mallopt(name, value) == 1 for name, value in settings.items()])
-
-
-def retire_freed_memory() -> int:
-    """Takes what is free in glibc's heap out of use for good, so that new memory is contiguous.
-
-    A compilation frees thousands of blocks, each of its own size. glibc walks lists sorted by size
-    for every large buffer that a step wants: measured, a fifth of the time of all later steps
-    (131 ms a step, 92 ms after this call, 84 ms in a process that loaded the same program from the
-    compilation cache; with blocks of 32 KiB and more alone, a step of 51 ms took 57). The pages of
-    large blocks go back to the system while their addresses stay taken; what is lost are 40 MiB of
-    small ones. Call after a compilation, while no step runs. Returns the number of blocks
-    (0 where the memory is not glibc's).
-    """
-    libc = _glibc()
-    if libc is None:
-        return 0
-    libc.malloc.restype, libc.malloc.argtypes = ctypes.c_void_p, [ctypes.c_size_t]
-    libc.free.argtypes = [ctypes.c_void_p]
-    libc.sbrk.restype, libc.sbrk.argtypes = ctypes.c_void_p, [ctypes.c_ssize_t]
-    # Without spare room at its top, the heap grows only if no free block was large enough.
-    libc.mallopt(_M_TOP_PAD, 0)
-    libc.malloc_trim(0)
-    num_retired = 0
-    size = 64 * 2**20
-    while size >= 2**10:  # each list of smaller blocks is of one size: there is nothing to walk
-        end_of_heap = libc.sbrk(0)
-        block = libc.malloc(size)
-        if libc.sbrk(0) == end_of_heap:
-            num_retired += 1
-            continue
-        libc.free(block)
-        libc.malloc_trim(0)
-        size //= 2
-    libc.mallopt(_M_TOP_PAD, _TOP_PAD_BYTES)
-    return num_retired
 
 
 def _glibc() -> ctypes.CDLL | None:
