@@ -28,7 +28,7 @@ def backward(
 ) -> list[Array]:
     x, weights = args
     rows = x.reshape(-1, x.shape[-1])
-    grad_out = grads[0].reshape(len(rows), -1)
+    grad_out = grads[0].reshape(len(rows), weights.kernel.shape[1])
     shapes = [array.shape for array in (rows, *weights)]
     grad_x, *others = call("NormDenseGrad", shapes, rows, *weights, grad_out, **_HOW)
     return [grad_x.reshape(x.shape), *others]
