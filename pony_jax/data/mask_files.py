@@ -1,7 +1,10 @@
 """Reads masks as labelling tools, editors and data sets write them: which pixels are the animal?"""
 
+import functools
 import os
 import re
+from collections.abc import Callable
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Int, UInt8
@@ -91,7 +94,7 @@ def _animal(image: Image.Image) -> UInt8[np.ndarray, "h w"]:
                 f"expected a mask that is transparent off the animal, found an opacity of "
                 f"{alpha.min()} of 255 everywhere; remove the alpha channel"
             )
-        return _grey_animal(alpha, what="opacities") * ~_palette_void(image)
+        return _grey_animal(alpha.astype(np.int32), "opacities") * ~_palette_void(image)
     if image.mode == "P":
         return _palette_animal(image)
     values = _greys(image)
@@ -101,19 +104,21 @@ def _animal(image: Image.Image) -> UInt8[np.ndarray, "h w"]:
 def _labelled(image: Image.Image, label: MaskLabel) -> UInt8[np.ndarray, "h w"]:
     if not isinstance(label, int):
         values, label = _packed(image), _pack(*label)
-        shown = _hexadecimal
+        show = _hexadecimal
     else:
-        values = np.asarray(image).astype(int) if image.mode == "P" else _greys(image)
-        shown = str
+        values = np.asarray(image) if image.mode == "P" else _greys(image)
+        show = str
     if values is None:
+        colours = _list(_count(_packed(image)), _hexadecimal)
         raise BadPhotographError(
-            f"expected greys or a palette for label {label}, found the colours "
-            f"{_list(_packed(image), _hexadecimal)}; give a colour instead"
+            f"expected greys or a palette for label {label}, found the colours {colours}; give a "
+            "colour instead"
         )
     is_animal = values == label
     if not is_animal.any():
         raise BadPhotographError(
-            f"expected a mask with foreground, label {shown(label)}, found {_list(values, shown)}"
+            f"expected a mask with foreground, label {show(label)}, found "
+            f"{_list(_count(values), show)}"
         )
     return to_bytes(is_animal & (_alpha(image) > 127))
 
@@ -121,106 +126,108 @@ def _labelled(image: Image.Image, label: MaskLabel) -> UInt8[np.ndarray, "h w"]:
 def _greys(image: Image.Image) -> Int[np.ndarray, "h w"] | None:
     """The values of a grey picture in 0..255 or 0..65535; None if it has colours."""
     if image.mode == "1":
-        return np.asarray(image).astype(int)
+        return np.asarray(image).astype(np.int32)
     if has_wide_values(image):
         values = np.asarray(image)
         full_scale(values)  # refuses what cannot be greys
-        return (values if (values == np.rint(values)).all() else to_bytes(values)).astype(int)
+        return (values if (values == np.rint(values)).all() else to_bytes(values)).astype(np.int32)
     if image.mode in ("L", "LA"):
-        return np.asarray(image.getchannel(0)).astype(int)
-    channels = np.asarray(image.convert("RGB")).astype(int)
-    highest = channels.max(axis=-1)
-    return highest if (highest - channels.min(axis=-1)).max() <= _MAX_CHROMA else None
+        return np.asarray(image.getchannel(0)).astype(np.int32)
+    red, green, blue = np.moveaxis(np.asarray(image.convert("RGB")), -1, 0)
+    highest = np.maximum(np.maximum(red, green), blue)
+    lowest = np.minimum(np.minimum(red, green), blue)
+    return None if (highest - lowest).max() > _MAX_CHROMA else highest.astype(np.int32)
 
 
 def _grey_animal(values: Int[np.ndarray, "h w"], what: str = "greys") -> UInt8[np.ndarray, "h w"]:
-    found = np.flatnonzero(np.bincount(values.ravel()))
-    full = max(full_scale(found), 255)
-    if len(found) == 1:
-        if found[0] not in (0, 1, 255, full):
-            raise _ambiguous(values, what)
+    areas = _count(values)
+    lowest, highest = areas.value[0], areas.value[-1]
+    full = max(full_scale(areas.value), 255)
+    if len(areas.value) == 1 and highest in (0, 1, 255, full):
         return to_bytes(values > 0)
-    if len(found) == 2 and (found[0] == 0 or 2 * found[0] < full <= 2 * found[1]):
-        return to_bytes(values == found[1])
-    if _is_black_and_white(values, full):
-        return np.rint(values * (255 / full)).astype(np.uint8)
-    if _is_label_map(values) and found[0] == 0 and found[-1] != full:
-        return _all_labels(values, to_bytes(values > 0), str)
-    raise _ambiguous(values, what)
+    if len(areas.value) == 2 and (lowest == 0 or 2 * lowest < full <= 2 * highest):
+        return to_bytes(values == highest)
+    if _is_black_and_white(areas, full):
+        return to_bytes(values.astype(np.uint8 if full == 255 else np.uint16))
+    if _is_label_map(areas) and lowest == 0 and highest != full:
+        return _unless_everywhere(to_bytes(values > 0), areas, (0,), str)
+    raise BadPhotographError(
+        f"expected black and white, or labels on 0, found the {what} {_list(areas, str)}, which "
+        "could mean several things; choose what is the animal with --mask_label, or make the mask "
+        "black and white"
+    )
 
 
 def _palette_animal(image: Image.Image) -> UInt8[np.ndarray, "h w"]:
-    index = np.asarray(image).astype(int)
-    greys = _greys(image.convert("RGB"))
-    if greys is not None and (len(np.unique(greys)) == 2 or _is_black_and_white(greys, 255)):
-        return _grey_animal(greys)
-    if not _is_label_map(index):  # an export with few colours, whose indices have no order
-        return _colour_animal(image) if greys is None else _grey_animal(greys)
-    return _all_labels(index, to_bytes((index != 0) & (index != 255)), str)
+    index = np.asarray(image)
+    areas = _count(index)
+    stored = np.array(image.getpalette("RGB"), np.int32).reshape(-1, 3)
+    colours = np.zeros((256, 3), np.int32)  # a palette may be shorter than its indices
+    colours[: len(stored)] = stored
+    is_grey = np.ptp(colours[areas.value], axis=-1).max() <= _MAX_CHROMA
+    if is_grey:
+        greys = colours.max(axis=-1)[index]
+        grey_areas = _count(greys)
+        if len(grey_areas.value) == 2 or _is_black_and_white(grey_areas, 255):
+            return _grey_animal(greys)
+    if not _is_label_map(areas):  # an export with few colours, whose indices have no order
+        return _grey_animal(greys) if is_grey else _colour_animal(image)
+    return _unless_everywhere(to_bytes((index != 0) & (index != 255)), areas, (0, 255), str)
 
 
 def _colour_animal(image: Image.Image) -> UInt8[np.ndarray, "h w"]:
     packed = _packed(image)
-    highest = np.asarray(image.convert("RGB")).max(axis=-1)
-    if _is_label_map(packed):
-        is_animal = (packed != 0) & (packed != _pack(*_VOC_VOID))
-        if (packed == 0).any():
-            return _all_labels(packed, to_bytes(is_animal), _hexadecimal)
+    areas = _count(packed)
+    if _is_label_map(areas):
+        void = _pack(*_VOC_VOID)
+        if areas.value[0] == 0:
+            level = to_bytes((packed != 0) & (packed != void))
+            return _unless_everywhere(level, areas, (0, void), _hexadecimal)
     else:  # colours with the noise of compression
+        highest = functools.reduce(np.maximum, (packed >> 16, packed >> 8 & 255, packed & 255))
         is_animal = highest > _MAX_BLACK
-        areas = is_animal & _is_flat(packed)
-        if not is_animal.all() and areas.sum() > _MIN_FLAT * is_animal.sum():
-            darkest = np.percentile(highest[areas], 5)
+        flat_animal = is_animal & _is_flat(packed)
+        if not is_animal.all() and flat_animal.sum() > _MIN_FLAT * is_animal.sum():
+            darkest = np.percentile(highest[flat_animal], 5)
             return to_bytes(highest > darkest / 2)
     raise BadPhotographError(
-        "expected areas of colour on black, or black and white, found "
-        f"{_list(packed, _hexadecimal)}; make a mask of it, or choose a colour with "
-        "--mask_label='#rrggbb'"
+        f"expected areas of colour on black, or black and white, found {_list(areas, _hexadecimal)}"
+        "; make a mask of it, or choose a colour with --mask_label='#rrggbb'"
     )
 
 
-def _all_labels(
-    labels: Int[np.ndarray, "h w"], level: UInt8[np.ndarray, "h w"], shown
+def _unless_everywhere(
+    level: UInt8[np.ndarray, "h w"],
+    areas: "_Areas",
+    no_labels: tuple[int, ...],
+    show: Callable[[int], str],
 ) -> UInt8[np.ndarray, "h w"]:
     """`level`, unless it unites several labels that fill the picture: then they are no animals."""
-    is_animal = level > 127
-    if len(np.unique(labels[is_animal])) > 1 and _border(is_animal).mean() > 0.6:
+    num_labels = np.isin(areas.value, no_labels, invert=True).sum()
+    if num_labels > 1 and _border(level > 127).mean() > 0.6:
         raise BadPhotographError(
             f"expected one animal on a background, found labels on all sides "
-            f"({_list(labels, shown)}); choose the animal's with --mask_label"
+            f"({_list(areas, show)}); choose the animal's with --mask_label"
         )
     return level
 
 
-def _is_black_and_white(values: Int[np.ndarray, "h w"], full: int) -> bool:
-    """Whether it is bright on dark, with soft edges and noise, and nothing else."""
-    num_bright = np.sum(2 * values >= full)
-    if num_bright in (0, values.size):
-        return False
-    flat = _is_flat(values)
-    is_dark = (values <= full // 8) & (values > values.min())
-    is_middle = (values > full // 8) & (values < full * 7 // 8)
-    if _is_label_map(values) and (
-        np.sum(flat & is_dark) > _MIN_DARK_AREA * num_bright
-        or np.sum(flat & is_middle) > _MIN_MIDDLE_AREA * num_bright
-    ):
-        return False
-    middle = np.mean((4 * values > full) & (4 * values < 3 * full))
-    limit = _MAX_SMOOTH_MIDDLE if flat.mean() > _MIN_FLAT else _MAX_ROUGH_MIDDLE
-    return middle <= limit
+class _Areas(NamedTuple):
+    """For each value in a picture, in order, how many pixels have it."""
+
+    value: Int[np.ndarray, " n"]
+    size: Int[np.ndarray, " n"]
+    flat: Int[np.ndarray, " n"]  # of these, those whose neighbours have it too
 
 
-def _is_label_map(values: Int[np.ndarray, "h w"]) -> bool:
-    """Whether nearly all pixels off the background lie in areas of one value."""
-    if values.max() > 65535:  # colours: count them by their position among those there are
-        values = np.unique(values, return_inverse=True)[1].reshape(values.shape) + (
-            values.min() > 0
-        )
-    area = np.bincount(values.ravel())
-    flat_area = np.bincount(values[_is_flat(values)], minlength=len(area))
-    off_background = area * (np.arange(len(area)) > 0)
-    stray = off_background[flat_area < 0.2 * area].sum()
-    return stray <= _MAX_STRAY * off_background.sum()
+def _count(values: Int[np.ndarray, "h w"]) -> _Areas:
+    position = np.zeros(int(values.max()) + 1, np.int32)
+    position[values.ravel()] = 1
+    found = np.flatnonzero(position)
+    position[found] = np.arange(len(found))
+    number = position[values]
+    flat = np.bincount(number[_is_flat(values)], minlength=len(found))
+    return _Areas(found, np.bincount(number.ravel()), flat)
 
 
 def _is_flat(values: Int[np.ndarray, "h w"]) -> Bool[np.ndarray, "h w"]:
@@ -231,6 +238,32 @@ def _is_flat(values: Int[np.ndarray, "h w"]) -> Bool[np.ndarray, "h w"]:
         (here == values[1:, :-1]) & (here == values[:-1, 1:]) & (here == values[1:, 1:])
     )
     return flat
+
+
+def _is_label_map(areas: _Areas) -> bool:
+    """Whether nearly all pixels off the background lie in areas of one value."""
+    off_background = areas.size * (areas.value > 0)
+    stray = off_background[areas.flat < 0.2 * areas.size].sum()
+    return stray <= _MAX_STRAY * off_background.sum()
+
+
+def _is_black_and_white(areas: _Areas, full: int) -> bool:
+    """Whether it is bright on dark, with soft edges and noise, and nothing else."""
+    value, num_pixels = areas.value, areas.size.sum()
+    num_bright = areas.size[2 * value >= full].sum()
+    if num_bright in (0, num_pixels):
+        return False
+    is_dark = (value <= full // 8) & (value > value[0])
+    is_between = (value > full // 8) & (value < full * 7 // 8)
+    if _is_label_map(areas) and (
+        areas.flat[is_dark].sum() > _MIN_DARK_AREA * num_bright
+        or areas.flat[is_between].sum() > _MIN_MIDDLE_AREA * num_bright
+    ):
+        return False
+    is_middle = (4 * value > full) & (4 * value < 3 * full)
+    is_smooth = areas.flat.sum() > _MIN_FLAT * num_pixels
+    limit = _MAX_SMOOTH_MIDDLE if is_smooth else _MAX_ROUGH_MIDDLE
+    return areas.size[is_middle].sum() <= limit * num_pixels
 
 
 def _is_inverted(is_animal: Bool[np.ndarray, "h w"]) -> bool:
@@ -258,7 +291,9 @@ def _palette_void(image: Image.Image) -> Bool[np.ndarray, "h w"]:
 
 
 def _packed(image: Image.Image) -> Int[np.ndarray, "h w"]:
-    return _pack(*np.moveaxis(np.asarray(image.convert("RGB")).astype(int), -1, 0))
+    """RGB in one number a pixel."""
+    channels = np.asarray(image.convert("RGB")).astype(np.int32)
+    return _pack(channels[..., 0], channels[..., 1], channels[..., 2])
 
 
 def _pack(red, green, blue):
@@ -269,16 +304,9 @@ def _hexadecimal(packed: int) -> str:
     return f"#{packed:06x}"
 
 
-def _list(values: Int[np.ndarray, "h w"], shown, most: int = 8) -> str:
+def _list(areas: _Areas, show: Callable[[int], str], most: int = 8) -> str:
     """The commonest values, in order."""
-    kinds, counts = np.unique(values, return_counts=True)
-    listed = ", ".join(shown(kind) for kind in np.sort(kinds[np.argsort(-counts)[:most]]))
-    return f"{listed} and {len(kinds) - most} others" if len(kinds) > most else listed
-
-
-def _ambiguous(values: Int[np.ndarray, "h w"], what: str) -> BadPhotographError:
-    return BadPhotographError(
-        f"expected black and white, or labels on 0, found the {what} {_list(values, str)}, which "
-        "could mean several things; choose what is the animal with --mask_label, or make the mask "
-        "black and white"
-    )
+    commonest = np.argsort(-areas.size, kind="stable")[:most]
+    listed = ", ".join(show(value) for value in np.sort(areas.value[commonest]))
+    others = len(areas.value) - most
+    return f"{listed} and {others} others" if others > 0 else listed

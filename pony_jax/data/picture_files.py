@@ -168,7 +168,8 @@ def _as_rgb(image: Image.Image) -> Image.Image:
         image = image.convert("RGBA")
         if image.getchannel("A").getextrema()[1] == 0:
             raise BadPhotographError(
-                "expected a picture, found one that is transparent everywhere; save it without alpha"
+                "expected a picture, found one that is transparent everywhere; save it without "
+                "transparency"
             )
         image = Image.alpha_composite(Image.new("RGBA", image.size, "black"), image).convert("RGB")
     elif image.mode == "P":

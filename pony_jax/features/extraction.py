@@ -47,7 +47,8 @@ class Extractor:
             _coverage(mask, tokens.key.shape[0]),
             is_animal,
         )
-        patches = dict(zip(("patch_key", "patch_out"), self.reader.reduce(tokens), strict=True))
+        with np.errstate(all="ignore"):  # what is not finite is found below
+            patches = dict(zip(("patch_key", "patch_out"), self.reader.reduce(tokens), strict=True))
         if not all(np.isfinite(values).all() for values in (feature, *patches.values())):
             raise NonFiniteFeaturesError(
                 f"expected finite features from {self.reader.backbone.name}, got NaN or infinity; "

@@ -16,6 +16,10 @@ _LOW_PERCENTILE, _HIGH_PERCENTILE = 1.0, 99.0
 squeeze all others together."""
 
 
+_MIN_SPREAD = 1e-6
+"""Tokens that differ by a smaller share of their size are the same but for rounding."""
+
+
 @dataclasses.dataclass(frozen=True)
 class Projection:
     """Principal components of tokens: (x - mean) @ basis, then (... - offset) / scale."""
@@ -54,7 +58,7 @@ def fit_tokens(tokens: Float[np.ndarray, "n c"], num_channels: int) -> Projectio
     """
     pca = _fit(tokens, num_channels)
     deviation = np.sqrt(pca.explained_variance_.mean())
-    if not deviation > 0:
+    if deviation <= _MIN_SPREAD * np.sqrt(np.mean(tokens**2)):
         raise ExtractionError(
             "expected photographs that differ, got tokens that are all the same; give others"
         )

@@ -8,7 +8,7 @@ from safetensors.numpy import load_file
 
 from pony_jax.data.file_contents import describe_contents, printable
 from pony_jax.features.errors import ExtractionError
-from pony_jax.interop.torch_file import read_torch_file
+from pony_jax.interop.torch_file import Foreign, read_torch_file
 
 _CONTAINERS = ("state_dict", "teacher", "model")
 """Where checkpoints keep their networks. The teacher is the one of DINO's two that is used."""
@@ -42,6 +42,12 @@ def read_weights(
         for name, value in _unwrapped(_load(path, network)).items()
         if not (ignored and str(name).startswith(ignored)) and not str(name).endswith(ignored)
     }
+    for value in state.values():
+        if isinstance(value, Foreign):
+            raise ExtractionError(
+                f"expected the weights of {network} in {printable(path)}, found one that wants to "
+                f"run {value.name}, which is not done; fetch the file again"
+            )
     wrong = [
         f"{name} {_shape(state.get(name))} instead of {_shape(expected.get(name))}"
         for name in sorted({*state, *expected}, key=str)

@@ -104,6 +104,7 @@ _READ = {
     "alpha, black": (_alpha(_BLACK, _GREY), _ANIMAL, 1),
     "alpha, a cut-out photograph": (Image.fromarray(np.dstack([_NOISE, _GREY])), _ANIMAL, 1),
     "alpha, a faint overlay": (_alpha(_WHITE, _ANIMAL * 89), _ANIMAL, 1),
+    "alpha, soft": (_alpha(_WHITE, np.asarray(_SOFT)), _ANIMAL, 0.98),
     "alpha, grey": (Image.fromarray(np.dstack([_WHITE, _GREY])), _ANIMAL, 1),
     "alpha of a palette": (
         _lossy(_palette(_ANIMAL, [(9, 9, 9), (200, 0, 0)]), "PNG", transparency=0),
@@ -140,6 +141,11 @@ _READ = {
     "dark colours, JPEG": (_lossy(_colours((_ANIMAL, (64, 0, 0))), quality=75), _ANIMAL, 0.97),
     "fractions": (_lossy(Image.fromarray(_ANIMAL.astype(np.float32)), "TIFF"), _ANIMAL, 1),
     "32 bits": (_lossy(Image.fromarray(_ANIMAL.astype(np.int32) * 24), "TIFF"), _ANIMAL, 1),
+    "the animal reaches all sides, void at its edge": (
+        _palette(np.where(_X > 140, 0, np.where(_X > 136, 255, 13)), _voc_palette()),
+        _X <= 136,
+        1,
+    ),
     "the animal fills the picture": (_grey(_WHITE), _WHITE > 0, 1),
 }
 
@@ -173,6 +179,10 @@ _AMBIGUOUS = {
     "a map of everything, palette": (
         _palette(np.where(_ANIMAL, 13, np.where(_Y > 60, 5, 3)), _voc_palette()),
         r"labels on all sides \(3, 5, 13\); choose the animal's with --mask_label",
+    ),
+    "animal and ground, palette": (
+        _palette(np.where(_ANIMAL, 13, 3), _voc_palette()),
+        r"labels on all sides \(3, 13\)",
     ),
     "colour on white": (
         _colours((_ANIMAL, (255, 0, 0)), background=(255, 255, 255)),

@@ -142,3 +142,63 @@ def test_boxes_are_read_as_the_original_reads_them(golden_case, tmp_path):
         path.write_text(text)
         photograph = photographs.Photograph("a", "train", path, path, path)
         np.testing.assert_array_equal(photographs._read_box(photograph), expected)
+
+
+def test_a_mask_of_a_program_that_ignores_exif_is_refused(tmp_path):
+    photograph = _photograph(tmp_path, image_size=(40, 60))
+    exif = Image.Exif()
+    exif[0x112] = 6  # stored 60 x 40, shown 40 x 60
+    Image.open(photograph.image_path).save(photograph.image_path, exif=exif)
+    message = r"proportions 40x60, found 60x40, as of a program that ignores EXIF orientations"
+    with pytest.raises(photographs.BadPhotographError, match=message):
+        photographs.read_crop(photograph)
+
+
+def test_the_label_of_a_photograph_chooses_the_animal(tmp_path):
+    photograph = _photograph(tmp_path)
+    mask = np.zeros((40, 60))
+    mask[10:20, 10:30], mask[10:20, 40:50] = 13, 15
+    _save(photograph.mask_path, mask)
+    both = photographs.read_crop(photograph)
+    horse = photographs.read_crop(photograph._replace(mask_label=13))
+    assert both.image.width == 48 and horse.image.width == 24
+    found = photographs.find_pairs(tmp_path / "rgb", tmp_path / "figure_ground", mask_label=13)
+    assert found[0].mask_label == 13
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "1 2 3", "1 2 3 4 5 6 7 nan", "1 inf 3 4 5 6 7 8", "1 2 3 0 5 6 7 8", "1 2 3 4 -5 6 7 8"],
+)
+def test_boxes_that_would_put_nonsense_into_a_shard_are_bad(tmp_path, text):
+    photograph = _photograph(tmp_path, image_size=(32, 32))
+    (tmp_path / "box.txt").write_text(text)
+    with pytest.raises(photographs.BadPhotographError, match=r"a: expected 8 numbers in .*box.txt"):
+        photographs.read_crop(photograph._replace(box_path=tmp_path / "box.txt"))
+
+
+def test_a_crop_with_a_box_is_square(tmp_path):
+    photograph = _photograph(tmp_path)._replace(box_path=tmp_path / "box.txt")
+    with pytest.raises(photographs.BadPhotographError, match=r"a square crop, .* found 60x40"):
+        photographs.read_crop(photograph)
+
+
+def test_a_crop_that_would_fill_the_memory_is_refused(tmp_path):
+    photograph = _photograph(tmp_path)
+    Image.new("1", (8000, 10), 1).save(photograph.image_path)
+    Image.new("1", (8000, 10), 1).save(photograph.mask_path)
+    message = "a: expected an animal of at most 7882 pixels in length, found 8000"
+    with pytest.raises(photographs.BadPhotographError, match=message):
+        photographs.read_crop(photograph)
+
+
+def test_an_animal_thinner_than_a_pixel_of_the_data_set_is_bad(tmp_path):
+    thin = _photograph(tmp_path, "thin", image_size=(400, 600))
+    mask = np.zeros((400, 600))
+    mask[200, 50:500] = 255
+    _save(thin.mask_path, mask)
+    photographs_of_both = [thin, _photograph(tmp_path, "good")]
+    good, bad = photographs.split_good_from_bad(photographs_of_both, 24)
+    assert [photograph.id for photograph in good] == ["good"]
+    assert "thin: expected an animal that covers a pixel of 24 x 24" in str(bad[0])
+    assert len(photographs.split_good_from_bad(photographs_of_both)[0]) == 2

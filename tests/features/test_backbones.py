@@ -3,7 +3,14 @@
 import numpy as np
 import pytest
 
-from pony_jax.features.backbones import load_backbone
+from pony_jax.errors import UserError
+from pony_jax.features.backbones import BACKBONES, load_backbone
+
+
+@pytest.fixture(scope="module")
+def efficientnet():
+    pytest.importorskip("efficientnet_lite_pytorch", reason="comes with the extra 'extract'")
+    return load_backbone("efficientnet_lite0")
 
 
 def test_unknown_backbone_lists_those_there_are():
@@ -70,3 +77,44 @@ def test_dino_with_random_weights_from_a_file(tmp_path, equals_original):
     torch.save({"weight": torch.zeros(3)}, file)
     with pytest.raises(ValueError, match=r"expected the weights of vit_small_patch8_224.dino in"):
         load_backbone("dino_vits8", file)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("architecture", "message"),
+    [
+        ("vit_small_patch16_224.dino", r"patch_embed.proj.weight \[384, 3, 16, 16\] instead of"),
+        ("vit_tiny_patch16_224", r"found others: .* and \d+ more differences"),
+    ],
+)
+def test_dino_refuses_the_weights_of_other_vits(tmp_path, architecture, message):
+    """timm would bring patches and positions to our size without a word."""
+    torch = pytest.importorskip("torch", reason="PyTorch comes with the extra 'extract'")
+    timm = pytest.importorskip("timm", reason="timm comes with the extra 'extract'")
+    network = timm.create_model(architecture, pretrained=False, num_classes=0)
+    torch.save(network.state_dict(), tmp_path / "dino.pth")
+    with pytest.raises(UserError, match=message):
+        load_backbone("dino_vits8", tmp_path / "dino.pth")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("backbone", BACKBONES)
+def test_files_that_are_no_weights_are_refused_in_one_line(tmp_path, backbone):
+    pytest.importorskip("torch", reason="PyTorch comes with the extra 'extract'")
+    for content in (b"", b"<html>not found</html>"):
+        (tmp_path / "a.pth").write_bytes(content)
+        with pytest.raises(UserError, match="expected the weights of") as caught:
+            load_backbone(backbone, tmp_path / "a.pth")
+        assert "\n" not in str(caught.value)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("colour", [(0, 0, 0), (90, 90, 90), (127, 127, 127), (255, 255, 255)])
+def test_a_picture_of_one_colour_has_finite_tokens(colour, efficientnet):
+    image = np.full((512, 512, 3), colour, np.uint8)
+    image[0, 0] += 1  # nearly one colour is no better
+    for picture in (image, np.full_like(image, colour)):
+        tokens = efficientnet(picture)
+        for values in tokens:
+            assert np.isfinite(values).all()
+            assert np.abs(values).max() < 1000  # float16 holds 65504 after the projection

@@ -6,12 +6,14 @@ import sys
 
 import numpy as np
 import pytest
+from absl import flags
 from PIL import Image
 
 pytest.importorskip("sklearn", reason="scikit-learn comes with the extra 'extract'")
 
 from pony_jax import extract
-from pony_jax.data import photographs, pipeline
+from pony_jax.data import mask_files, photograph_builder, photographs, pipeline
+from pony_jax.errors import UserError
 from pony_jax.features.backbones import Tokens
 from pony_jax.features.extraction import FeatureSizes
 
@@ -114,6 +116,79 @@ def test_token_grid_must_divide_the_backbones(tmp_path):
             FeatureSizes(feature_size=16, feature_dim=16, token_grid=3, token_dim=6),
             extract._crops_to_fit(found, 2),
         )
+
+
+class _NotFinite(_Pixels):
+    """A backbone that makes NaN, or numbers that float16 does not hold, of some pictures."""
+
+    def __init__(self, value, is_bad):
+        self._value, self._is_bad = value, is_bad
+
+    def __call__(self, image):
+        key, out = super().__call__(image)
+        return (
+            Tokens(key, np.full_like(out, self._value)) if self._is_bad(image) else Tokens(key, out)
+        )
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, 1e7])
+def test_no_number_that_is_not_finite_reaches_a_shard(tmp_path, monkeypatch, value):
+    found = _make_photographs(tmp_path, 12)
+    for number in (2, 10):  # a test picture, and one that the PCA does not see
+        mask = np.asarray(Image.open(found[number].mask_path))
+        Image.fromarray(np.dstack([mask // 255 * 7] * 3)).save(found[number].image_path)
+    is_dark = lambda image: image.mean() < 10  # noqa: E731
+    monkeypatch.setattr(extract, "load_backbone", lambda *_: _NotFinite(value, is_dark))
+    folder = _extract(found, tmp_path / "tfds")
+    train, test = (
+        pipeline.load_split("toy", name, data_dir=tmp_path / "tfds", image_size=24)
+        for name in ("train", "test")
+    )
+    assert "p02" not in train.ids and len(train) == 9
+    assert test.ids == ("p00",)
+    assert np.isfinite(train.patch_out).all() and np.isfinite(test.patch_out).all()
+    skipped = json.loads((folder / "extraction.json").read_text())["skipped"]
+    assert [line.split(" from")[0] for line in skipped] == [
+        f"{name}: expected finite features" for name in ("p02", "p10")
+    ]
+
+
+def test_a_backbone_that_makes_nothing_finite_ends_in_one_line(tmp_path, monkeypatch):
+    found = _make_photographs(tmp_path, 4)
+    monkeypatch.setattr(extract, "load_backbone", lambda *_: _NotFinite(np.nan, lambda _: True))
+    with pytest.raises(UserError, match="expected finite features, the backbone made NaN"):
+        _extract(found, tmp_path / "tfds")
+    assert not (tmp_path / "tfds" / "toy" / "1.0.0").exists()
+
+
+def test_photographs_that_are_all_one_colour_end_in_one_line():
+    crop = Image.new("RGB", (40, 40), (90, 90, 90)), Image.new("L", (40, 40), 255)
+    with pytest.raises(UserError, match="expected photographs that differ"):
+        extract.fit_extractor(_Pixels(), SIZES, [crop] * 3)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["", "my-horse", "my horse", "a/b", "../a", "1horse", "_horse", "jäger", "a" * 101, "a.b"],
+)
+def test_names_that_tfds_or_the_disk_do_not_take_are_refused_before_the_work(tmp_path, name):
+    with pytest.raises(UserError, match="expected a --dataset of at most 100 letters, digits"):
+        photograph_builder.check_destination(name, tmp_path)
+
+
+def test_folders_that_cannot_be_written_are_refused_before_the_work(tmp_path):
+    (tmp_path / "file").write_text("")
+    for folder in (tmp_path / "file", tmp_path / "file" / "below", tmp_path / ("a" * 300)):
+        with pytest.raises(UserError, match="--data_dir: expected a folder that can be written"):
+            photograph_builder.check_destination("toy", folder)
+    photograph_builder.check_destination("toy", tmp_path / "new" / "folder")
+    assert not (tmp_path / "new").exists()  # trying leaves nothing behind
+
+
+def test_help_states_the_rule_of_masks():
+    listed = {flag.name: flag.help for flag in flags.FLAGS.get_key_flags_for_module(extract)}
+    assert mask_files.RULE in listed["masks"]
+    assert {"images", "data_dir", "mask_label"} <= listed.keys()
 
 
 @pytest.mark.slow
