@@ -1,5 +1,6 @@
 """Reads a network's weights from a file of PyTorch's or a safetensors file, and checks them."""
 
+import zipfile
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
@@ -74,7 +75,8 @@ def _load(path: Path, network: str) -> object:
         return load_file(path) if is_safetensors else read_torch_file(path, foreign_allowed=None)
     except Exception as error:  # the readers raise whatever their parsing meets
         reason = str(error).removeprefix(f"{path}: ").split(". ")[0]
-        reason = describe_contents(path) or f"one that fails with: {reason}"
+        kind = None if zipfile.is_zipfile(path) else describe_contents(path)
+        reason = kind or f"one that fails with: {reason}"
         raise ExtractionError(
             f"expected the weights of {network} in {printable(path)}, found "
             f"{' '.join(reason.split())}; fetch the file again"
