@@ -57,7 +57,7 @@ def pack(workdir: Path, out: Path, name: str, precision: str, **card: str) -> Mo
 
 
 def _without_paths(config: ConfigDict) -> ConfigDict:
-    """The configuration without folders of the machine that trained, which say nothing elsewhere."""
+    """The configuration without folders of the machine that trained it."""
     config = config.copy_and_resolve_references()
     config.unlock()
     config.data.data_dir = config.compilation_cache_dir = config.start.from_run = ""

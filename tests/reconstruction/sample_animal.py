@@ -25,7 +25,7 @@ def make_animal(angle_scale: float = 0.3, subdivisions: int = 4) -> Animal:
     verts, faces = _quadruped(subdivisions)
     all_verts = np.ones(len(verts), bool)
     bones, attachments = estimate_bones(verts[None], all_verts, MODEL_SKELETON, None)
-    skeleton = Skeleton.from_model(MODEL_SKELETON, np.asarray(bones[0]), np.asarray(attachments))
+    skeleton = Skeleton.from_model(MODEL_SKELETON, np.asarray(bones[0]), np.asarray(attachments[0]))
     weights = np.asarray(skinning_weights(verts[None], bones, 0.05)[0])
     rng = np.random.default_rng(0)
     angles = rng.uniform(-angle_scale, angle_scale, (skeleton.num_bones, 3)).astype(np.float32)
