@@ -5,9 +5,11 @@
 
 --model is what `python -m pony_jax.reconstruct` takes; it must find animals without masks. The app
 prints where to open it in a browser, and listens on this machine only unless --host says otherwise.
-It needs the extra `export` (pip install 'pony_jax[export]'). Ctrl-C ends it. Uploads and results are forgotten then, or when eight newer ones have come.
+Ctrl-C ends it. Uploads and results are forgotten then, or when eight newer ones have come. What it
+writes needs the extra `export`: pip install 'pony_jax[export]'.
 """
 
+import importlib
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -66,6 +68,12 @@ def find_examples(folder: Path | None) -> list[Path]:
 def main(argv: Sequence[str]) -> None:
     """Serves until Ctrl-C."""
     del argv
+    try:
+        importlib.import_module("pony_jax.reconstruction.page")
+    except ModuleNotFoundError as error:
+        raise UserError(
+            f"the web app needs {error.name}; install it: pip install 'pony_jax[export]'"
+        ) from error
     examples = find_examples(Path(_EXAMPLES.value) if _EXAMPLES.value else None)
     prepare_process(_CACHE.value)
     model = load(_MODEL.value, _WEIGHTS.value)

@@ -21,9 +21,7 @@ from PIL import Image
 from pony_jax.data import picture_files
 from pony_jax.errors import UserError
 from pony_jax.reconstruction.animal import Animal, Clip
-from pony_jax.reconstruction.gltf import encode_glb
 from pony_jax.reconstruction.motion import GAITS
-from pony_jax.reconstruction.page import render_page
 from pony_jax.reconstruction.skeleton import LEGS
 
 Reconstruct = Callable[[Path, str], Animal]
@@ -187,6 +185,9 @@ def _gaits_of(animal: Animal) -> Mapping[str, Callable[[Animal], Clip]]:
 
 def write_files(animal: Animal, clips: Sequence[Clip], folder: Path) -> dict[str, bytes]:
     """The page, the `.glb`, and a `.zip` of these with all other formats; by name."""
+    from pony_jax.reconstruction.gltf import encode_glb  # these need the extra `export`
+    from pony_jax.reconstruction.page import render_page
+
     name = animal.name
     glb = encode_glb(animal, clips)
     files = {f"{name}.html": render_page(animal, glb).encode(), f"{name}.glb": glb}
