@@ -19,17 +19,21 @@ from absl import app, flags, logging
 from ml_collections import ConfigDict
 
 from pony_jax.errors import UserError
+from pony_jax.training.environment import keep_freed_memory
 
-_DEBUG = flags.DEFINE_bool(
-    "debug", False, "Tracebacks of mistakes as well; so does PONY_JAX_DEBUG=1."
-)
+flags.DEFINE_bool("debug", False, "Tracebacks of mistakes as well; so does PONY_JAX_DEBUG=1.")
 
 # The system's reasons that are never this project's fault.
 _DISK_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.ESTALE, errno.EFBIG}
 
-
 _ENVIRONMENT = ("JAX_", "PONY_JAX_", "RASTERIZER_FFI_")
 """How the variables begin whose values JAX, the kernels and the rasteriser read on their import."""
+
+_KEEP_FREED_MEMORY = flags.DEFINE_bool(
+    "keep_freed_memory",
+    True,
+    "Ask glibc to keep freed memory for the next step instead of returning it to the system.",
+)
 
 
 def run(main: Callable[[Sequence[str]], None], *, takes_arguments: bool = False) -> None:
@@ -40,6 +44,8 @@ def run(main: Callable[[Sequence[str]], None], *, takes_arguments: bool = False)
     """
 
     def guarded(argv: Sequence[str]) -> None:
+        if _KEEP_FREED_MEMORY.value:
+            keep_freed_memory()
         try:
             if len(argv) > 1 and not takes_arguments:
                 raise UserError(
@@ -108,7 +114,7 @@ def _texts(values: Any) -> Iterator[str]:
 
 def _is_debugging(argv: Sequence[str]) -> bool:
     """Also before the flags are parsed, which may be what fails."""
-    said = any(argument in ("--debug", "-debug", "--debug=true") for argument in argv)
+    said = any(re.fullmatch("--?debug(=(true|t|1))?", argument) for argument in argv)
     return said or os.environ.get("PONY_JAX_DEBUG", "0") not in ("", "0", "false")
 
 

@@ -5,6 +5,8 @@ from typing import Any
 
 from absl import flags
 
+flags.disclaim_key_flags()  # so that --help lists a flag with those of the module that defines it
+
 
 class _PathParser(flags.ArgumentParser):
     """Returns text, as string flags do."""

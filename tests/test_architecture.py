@@ -12,11 +12,10 @@ _ROOT = Path(__file__).parent.parent
 # Package -> the packages of this repository that it may import.
 _MAY_IMPORT = {
     "rasterizer_ffi": set(),
-    "pony_jax.native": {"rasterizer_ffi"},
-    "pony_jax.ops": {"pony_jax.native"},
-    "pony_jax.layers": {"pony_jax.native", "pony_jax.ops"},
-    "pony_jax.modules": {"pony_jax.layers", "pony_jax.ops"},
-    "pony_jax.model": {"pony_jax.modules", "pony_jax.native", "pony_jax.ops", "rasterizer_ffi"},
+    "pony_jax.ops": {"rasterizer_ffi"},
+    "pony_jax.kernels": {"pony_jax.ops", "rasterizer_ffi"},
+    "pony_jax.modules": {"pony_jax.ops"},
+    "pony_jax.model": {"pony_jax.modules", "pony_jax.ops", "rasterizer_ffi"},
     "pony_jax.data": {"pony_jax.errors", "pony_jax.ops", "rasterizer_ffi"},
     "pony_jax.features": {
         "pony_jax.errors",
@@ -28,7 +27,6 @@ _MAY_IMPORT = {
     "pony_jax.evaluation": {"pony_jax.model", "pony_jax.ops", "pony_jax.data"},
     "pony_jax.training": {
         "pony_jax.errors",
-        "pony_jax.layers",
         "pony_jax.model",
         "pony_jax.ops",
         "pony_jax.data",
@@ -46,7 +44,6 @@ _MAY_IMPORT = {
     },
     "pony_jax.interop": {
         "pony_jax.errors",
-        "pony_jax.layers",
         "pony_jax.model",
         "pony_jax.modules",
         "pony_jax.ops",

@@ -1,6 +1,5 @@
 """Reads a network's weights from a file of PyTorch's or a safetensors file, and checks them."""
 
-import re
 import zipfile
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -10,7 +9,7 @@ from safetensors.numpy import load_file
 
 from pony_jax.data.file_contents import describe_contents, printable
 from pony_jax.features.errors import ExtractionError
-from pony_jax.interop.torch_file import read_torch_file
+from pony_jax.interop.torch_file import Foreign, read_torch_file
 
 _CONTAINERS = ("state_dict", "teacher", "model")
 """Where checkpoints keep their networks. The teacher is the one of DINO's two that is used."""
@@ -77,12 +76,10 @@ def _load(path: Path, network: str) -> object:
 
 def _reason(path: Path, error: Exception) -> str:
     """Why a file could not be read, as a noun."""
-    program = re.search(r"GLOBAL (\S+) was not", str(error))
-    if program:
-        return f"one that wants to run {program[1]}, which is not done"
     if not zipfile.is_zipfile(path) and (contents := describe_contents(path)):
         return contents
-    return f"one that fails with: {' '.join(str(error).split('. ')[0].split())}"
+    said = str(error).removeprefix(f"{path}: ").split(". ")[0]
+    return f"one that fails with: {' '.join(said.split())}"
 
 
 def _unwrapped(loaded: object) -> dict[str, object]:
@@ -102,6 +99,8 @@ def _unwrapped(loaded: object) -> dict[str, object]:
 def _shape(value: object) -> str:
     if value is None:
         return "nothing"
+    if isinstance(value, Foreign):
+        return f"an object {value.name} (nothing of it was run)"
     if isinstance(value, np.ndarray):
         value = value.shape
     return str(list(value)) if isinstance(value, tuple) else type(value).__name__

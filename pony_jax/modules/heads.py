@@ -6,14 +6,9 @@ import jax.numpy as jnp
 from flax.linen.linear import default_kernel_init
 from jaxtyping import Array, Float
 
-from pony_jax.layers import (
-    ConvBlockWeights,
-    NormDenseWeights,
-    conv_block,
-    convolution,
-    norm_dense,
-)
 from pony_jax.modules.linear import MLP, Conv, Weights
+from pony_jax.ops.convolution import ConvBlockWeights, conv_block, convolution
+from pony_jax.ops.dense import NormDenseWeights, norm_dense
 from pony_jax.ops.numerics import safe_normalize
 
 

@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import weakref
 from collections.abc import Callable
 
 import numpy as np
@@ -13,8 +14,6 @@ from scipy import ndimage
 import rasterizer_ffi
 from pony_jax.reconstruction.animal import Animal
 
-# Points that are coloured at once: bounds memory, and lets a jitted albedo compile once.
-_CHUNK = 1 << 16
 # Texels between charts: a bilinear look-up two mip levels down stays inside its chart.
 _PADDING_PX = 4
 
@@ -103,26 +102,21 @@ def bake(
     rgb = np.zeros((*size, 3), np.float32)
     rgb[covered] = colours(np.asarray(on_surface[0])[covered], albedo)
     nearest = ndimage.distance_transform_edt(~covered, return_distances=False, return_indices=True)
-    return np.rint(255 * np.clip(rgb[tuple(nearest)], 0, 1)).astype(np.uint8)
+    return np.rint(255 * rgb[tuple(nearest)]).astype(np.uint8)
 
 
 def colours(
     points: Float[np.ndarray, "n 3"],
     albedo: Callable[[Float[np.ndarray, "n 3"]], Float[np.ndarray, "n 3"]],
 ) -> Float[np.ndarray, "n 3"]:
-    """Albedo at any number of points, asked for in chunks of one size.
-
-    Raises:
-      ValueError: if a colour is not finite.
-    """
-    rgb = np.empty((len(points), 3), np.float32)
-    for start in range(0, len(points), _CHUNK):
-        chunk = points[start : start + _CHUNK]
-        padded = np.pad(chunk, ((0, _CHUNK - len(chunk)), (0, 0)))
-        rgb[start : start + _CHUNK] = np.asarray(albedo(padded))[: len(chunk)]
-    if not np.all(np.isfinite(rgb)):
-        raise ValueError("albedo: expected finite colours, got some that are not")
-    return rgb
+    """Albedo at some points, in 0..1. Raises `ValueError` if a colour is not finite."""
+    rgb = np.asarray(albedo(points), np.float32)
+    if rgb.shape != (len(points), 3) or not np.all(np.isfinite(rgb)):
+        raise ValueError(
+            f"albedo: expected {len(points)} finite colours [n, 3], got {list(rgb.shape)} with "
+            f"{np.sum(~np.isfinite(rgb))} numbers that are not finite"
+        )
+    return np.clip(rgb, 0, 1)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -141,13 +135,22 @@ class TexturedMesh:
         return Image.fromarray(self.texture)
 
 
+_BAKED: weakref.WeakKeyDictionary[Animal, dict[int, TexturedMesh]] = weakref.WeakKeyDictionary()
+
+
 def bake_animal(animal: Animal, texture_size: int = 1024) -> TexturedMesh:
     """Unwraps an animal's mesh (on the prior's shape, which all animals share) and bakes it.
+
+    What was made of an animal is kept as long as the animal is, so that all its files share it.
 
     Raises:
       ValueError: for an empty mesh, colours that are not finite, or a size below 16.
     """
     if texture_size < 16:
         raise ValueError(f"texture_size: expected at least 16 texels, got {texture_size}")
-    atlas = unwrap(animal.prior_verts, animal.rest_mesh.faces, texture_size)
-    return TexturedMesh(atlas, bake(atlas, animal.prior_verts, animal.albedo, texture_size))
+    baked = _BAKED.setdefault(animal, {})
+    if texture_size not in baked:
+        atlas = unwrap(animal.prior_verts, animal.rest_mesh.faces, texture_size)
+        texture = bake(atlas, animal.prior_verts, animal.albedo, texture_size)
+        baked[texture_size] = TexturedMesh(atlas, texture)
+    return baked[texture_size]

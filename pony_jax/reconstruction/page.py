@@ -1,7 +1,7 @@
 """One HTML page to mail: the animal turning and moving, the photograph, what was found, downloads.
 
-The page is a single file that opens from a disk without a network. Its viewer is our own (about 700
-lines around WebGL in `viewer/`): it reads the very `.glb` that the page offers, and needs no
+The page is a single file that opens from a disk without a network. Its viewer is our own (about
+700 lines around WebGL in `viewer/`): it reads the very `.glb` that the page offers, and needs no
 library, which a page that loads nothing would have to carry along.
 """
 

@@ -25,7 +25,7 @@ def write_ply(
     """
     refuse_clips(path, clips)
     mesh = mesh_in_pose(animal, pose)
-    rgb = np.rint(255 * np.clip(colours(animal.prior_verts, animal.albedo), 0, 1))
+    rgb = np.rint(255 * colours(animal.prior_verts, animal.albedo))
     coloured = trimesh.Trimesh(
         mesh.verts,
         mesh.faces,

@@ -29,7 +29,30 @@ _BOUNDS = {
 
 @pytest.fixture(scope="module")
 def animal() -> Animal:
-    return make_animal()
+    """The sample with legs as slender as a horse's, so that each hoof follows its own leg."""
+    sample = make_animal()
+    verts = sample.rest_mesh.verts.copy()
+    legs = verts[:, 1] <= -0.3499
+    centres = np.stack([0.28 * np.sign(verts[:, 0]), np.where(verts[:, 2] > 0, 0.7, -0.9)], 1)
+    verts[:, [0, 2]] = np.where(
+        legs[:, None], centres + 0.5 * (verts[:, [0, 2]] - centres), verts[:, [0, 2]]
+    )
+    return rigged(sample, verts, sample.rest_mesh.faces)
+
+
+def rigged(sample: Animal, verts: np.ndarray, faces: np.ndarray) -> Animal:
+    """Another mesh, rigged as the model rigs."""
+    model, valid = ModelSkeleton(), np.ones(len(verts), bool)
+    bones, attachments = estimate_bones(verts[None], valid, model, None)
+    mesh = TriangleMesh(verts, faces)
+    return dataclasses.replace(
+        sample,
+        rest_mesh=mesh,
+        posed_mesh=mesh,
+        prior_verts=verts,
+        skin_weights=np.asarray(skinning_weights(verts[None], bones, 0.05)[0]),
+        skeleton=Skeleton.from_model(model, np.asarray(bones[0]), np.asarray(attachments[0])),
+    )
 
 
 @pytest.fixture(scope="module")
@@ -206,6 +229,12 @@ def test_legs_reach_what_they_can(animal):
         np.testing.assert_allclose(got[bent], pitch[bent], atol=0.03)  # eased towards the limit
         with pytest.raises(ValueError, match=f"{leg.name}: expected hoof places within"):
             leg.solve(leg.hip + direction * 1.1 * leg.length, pitch)
+        angles[:, leg.bones] = leg.solve(
+            leg.hip + direction * 1.1 * leg.length, pitch, nearest=True
+        )
+        posed = skeleton.posed_bones(skeleton.world_from_rest(angles))[:, leg.bones[-1], 1]
+        # To the share of its length that a leg is stretched to at most.
+        np.testing.assert_allclose(posed, leg.hip + direction * leg.length, atol=2e-3 * leg.length)
 
 
 @pytest.mark.parametrize(
@@ -247,19 +276,8 @@ def test_real_proportions(animal, species):
     """The synthetic animals, rigged as the model rigs: long and short legs and necks."""
     from pony_jax.data.synthetic.template import load_template
 
-    template, model = load_template(species), ModelSkeleton()
-    verts = template.verts[None]
-    valid = np.ones(verts.shape[1], bool)
-    bones, attachments = estimate_bones(verts, valid, model, None)
-    mesh = TriangleMesh(template.verts, template.faces)
-    subject = dataclasses.replace(
-        animal,
-        rest_mesh=mesh,
-        posed_mesh=mesh,
-        prior_verts=template.verts,
-        skin_weights=np.asarray(skinning_weights(verts, bones, 0.05)[0]),
-        skeleton=Skeleton.from_model(model, np.asarray(bones[0]), np.asarray(attachments)),
-    )
+    template = load_template(species)
+    subject = rigged(animal, template.verts, template.faces)
     for gait, (slide, sink) in _BOUNDS.items():
         contacts = motion.measure_contacts(subject, motion.GAITS[gait](subject))
         assert contacts.slide <= slide, gait

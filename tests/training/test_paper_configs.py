@@ -1,5 +1,6 @@
 """The `paper` configurations against the original's yml files (MagicPony@e4a8b20:config)."""
 
+import functools
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -10,7 +11,7 @@ import pytest
 from ml_collections import ConfigDict
 
 from configs import base, bird, cow, giraffe, horse, zebra
-from pony_jax.model import NO_CAPACITIES, Capacities, build_model
+from pony_jax.model import NO_CAPACITIES, Capacities, build_model, build_objective
 
 # Of the three kinds of training: horse, bird, and the fine-tuned cow, giraffe and zebra.
 SAME = {
@@ -269,7 +270,7 @@ def test_a_step_of_other_settings_is_finite(other: str) -> None:
     config = tiny_bird() if other == "bird" else horse.get_config("test")
     config.model.update(OTHER_SETTINGS.get(other, {}))
     model = build_model(config, (8, 6))
-    params = jax.jit(model.init)(jax.random.key(0))
+    params = jax.jit(model.init_params)(jax.random.key(0))
     stage = model.stage_at(config.num_steps - 1, Capacities(2048, 4096, 2048, 512, 1024))
     rng = np.random.default_rng(0)
     batch = {
@@ -285,7 +286,8 @@ def test_a_step_of_other_settings_is_finite(other: str) -> None:
             ("patch_out", 8, 6),
         ]
     }
-    run = jax.value_and_grad(model.loss, has_aux=True)
+    loss = functools.partial(build_objective(config).loss, model)
+    run = jax.value_and_grad(loss, has_aux=True)
     (loss, aux), gradients = jax.jit(run, static_argnums=4)(
         params, batch, jnp.int32(7), jax.random.key(1), stage
     )

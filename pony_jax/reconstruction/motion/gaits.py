@@ -9,7 +9,9 @@ Footfalls and duty factors (the share of a stride that a hoof is on the ground) 
 - Hildebrand (1965), "Symmetrical gaits of horses", Science 150, and (1977), "Analysis of
   asymmetrical gaits", Journal of Mammalogy 58: the order of footfalls and duty factors.
 - Clayton (1994), "Comparison of the stride kinematics of the collected, working, medium and
-  extended trot in horses", Equine Veterinary Journal 26, and (1995), the same of the walk, 27.
+  extended trot in horses", Equine Veterinary Journal 26, and (1995), "Comparison of the stride
+  kinematics of the collected, medium, and extended walks in horses", American Journal of
+  Veterinary Research 56: stance, swing and suspension.
 - Back, Schamhardt and others (1995), "Kinematic differences between the distal portions of the
   forelimbs and hind limbs of horses at the trot", American Journal of Veterinary Research 56: how
   cannons and hooves turn.
@@ -26,9 +28,10 @@ _WALK = Gait(
     stride=1.0,
     longest_stride=1.25,
     touch_down={"rear_left": 0.0, "front_left": 0.25, "rear_right": 0.5, "front_right": 0.75},
-    front=HoofMotion(duty=0.62, lift=0.09, pitch_deg=(-12, 0, 22, 48, -8)),
+    front=HoofMotion(duty=0.62, lift=0.09, pitch_deg=(-13, -3, 20, 48, -10)),
     rear=HoofMotion(duty=0.62, lift=0.08, pitch_deg=(-12, 0, 24, 40, -10)),
-    vault=0.55,
+    vault=0.7,
+    reach=0.995,
     sway=Wave(0.012, 1, 0.0),
     swings=(
         Swing("neck", 0, mean_deg=6, amplitude_deg=5, harmonic=2, phase=0.12),
@@ -45,10 +48,11 @@ _TROT = Gait(
     stride=1.45,
     longest_stride=2.0,
     touch_down={"rear_left": 0.5, "front_left": 0.0, "rear_right": 0.0, "front_right": 0.5},
-    front=HoofMotion(duty=0.42, lift=0.14, pitch_deg=(-10, 0, 26, 75, -12)),
+    front=HoofMotion(duty=0.42, lift=0.14, pitch_deg=(-13, -3, 24, 75, -14)),
     rear=HoofMotion(duty=0.42, lift=0.11, pitch_deg=(-12, 0, 28, 52, -12)),
     bounce_front=Wave(0.012, 2, 0.92),
     bounce_rear=Wave(0.012, 2, 0.92),
+    reach=0.995,
     swings=(
         Swing("neck", 0, mean_deg=-6, amplitude_deg=1.5, harmonic=2, phase=0.42),
         Swing("head", 0, mean_deg=8, amplitude_deg=1, harmonic=2, phase=0.92),

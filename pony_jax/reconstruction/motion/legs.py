@@ -12,6 +12,9 @@ _STRAIGHT = 0.98
 """Share of the way to a straight upper leg that a wanted cannon pitch may go. At 1 the knee's angle
 would have an infinite rate."""
 
+_NEARLY = 0.999  # of its length, that a leg is stretched to towards what it cannot reach
+_MOST_SIDEWAYS = 0.5  # sine of the largest tilt of a leg's plane
+
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Leg:
@@ -48,7 +51,11 @@ class Leg:
         return float(self.lengths.sum())
 
     def solve(
-        self, tips: Float[np.ndarray, "t 3"], cannon_pitch_rad: Float[np.ndarray, " t"]
+        self,
+        tips: Float[np.ndarray, "t 3"],
+        cannon_pitch_rad: Float[np.ndarray, " t"],
+        *,
+        nearest: bool = False,
     ) -> Float[np.ndarray, "t 3 3"]:
         """Euler angles of the hip, knee and foot bone that put the leg's tip at `tips`.
 
@@ -60,13 +67,19 @@ class Leg:
           tips: wanted places of the tip, in the rest frame of the bone that the leg hangs from.
           cannon_pitch_rad: wanted turn of the foot bone against the rest pose, in the leg's
             plane; positive swings the hoof backwards.
+          nearest: goes as near as the leg can to places that are out of its reach.
 
         Raises:
-          OutOfReachError: if a place is farther away than the leg is long, or beside a folded leg.
+          OutOfReachError: for a place farther away than the leg is long, or beside a folded leg,
+            unless the nearest one will do.
         """
         x, y, z = ((tips - self.hip) @ self.frame).T
         distance = np.sqrt(x * x + y * y + z * z)
-        if np.any(distance > self.length * (1 + 1e-6)):
+        reach = self.length * (_NEARLY if nearest else 1 + 1e-6)
+        if nearest:
+            share = np.minimum(1.0, reach / np.maximum(distance, reach))
+            x, y, z, distance = share * x, share * y, share * z, share * distance
+        elif np.any(distance > reach):
             raise OutOfReachError(
                 f"{self.name}: expected hoof places within {self.length:.3g} of the hip, the leg's "
                 f"length, got one at {distance.max():.3g}; take a shorter stride"
@@ -85,23 +98,18 @@ class Leg:
         # The plane itself: its tilt sideways, then the hip's swing, which that tilt changes a bit.
         planar_y = -lower * np.sin(knee) - cannon * np.sin(knee + foot)
         planar_z = upper + lower * np.cos(knee) + cannon * np.cos(knee + foot)
-        if np.any(np.abs(x) >= planar_z):
+        sideways = x / np.maximum(planar_z, 1e-9)
+        if not nearest and np.any(np.abs(sideways) > _MOST_SIDEWAYS):
             raise OutOfReachError(
                 f"{self.name}: expected hoof places below the hip, got some to the side that the "
                 "folded leg cannot reach; take less lift"
             )
-        tilt = np.arcsin(x / planar_z)
+        tilt = np.arcsin(np.clip(sideways, -_MOST_SIDEWAYS, _MOST_SIDEWAYS))
         swing = _angle(y, z) - _angle(planar_y, np.cos(tilt) * planar_z)
         zero = np.zeros_like(knee)
+        swing, foot = _wrapped(swing), _wrapped(foot)
         rows = [[swing, tilt, zero], [knee, zero, zero], [foot, zero, zero]]
         return np.moveaxis(np.array(rows), -1, 0)
-
-    def pulled_in(self, tips: Float[np.ndarray, "t 3"]) -> Float[np.ndarray, "t 3"]:
-        """The places, those beyond the leg's reach brought to the nearest ones within it."""
-        offset = tips - self.hip
-        distance = np.linalg.norm(offset, axis=-1, keepdims=True)
-        reach = 0.999 * self.length
-        return self.hip + offset * np.minimum(1.0, reach / np.maximum(distance, reach))
 
     def _reachable_pitch(self, distance: np.ndarray, leg_angle: np.ndarray, wanted: np.ndarray):
         """The pitch next to the wanted one for which the upper bones reach the carpus; smooth."""
@@ -115,6 +123,11 @@ class Leg:
 def _angle(y: np.ndarray, z: np.ndarray) -> np.ndarray:
     """Turn about x that takes the direction (0, 1) to that of (y, z)."""
     return np.arctan2(-y, z)
+
+
+def _wrapped(angle: np.ndarray) -> np.ndarray:
+    """The same turn between -pi and pi."""
+    return (angle + np.pi) % (2 * np.pi) - np.pi
 
 
 def find_legs(skeleton: Skeleton) -> tuple[Leg, ...]:

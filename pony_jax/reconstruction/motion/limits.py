@@ -1,4 +1,4 @@
-"""How far the joints of a quadruped turn: the limits that gaits keep and retargeting reports."""
+"""How far the joints of a quadruped turn: the limits that gaits keep."""
 
 import numpy as np
 from jaxtyping import Float
@@ -10,8 +10,8 @@ from pony_jax.reconstruction.skeleton import LEGS, Skeleton
 # animal, whose elbow, stifle and hock are bent: so these also straighten. About x, positive swings
 # a leg backwards, the neck down and the tail up; about y, the far end goes to the left.
 _LIMITS_DEG = {
-    # After Clayton and others' kinematics of walk, trot and gallop (see `gaits`), rounded outwards;
-    # the hips also take what the model lacks: shoulder blades and the tilt of the pelvis.
+    # Our choice, wide enough for a gallop. Legs of three straight bones turn more at hip and knee
+    # than a horse's: they also do what shoulder blades, pelvis and fetlocks do there.
     "front_hip": ((-55, 60), (-15, 15), (-5, 5)),  # shoulder
     "front_knee": ((-100, 20), (-5, 5), (-5, 5)),  # elbow: folding brings the forearm forward
     "front_foot": ((-30, 120), (-5, 5), (-5, 5)),  # carpus, fetlock: folding takes the hoof back

@@ -11,7 +11,7 @@ from pony_jax.reconstruction.motion.bvh import read_bvh
 from pony_jax.reconstruction.motion.gltf import read_gltf_motion
 from pony_jax.reconstruction.motion.joint_table import JointTable, load_joint_table
 from pony_jax.reconstruction.motion.legs import Leg, find_legs
-from pony_jax.reconstruction.motion.soles import clearance, find_sole, skeleton_of
+from pony_jax.reconstruction.motion.soles import find_sole, skeleton_of, tip_above_sole
 from pony_jax.reconstruction.motion.source import MotionFileError, SourceMotion
 from pony_jax.reconstruction.skeleton import LEGS, Skeleton
 
@@ -95,7 +95,8 @@ def retarget(source: SourceMotion, table: JointTable, subject: Animal | Skeleton
         if leg.bones[-1] in wanted:
             turn = turns[:, wanted[leg.bones[-1]]]
             pitch = np.unwrap(np.arctan2(turn[:, 2, 1], turn[:, 1, 1]))
-        places[:, 1] += clearance(leg, find_sole(subject, leg), pitch)
+        tilted, above_ground = tip_above_sole(leg, find_sole(subject, leg), pitch)
+        places += np.stack([np.zeros_like(tilted), above_ground, tilted], axis=-1)
         goals[leg.name] = places, pitch
     shift = shift - [0.0, _lowering(skeleton, legs, goals, angles, shift, rotation), 0.0]
     above = skeleton.world_from_rest(angles, shift, rotation)
@@ -187,6 +188,6 @@ def _lowering(skeleton: Skeleton, legs: list[Leg], goals, angles, shift, rotatio
 
 def _leg_angles(leg: Leg, places, pitch, body: Float[np.ndarray, "t 4 4"]):
     rotation, shift = body[:, :3, :3], body[:, :3, 3]
-    in_body = leg.pulled_in(np.einsum("tji,tj->ti", rotation, places - shift))
+    in_body = np.einsum("tji,tj->ti", rotation, places - shift)
     body_pitch = np.arctan2(rotation[:, 2, 1], rotation[:, 1, 1])
-    return leg.solve(in_body, pitch - body_pitch)
+    return leg.solve(in_body, pitch - body_pitch, nearest=True)

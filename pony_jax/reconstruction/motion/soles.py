@@ -72,3 +72,20 @@ def clearance(leg: Leg, sole: Sole, pitch_rad: Float[np.ndarray, " t"]) -> Float
     points = sole.points - leg.tip
     turned = np.cos(pitch_rad)[:, None] * points[:, 1] - np.sin(pitch_rad)[:, None] * points[:, 2]
     return -turned.min(axis=1)
+
+
+def tip_above_sole(
+    leg: Leg, sole: Sole, pitch_rad: Float[np.ndarray, " t"]
+) -> tuple[Float[np.ndarray, " t"], Float[np.ndarray, " t"]]:
+    """Where the tip of a leg is while its tilted hoof touches the ground in one place.
+
+    Args:
+      pitch_rad: turn of the hoof against the rest pose.
+
+    Returns:
+      How far the tip is ahead of where it is at rest, if the middle of the sole stays where it is,
+      and the height of the tip above the ground.
+    """
+    _, y, z = np.mean(sole.points - leg.tip, axis=0)
+    ahead = z - (np.sin(pitch_rad) * y + np.cos(pitch_rad) * z)
+    return ahead, clearance(leg, sole, pitch_rad)

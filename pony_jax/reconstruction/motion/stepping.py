@@ -14,10 +14,10 @@ from pony_jax.reconstruction.motion.legs import Leg, find_legs
 from pony_jax.reconstruction.motion.limits import OutOfReachError, check_joint_limits
 from pony_jax.reconstruction.motion.soles import (
     Sole,
-    clearance,
     find_sole,
     ground_height,
     skeleton_of,
+    tip_above_sole,
 )
 from pony_jax.reconstruction.skeleton import Skeleton
 
@@ -45,17 +45,16 @@ def make_clip(
     skeleton = skeleton_of(subject)
     chosen, period_s = _pace(skeleton, gait, speed, stride)
     # A stride that was asked for is taken or refused; a usual one gives way to short limbs.
-    efforts = (1.0,) if stride is not None else _EFFORTS
-    for effort in efforts:
-        stepping = _Stepping(subject, skeleton, gait.eased(effort), effort * chosen, period_s)
-        if speed is not None:
-            stepping.period_s *= effort
+    efforts = list(_EFFORTS if stride is None else _EFFORTS[:1])
+    while True:
+        effort = efforts.pop(0)
+        period = period_s if speed is None else effort * period_s
+        stepping = _Stepping(subject, skeleton, gait.eased(effort), effort * chosen, period)
         try:
             return stepping.clip(frames_per_second, cycles, in_place)
         except OutOfReachError:
-            if effort == efforts[-1]:
+            if not efforts:
                 raise
-    raise AssertionError("unreachable")
 
 
 def _pace(
@@ -141,12 +140,9 @@ class _Stepping:
         ahead, height = hoof.path(phase - gait.touch_down.get(leg.name, 0.0))
         # Steps are taken around a place between the hip and where the hoof stands at rest.
         middle = 0.5 * (leg.hip[2] + leg.tip[2]) if self.stride else leg.tip[2]
-        z = middle + gait.step.get(leg.name, 0.0) * self.leg_length + self.stride * ahead
-        y = (
-            self.ground
-            + hoof.lift * self.leg_length * height
-            + clearance(leg, self.soles[leg.name], pitch)
-        )
+        tilted, above = tip_above_sole(leg, self.soles[leg.name], pitch)
+        z = middle + gait.step.get(leg.name, 0.0) * self.leg_length + self.stride * ahead + tilted
+        y = self.ground + hoof.lift * self.leg_length * height + above
         places = np.stack([np.full_like(z, leg.tip[0]), y, z], axis=-1)
         corrections = self.corrections[leg.name].T
         return places + np.stack([np.interp(phase, _PHASES, c, period=1.0) for c in corrections], 1)
@@ -161,9 +157,9 @@ class _Stepping:
         phase: np.ndarray,
         world_from_body: Float[np.ndarray, "t 4 4"],
         *,
-        pull: bool = False,
+        nearest: bool = False,
     ) -> tuple[Float[np.ndarray, "t 3 3"], Float[np.ndarray, " t"]]:
-        """Angles of a leg's bones, and the pitch of its hoof; `pull` forgives what is too far."""
+        """Angles of a leg's bones, and the pitch of its hoof; `nearest` as for `Leg.solve`."""
         rotation, shift = world_from_body[:, :3, :3], world_from_body[:, :3, 3]
         body_pitch = np.arctan2(rotation[:, 2, 1], rotation[:, 1, 1])
         wanted = self._pitch(leg, phase)
@@ -171,9 +167,7 @@ class _Stepping:
         for _ in range(4):  # how the hoof is tilted says how high it must be, and the reverse
             places = self._hoof_places(leg, phase, pitch)
             in_body = np.einsum("tji,tj->ti", rotation, places - shift)
-            if pull:
-                in_body = leg.pulled_in(in_body)
-            angles = leg.solve(in_body, wanted - body_pitch)
+            angles = leg.solve(in_body, wanted - body_pitch, nearest=nearest)
             pitch = angles[:, :, 0].sum(axis=1) + body_pitch
         return angles, pitch
 
@@ -240,7 +234,7 @@ class _Stepping:
             hips = self._hip_places(bodies, *carried)
             root = _root_transform(self.skeleton, *carried)
             for leg in self.legs:
-                solved = self._leg_angles(leg, _PHASES, root @ bodies[leg.name], pull=True)
+                solved = self._leg_angles(leg, _PHASES, root @ bodies[leg.name], nearest=True)
                 angles[:, leg.bones], pitches[leg.name] = solved
             transforms = self.skeleton.world_from_rest(angles, *carried)
             for leg in self.legs:

@@ -33,7 +33,7 @@ async function start(path, options) {
   for (const id of ["failure", "done", "result"]) show(id, false);
   element("result").removeAttribute("src");
   element("stage").textContent = "sending the picture";
-  element("progress").value = 0;
+  element("progress").removeAttribute("value");
   show("waiting", true);
   try {
     const {id} = await ask(path, {method: "POST", ...options});
@@ -47,7 +47,7 @@ async function start(path, options) {
       const stage = job.ahead ? `waiting for ${job.ahead} other photographs` : job.stage;
       element("stage").textContent =
           `${job.name}: ${stage} (${seconds} s; the first picture takes longest)`;
-      element("progress").value = job.progress;
+      if (job.progress) element("progress").value = job.progress;
       await new Promise((resolve) => setTimeout(resolve, POLL_MS));
     }
   } catch (error) {
