@@ -64,7 +64,12 @@ function finish(id, job) {
     return link;
   });
   element("downloads").replaceChildren(...links.flatMap((link, i) => (i ? [", ", link] : [link])));
-  element("notes").textContent = job.notes.join("; ");
+  show("notes", job.notes.length > 0);
+  element("note-list").replaceChildren(...job.notes.map((note) => {
+    const item = document.createElement("li");
+    item.textContent = note;
+    return item;
+  }));
   const frame = element("result");
   frame.onload = () => {
     const body = frame.contentDocument.body;
