@@ -38,7 +38,7 @@ $(VENV)/.train: pyproject.toml $(NATIVE) | $(VENV)/bin/python
 	touch $@
 
 $(VENV)/.test: pyproject.toml $(NATIVE) | $(VENV)/bin/python
-	$(RUN) -m pip install --quiet --disable-pip-version-check -e '.[extract,export,usd,demo,test]'
+	$(RUN) -m pip install --quiet --disable-pip-version-check -e '.[extract,export,usd,test]'
 	touch $@ $(VENV)/.train
 
 build/npm/node_modules/gltf-validator/package.json:

@@ -148,7 +148,7 @@ _PROBE = """
   viewer.bones = false;
   viewer.show = "lit";
   draw("lit");
-  slide("from around", 0);
+  slide("light around", 0);
   draw("from the front");
   document.getElementById("light-home").click();
   draw("lit again");

@@ -39,8 +39,8 @@ function addLightSliders(viewer, parent, reset) {
   const turn = (key) => (value) =>
     Object.assign(viewer.light, viewer.lightView, {[key]: value * DEGREE});
   const strength = (key) => (value) => (viewer.light[key] = value);
-  const around = addSlider(parent, "from around", [-180, 180, 1], turn("yaw"));
-  const height = addSlider(parent, "from height", [-90, 90, 1], turn("pitch"));
+  const around = addSlider(parent, "light around", [-180, 180, 1], turn("yaw"));
+  const height = addSlider(parent, "light height", [-90, 90, 1], turn("pitch"));
   const ambient = addSlider(parent, "ambient", [0, 1.5, 0.01], strength("ambient"));
   const diffuse = addSlider(parent, "diffuse", [0, 1.5, 0.01], strength("diffuse"));
   const follow = () => {
