@@ -1,9 +1,9 @@
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from layer_checks import check_against_xla, check_threads, noise, values_and_gradients
 
 from pony_jax.layers import ConvBlockWeights, conv_block, convolution
+from tests.layers.layer_checks import check_against_xla, check_threads, noise, values_and_gradients
 
 
 # (height, width, channels in, out, kernel rows, columns, stride, padding)

@@ -8,9 +8,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from layer_checks import check_against_xla, check_threads, noise, values_and_gradients, weights
 
 from pony_jax.layers import mlp
+from tests.layers.layer_checks import (
+    check_against_xla,
+    check_threads,
+    noise,
+    values_and_gradients,
+    weights,
+)
 
 
 # A block is 96 points: fewer, exactly one, one and a bit, many.

@@ -2,9 +2,15 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import linen as nn
-from layer_checks import TOLERANCE, check_against_xla, check_threads, noise, values_and_gradients
 
 from pony_jax.layers import NormDenseWeights, norm_dense
+from tests.layers.layer_checks import (
+    TOLERANCE,
+    check_against_xla,
+    check_threads,
+    noise,
+    values_and_gradients,
+)
 
 
 def weights_of(channels: int, features: int) -> NormDenseWeights:
