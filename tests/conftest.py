@@ -8,9 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pytest
 
-_HERE = Path(__file__).parent
-# The full set where there is one, else the subset that `tests/golden/make_subset.py` took from it.
-_GOLDEN_FOLDERS = (_HERE.parent.parent / "shared" / "golden", _HERE / "golden")
+from tests.golden_arrays import GOLDEN_FOLDERS, golden_file
 
 
 class _Row(NamedTuple):
@@ -30,10 +28,10 @@ def golden() -> Callable[[str], dict[str, np.ndarray]]:
     """Loads the golden arrays `<name>.npz`."""
 
     def load(name: str) -> dict[str, np.ndarray]:
-        for folder in _GOLDEN_FOLDERS:
-            if (folder / f"{name}.npz").exists():
-                return dict(np.load(folder / f"{name}.npz"))
-        pytest.skip(f"golden arrays {name}.npz are neither in ../shared/golden nor in tests/golden")
+        path = golden_file(name)
+        if path is None:
+            pytest.skip(f"{name}.npz is neither in ../shared/golden nor in tests/golden")
+        return dict(np.load(path))
 
     return load
 
@@ -51,7 +49,7 @@ def golden_case(golden) -> Callable[[str, str], dict[str, Any]]:
             k.removeprefix(prefix): v for k, v in golden(name).items() if k.startswith(prefix)
         }
         if not arrays:
-            if (_GOLDEN_FOLDERS[0] / f"{name}.npz").exists():
+            if (GOLDEN_FOLDERS[0] / f"{name}.npz").exists():
                 raise KeyError(f"no case {case!r} in golden arrays {name}.npz")
             pytest.skip(f"case {case} of {name}.npz is only in the full golden set")
         return {k: json.loads(str(v)) if v.dtype.kind == "U" else v for k, v in arrays.items()}

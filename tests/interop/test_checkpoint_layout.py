@@ -16,9 +16,7 @@ from pony_jax.interop.torch_file import CheckpointError, Foreign, read_torch_fil
 from pony_jax.training.errors import RunError
 from tests.interop.test_torch_file import Bomb, write
 
-GOLDEN = Path(__file__).parents[3] / "shared" / "golden"
-CHECKPOINT = GOLDEN / "tiny_checkpoint.pth"
-SETTINGS = GOLDEN / "tiny_checkpoint_config.json"
+SETTINGS = Path(__file__).parents[1] / "golden" / "tiny_checkpoint_config.json"
 
 PRIOR = {"netShape.in_layer.weight": np.ones(2), "netDINO.min_max": np.zeros((1, 2))}
 INSTANCE = {"netPose.network.0.weight": np.full(3, 2.0), "netEncoder.ViT.cls_token": np.ones(1)}
@@ -170,10 +168,11 @@ def test_hostile_objects_beside_the_networks_do_nothing(tmp_path, protocol) -> N
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(not CHECKPOINT.exists(), reason="needs the full golden set")
-def test_the_checkpoint_of_the_original_in_other_wrappings(tmp_path: Path) -> None:
+def test_the_checkpoint_of_the_original_in_other_wrappings(
+    checkpoint: Path, tmp_path: Path
+) -> None:
     torch = pytest.importorskip("torch")
-    content = torch.load(CHECKPOINT, weights_only=True)
+    content = torch.load(checkpoint, weights_only=True)
     wrapped = {net: _prefixed(content[net], "module.") for net in ("netPrior", "netInstance")}
     beside = {"best": np.float64(0.5), "args": argparse.Namespace(lr=1)}
     cases = {
@@ -195,4 +194,4 @@ def test_the_checkpoint_of_the_original_in_other_wrappings(tmp_path: Path) -> No
     assert any(note.startswith("args: left out (argparse") for note in results["old"].notes)
     # A second checkpoint is never mixed up with the first.
     with pytest.raises(RunError, match="out: expected a folder without checkpoints"):
-        command.convert(CHECKPOINT, str(SETTINGS), tmp_path / "plain")
+        command.convert(checkpoint, str(SETTINGS), tmp_path / "plain")

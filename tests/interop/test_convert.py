@@ -16,10 +16,7 @@ from pony_jax.training.optimizers import init_optimizer, parameter_groups
 from pony_jax.training.step import TrainState
 from tests.training.command_flags import command_module, forget_values
 
-GOLDEN = Path(__file__).parents[3] / "shared" / "golden"
-CHECKPOINT = GOLDEN / "tiny_checkpoint.pth"
-SETTINGS = GOLDEN / "tiny_checkpoint_config.json"
-needs_golden = pytest.mark.skipif(not CHECKPOINT.exists(), reason="needs the full golden set")
+SETTINGS = Path(__file__).parents[1] / "golden" / "tiny_checkpoint_config.json"
 
 HORSE = {  # the least that a file of the original must say
     "init_sdf": "ellipsoid",
@@ -34,9 +31,8 @@ HORSE = {  # the least that a file of the original must say
 }
 
 
-@needs_golden
-def test_converts_to_a_run_that_can_be_restored(tmp_path):
-    converted = command.convert(CHECKPOINT, str(SETTINGS), tmp_path / "run")
+def test_converts_to_a_run_that_can_be_restored(checkpoint, tmp_path):
+    converted = command.convert(checkpoint, str(SETTINGS), tmp_path / "run")
     config = load_config(tmp_path / "run")
     assert (config.model.hidden, config.model.encoder_hidden) == (32, 16)
     like = jax.tree.map(np.asarray, TrainState(converted.params, converted.moments, np.int32(0)))
@@ -50,13 +46,12 @@ def test_converts_to_a_run_that_can_be_restored(tmp_path):
     assert backbone["positions"].shape == (28, 28, 48)
 
 
-@needs_golden
 @pytest.mark.parametrize("damage", ["truncated", "settings", "missing"])
-def test_nothing_is_written_when_it_fails(tmp_path, damage):
-    checkpoint, settings = CHECKPOINT, SETTINGS
+def test_nothing_is_written_when_it_fails(checkpoint, tmp_path, damage):
+    whole, settings = checkpoint, SETTINGS
     if damage == "truncated":
         checkpoint = tmp_path / "part.pth"
-        checkpoint.write_bytes(CHECKPOINT.read_bytes()[:100_000])
+        checkpoint.write_bytes(whole.read_bytes()[:100_000])
     elif damage == "settings":
         changed = json.loads(SETTINGS.read_text())
         changed["config"]["latent_dim"] = 33

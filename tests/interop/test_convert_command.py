@@ -9,13 +9,8 @@ from pathlib import Path
 import pytest
 
 _ROOT = Path(__file__).parents[2]
-GOLDEN = _ROOT.parent / "shared" / "golden"
-CHECKPOINT = GOLDEN / "tiny_checkpoint.pth"
-SETTINGS = GOLDEN / "tiny_checkpoint_config.json"
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(not CHECKPOINT.exists(), reason="needs the full golden set"),
-]
+SETTINGS = _ROOT / "tests" / "golden" / "tiny_checkpoint_config.json"
+pytestmark = pytest.mark.slow
 
 
 def run(checkpoint: Path, out: Path, settings: Path = SETTINGS) -> subprocess.CompletedProcess[str]:
@@ -38,13 +33,13 @@ def torch():
     return pytest.importorskip("torch")
 
 
-def test_prints_what_became_of_every_tensor(torch, tmp_path: Path) -> None:
+def test_prints_what_became_of_every_tensor(torch, checkpoint: Path, tmp_path: Path) -> None:
     out = tmp_path / "run"
-    result = run(CHECKPOINT, out)
+    result = run(checkpoint, out)
     assert result.returncode == 0, result.stderr
     *lines, last = result.stdout.strip().splitlines()
     assert last == f"wrote {out}, 70000 steps trained"
-    content = torch.load(CHECKPOINT, weights_only=True)
+    content = torch.load(checkpoint, weights_only=True)
     for name in [*content["netPrior"], *content["netInstance"]]:
         if not name.startswith("netEncoder.ViT."):
             assert any(line.startswith((f"{name} ->", f"{name}: checked")) for line in lines), name
@@ -103,9 +98,11 @@ def _assert_one_line(result: subprocess.CompletedProcess[str], expected: str) ->
 
 
 @pytest.mark.parametrize("kind", CHANGES)
-def test_a_wrong_tensor_is_named_in_one_line(torch, tmp_path: Path, kind: str) -> None:
+def test_a_wrong_tensor_is_named_in_one_line(
+    torch, checkpoint: Path, tmp_path: Path, kind: str
+) -> None:
     change, expected = CHANGES[kind]
-    content = torch.load(CHECKPOINT, weights_only=True)
+    content = torch.load(checkpoint, weights_only=True)
     change(content, torch)
     path = tmp_path / "changed.pth"
     torch.save(content, path)
@@ -113,17 +110,17 @@ def test_a_wrong_tensor_is_named_in_one_line(torch, tmp_path: Path, kind: str) -
     assert [p.name for p in tmp_path.iterdir()] == ["changed.pth"]
 
 
-def test_a_hostile_pickle_does_nothing(torch, tmp_path: Path) -> None:
+def test_a_hostile_pickle_does_nothing(torch, checkpoint: Path, tmp_path: Path) -> None:
     path, target = tmp_path / "hostile.pth", tmp_path / "made"
-    content = torch.load(CHECKPOINT, weights_only=True)
+    content = torch.load(checkpoint, weights_only=True)
     torch.save(content | {"netPrior": Bomb(target)}, path)
     _assert_one_line(run(path, tmp_path / "run"), ".mkdir at netPrior; nothing of it was run")
     assert [p.name for p in tmp_path.iterdir()] == ["hostile.pth"]
 
 
-def test_files_that_are_no_checkpoint(tmp_path: Path) -> None:
+def test_files_that_are_no_checkpoint(checkpoint: Path, tmp_path: Path) -> None:
     part, other = tmp_path / "part.pth", tmp_path / "other.pth"
-    part.write_bytes(CHECKPOINT.read_bytes()[:100_000])
+    part.write_bytes(checkpoint.read_bytes()[:100_000])
     other.write_text("a page that says: not found")
     for path in (part, other):
         expected = f"{path}: expected a zip archive written by torch.save"
@@ -132,5 +129,5 @@ def test_files_that_are_no_checkpoint(tmp_path: Path) -> None:
     _assert_one_line(run(missing, tmp_path / "run"), f"expected a checkpoint at {missing}")
     settings = tmp_path / "bad.yml"
     settings.write_text("a: [\nb: }\n")
-    _assert_one_line(run(CHECKPOINT, tmp_path / "run", settings), "expected YAML or JSON")
+    _assert_one_line(run(checkpoint, tmp_path / "run", settings), "expected YAML or JSON")
     assert {p.name for p in tmp_path.iterdir()} == {"part.pth", "other.pth", "bad.yml"}

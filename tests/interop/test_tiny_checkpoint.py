@@ -20,10 +20,7 @@ from pony_jax.ops.cameras import transform_points
 from pony_jax.ops.mesh import Mesh, vertex_normals
 from pony_jax.training.optimizers import parameter_groups, split_by_group
 
-GOLDEN = Path(__file__).parents[3] / "shared" / "golden"
-pytestmark = pytest.mark.skipif(
-    not (GOLDEN / "tiny_checkpoint.pth").exists(), reason="needs the full golden set"
-)
+GOLDEN = Path(__file__).parents[1] / "golden"
 GROUPS = parameter_groups(1e-3, 1e-4)
 
 
@@ -34,9 +31,9 @@ def original():
 
 
 @pytest.fixture
-def content():
+def content(checkpoint):
     """The checkpoint, read afresh for every test that changes it."""
-    return read_torch_file(GOLDEN / "tiny_checkpoint.pth")
+    return read_torch_file(checkpoint)
 
 
 @pytest.fixture(scope="module")
@@ -52,8 +49,8 @@ def model(settings):
 
 
 @pytest.fixture(scope="module")
-def converted(model):
-    return convert_checkpoint(read_torch_file(GOLDEN / "tiny_checkpoint.pth"), model, GROUPS)
+def converted(checkpoint, model):
+    return convert_checkpoint(read_torch_file(checkpoint), model, GROUPS)
 
 
 def tokens_of(backbone, settings, original):

@@ -8,11 +8,11 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
-from raster_backends import build, device_of, using
 
 import rasterizer_ffi
 from rasterizer_ffi import backends
 from rasterizer_ffi.installed_nvdiffrast import load_bound_library
+from tests.rasterizer_ffi.raster_backends import build, device_of, using
 
 
 @pytest.fixture(scope="session")

@@ -4,9 +4,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from raster_scenes import random_scene
 
 import rasterizer_ffi
+from tests.rasterizer_ffi.raster_scenes import random_scene
 
 SCENE = random_scene()
 POS, TRI, ATTR = SCENE.pos, SCENE.tri, SCENE.attr

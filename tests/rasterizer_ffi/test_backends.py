@@ -9,11 +9,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from raster_backends import build, using
-from raster_scenes import random_scene, render
 
 import rasterizer_ffi
 from rasterizer_ffi import backends
+from tests.rasterizer_ffi.raster_backends import build, using
+from tests.rasterizer_ffi.raster_scenes import random_scene, render
 
 
 def test_cpu_is_always_there():

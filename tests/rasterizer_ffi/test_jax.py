@@ -7,9 +7,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax.sharding import Mesh, PartitionSpec
-from raster_scenes import loss, random_scene, render
 
 import rasterizer_ffi
+from tests.rasterizer_ffi.raster_scenes import loss, random_scene, render
 
 
 def assert_same_bits(got, wanted) -> None:

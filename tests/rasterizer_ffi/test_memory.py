@@ -3,7 +3,8 @@
 import subprocess
 
 import pytest
-from raster_backends import build
+
+from tests.rasterizer_ffi.raster_backends import build
 
 
 @pytest.mark.slow

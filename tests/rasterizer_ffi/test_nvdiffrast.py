@@ -15,12 +15,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from raster_backends import using
-from raster_scenes import random_scene
 
 import rasterizer_ffi
 from rasterizer_ffi.installed_nvdiffrast import load_bound_library
 from rasterizer_ffi.library import find_library
+from tests.rasterizer_ffi.raster_backends import using
+from tests.rasterizer_ffi.raster_scenes import random_scene
 
 RANGES = np.array([[0, 3], [5, 0], [-2, 9], [18, 7], [40, 2]], np.int32)  # of 20 triangles
 

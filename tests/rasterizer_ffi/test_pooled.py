@@ -4,10 +4,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from raster_scenes import random_scene
 
 import rasterizer_ffi
 from rasterizer_ffi.backends import backend_in_use
+from tests.rasterizer_ffi.raster_scenes import random_scene
 
 H, W = 13, 19
 

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from raster_scenes import loss, random_scene, render
 
 import rasterizer_ffi
+from tests.rasterizer_ffi.raster_scenes import loss, random_scene, render
 
 on_every_backend = pytest.mark.usefixtures("backend")
 

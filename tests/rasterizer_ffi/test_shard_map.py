@@ -9,9 +9,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, PartitionSpec
-from raster_scenes import random_scene
 
 import rasterizer_ffi
+from tests.rasterizer_ffi.raster_scenes import random_scene
 
 SCENE = random_scene(images=4, resolution=(6, 8))
 TRI = jnp.asarray(SCENE.tri)
@@ -128,17 +128,13 @@ def check_all(num_devices):
                 )
 
 
-def test_gradients_on_one_device():
-    check_all(1)
-
-
 def test_gradients_on_two_devices():
     """In a process of its own: the number of devices is fixed when JAX starts."""
     flags = os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=2"
-    program = "import test_shard_map; test_shard_map.check_all(2)"
+    program = "from tests.rasterizer_ffi.test_shard_map import check_all; check_all(2)"
     done = subprocess.run(
         [sys.executable, "-c", program],
-        cwd=Path(__file__).parent,
+        cwd=Path(__file__).parents[2],
         env=os.environ | {"XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu"},
         capture_output=True,
         text=True,

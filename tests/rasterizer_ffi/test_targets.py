@@ -7,10 +7,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from raster_scenes import random_scene
 
 import rasterizer_ffi
 from rasterizer_ffi import backends, targets
+from tests.rasterizer_ffi.raster_scenes import random_scene
 
 SCENE = random_scene(images=2, vertices=9, triangles=6, resolution=(4, 6))
 COLOR = jnp.ones((2, 4, 6, 3))

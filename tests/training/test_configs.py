@@ -2,7 +2,7 @@
 
 import pytest
 
-from configs import base, bird, horse
+from configs import bird, horse
 from pony_jax.model import build_model, build_objective
 
 
@@ -11,14 +11,6 @@ def test_every_variant_is_locked_and_builds_a_model(variant: str) -> None:
     config = horse.get_config(variant)
     assert config.is_locked
     build_model(config, (16, 32))
-
-
-def test_no_variant_adds_a_key() -> None:
-    def keys(config: object) -> set[str]:
-        return set(config.to_dict(preserve_field_references=False).keys())
-
-    for variant in ("", "photos", "paper", "unified", "test"):
-        assert keys(horse.get_config(variant)) == keys(base.get_config())
 
 
 def test_refinement_without_silhouettes_is_refused() -> None:
