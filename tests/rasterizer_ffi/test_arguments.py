@@ -32,7 +32,7 @@ MISTAKES = {
     "resolution as text": (lambda: rasterize(resolution="88"), TypeError, INTEGER + "'8'"),
     "resolution without order": (lambda: rasterize(resolution={8, 9}), ValueError, RESOLUTION),
     "random keys": (
-        lambda: rasterize(pos=jax.random.key(0)), TypeError, "expected pos of dtype float32, got k"),
+        lambda: rasterize(pos=jax.random.key(0)), TypeError, "pos of dtype float32, got key"),
     "fractions": (lambda: rasterize(resolution=(8.5, 8)), TypeError, INTEGER + "8.5"),
     "whole fractions": (lambda: rasterize(resolution=(8, 8.0)), TypeError, INTEGER + "8.0"),
     "booleans": (lambda: rasterize(resolution=(True, 8)), TypeError, INTEGER + "True"),
