@@ -98,7 +98,7 @@ def _is_of_user(error: OSError, user_paths: Sequence[Path]) -> bool:
 def _paths_of_flags() -> list[Path]:
     """Every text among the values of flags, configurations included, as a path."""
     names = flags.FLAGS.flag_values_dict().values()
-    paths = {Path(os.path.abspath(Path(text).expanduser())) for text in _texts(names)}
+    paths = {Path(os.path.abspath(os.path.expanduser(text))) for text in _texts(names)}
     return sorted(path for path in paths if path != Path(path.anchor))
 
 
@@ -119,7 +119,7 @@ def _is_debugging(argv: Sequence[str]) -> bool:
 
 
 def _parse_flags(argv: Sequence[str]) -> list[str]:
-    argv = _with_packaged_configs(argv)
+    argv = _with_packaged_configs(_with_home(argv))
     is_read_here = "config" in flags.FLAGS and flags.FLAGS["config"].flag_type() == "config object"
     names = _config_files(argv) if is_read_here else []  # the converter takes other files as well
     config_files = [Path(name.partition(":")[0]) for name in names]
@@ -137,6 +137,14 @@ def _parse_flags(argv: Sequence[str]) -> list[str]:
         if _is_debugging(argv):
             raise
         _stop(_describe(error, config_files))
+
+
+def _with_home(argv: Sequence[str]) -> list[str]:
+    """--config=~/x.py with the home folder written out, which shells leave alone after "="."""
+    return [
+        re.sub(r"^(--?config=)(~.*)", lambda m: m[1] + os.path.expanduser(m[2]), argument)
+        for argument in argv
+    ]
 
 
 def _with_packaged_configs(argv: Sequence[str]) -> list[str]:

@@ -11,6 +11,7 @@ the data set knows the truth, there is a section `truth` (`pony_jax.evaluation.t
 
 import dataclasses
 import json
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -57,7 +58,7 @@ def main(argv: Sequence[str]) -> None:
     for name in filter(None, (_JSON.value, _HTML.value)):
         if not Path(name).parent.is_dir():
             raise RunError(f"expected a folder to write {name} into, found none; make it first")
-    workdir = Path(_WORKDIR.value).expanduser()
+    workdir = Path(_WORKDIR.value)
     prepare_process(load_run_config(workdir).compilation_cache_dir)
     evaluation = _Evaluation(_restore(workdir))
     scores = evaluation.score()
@@ -103,7 +104,7 @@ class _Evaluation:
                 "extract its features as those of the training data"
             )
         self._predictor = Predictor(run.model, run.capacities)
-        directory = dataset_directory(data.name, Path(data.data_dir).expanduser())
+        directory = dataset_directory(data.name, Path(os.path.expanduser(data.data_dir)))
         self._comparison = load_comparison(directory, _SPLIT.value, self._split, skeleton)
         self._consistency = MirrorConsistency(skeleton)
         self._gallery = Gallery(self._split.ids, skeleton.num_body_bones, _HIDE.value)

@@ -17,7 +17,7 @@ from pathlib import Path
 from absl import flags
 from ml_collections import ConfigDict
 
-from pony_jax import command_line
+from pony_jax import command_line, path_flags
 from pony_jax.reconstruction.learned import ModelError
 from pony_jax.reconstruction.model import Model
 from pony_jax.reconstruction.model_card import make_card
@@ -25,8 +25,8 @@ from pony_jax.reconstruction.pony_file import PRECISIONS, SUFFIX, read_pony, wri
 from pony_jax.reconstruction.run_folder import read_run
 from pony_jax.training.errors import RunError
 
-_WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run.", required=True)
-_OUT = flags.DEFINE_string("out", None, f"File to write, NAME{SUFFIX}.", required=True)
+_WORKDIR = path_flags.define_path("workdir", None, "Folder of the run.", required=True)
+_OUT = path_flags.define_path("out", None, f"File to write, NAME{SUFFIX}.", required=True)
 _NAME = flags.DEFINE_string("name", None, "Name of the category; else that of the file.")
 _PRECISION = flags.DEFINE_enum("precision", "float16", PRECISIONS, "Of the stored numbers.")
 _DATA = flags.DEFINE_string("data", None, "What the model was learned from; else the data set.")
@@ -76,12 +76,12 @@ def _commit() -> str:
 def main(argv: Sequence[str]) -> None:
     """Packs, and prints the card."""
     del argv
-    out = Path(_OUT.value).expanduser()
+    out = Path(_OUT.value)
     if out.suffix != SUFFIX:
         raise RunError(f"--out: expected a name that ends in {SUFFIX}, got {out.name!r}")
     try:
         model = pack(
-            Path(_WORKDIR.value).expanduser(),
+            Path(_WORKDIR.value),
             out,
             _NAME.value or out.stem,
             _PRECISION.value,

@@ -10,9 +10,9 @@ them with --all. A picture that cannot be used is named in a line, the others go
 status says that there was one.
 """
 
+import itertools
 import os
 import sys
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -37,7 +37,7 @@ from pony_jax.training.errors import RunError
 _PICTURES = "pictures"
 _FORMATS = (*(suffix[1:] for suffix in files.SUFFIXES), _PICTURES)
 
-_MODEL = flags.DEFINE_string(
+_MODEL = path_flags.define_path(
     "model", None, "Folder of a run, packed file, name, or hf://OWNER/NAME.", required=True
 )
 _OUT = path_flags.define_path("out", None, "Folder for the files.", required=True)
@@ -82,12 +82,15 @@ def find_jobs(arguments: Sequence[str], masks: Path | None) -> list[Job]:
         )
     if masks is not None and not masks.is_dir():
         raise UserError(f"--masks: expected a folder, found none at {printable(masks)}")
-    taken: Counter[str] = Counter()
+    # Some file systems take names that differ in case for one.
+    own_names = {picture.stem.casefold() for picture in pictures}
+    taken: set[str] = set()
     jobs = []
     for picture in pictures:
-        taken[picture.stem] += 1
-        count = taken[picture.stem]
-        name = picture.stem if count == 1 else f"{picture.stem}_{count}"
+        numbered = (f"{picture.stem}_{number}" for number in itertools.count(2))
+        free = (name for name in numbered if name.casefold() not in taken | own_names)
+        name = next(free) if picture.stem.casefold() in taken else picture.stem
+        taken.add(name.casefold())
         jobs.append(Job(picture, None if masks is None else _mask_of(picture, masks), name))
     return jobs
 
@@ -158,7 +161,7 @@ def _check_names(flag: str, names: Sequence[str], known: Sequence[str]) -> None:
 
 
 def _pictures_at(path: Path) -> Iterator[Path]:
-    path = path.expanduser()
+    path = Path(os.path.expanduser(path))
     if not path.is_dir():
         yield path
         return
@@ -168,13 +171,21 @@ def _pictures_at(path: Path) -> Iterator[Path]:
 
 
 def _mask_of(picture: Path, masks: Path) -> Path:
-    """The mask of the same name; where there is none, a path that fails when it is opened."""
-    for entry in sorted(os.listdir(masks)):
-        if Path(entry).stem == picture.stem and Path(entry).suffix.lower() in (
-            picture_files.SUFFIXES
-        ):
-            return masks / entry
-    return masks / f"{picture.stem}.png"
+    """The mask of the same name; where there is none, a path that fails when it is opened.
+
+    Raises `UserError` if there are several.
+    """
+    found = [
+        entry
+        for entry in sorted(os.listdir(masks))
+        if Path(entry).stem == picture.stem and Path(entry).suffix.lower() in picture_files.SUFFIXES
+    ]
+    if len(found) > 1:
+        raise UserError(
+            f"--masks: expected one mask for {printable(picture)}, found "
+            f"{' and '.join(map(printable, found))} in {printable(masks)}; remove all but one"
+        )
+    return masks / (found[0] if found else f"{picture.stem}.png")
 
 
 def _clips(animal: Animal, names: Sequence[str]) -> list[Clip]:

@@ -36,7 +36,8 @@ def check_array(
     if not isinstance(value, jax.Array):
         value = np.asarray(value)
     if value.dtype != dtype:
-        got = value.dtype.name if value.dtype.isnative else f"{value.dtype.str} (swapped bytes)"
+        is_native = getattr(value.dtype, "isnative", True)  # JAX's random keys have not
+        got = value.dtype.name if is_native else f"{value.dtype.str} (swapped bytes)"
         raise TypeError(
             f"{op}: expected {name} of dtype {wanted}, got {got}; "
             f"convert it with {name}.astype({wanted!r})"
@@ -95,8 +96,9 @@ def check_resolution(op: str, resolution: Any) -> tuple[int, int]:
     if isinstance(resolution, jax.core.Tracer):
         check_static_int(op, "resolution", resolution)  # raises
     expected = f"of two positive integers (height, width) up to {MAX_RESOLUTION}"
+    has_order = not isinstance(resolution, set | frozenset | dict)
     try:
-        sides = tuple(resolution)
+        sides = tuple(resolution) if has_order else ()
     except TypeError:
         sides = ()
     check(len(sides) == 2, op, "resolution", expected, resolution)

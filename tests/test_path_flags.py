@@ -44,3 +44,9 @@ def test_every_flag_for_a_path_is_one_of_these():
             assert not {"Folder", "File", "file", "folder", "PNG"} & set(
                 definition.split(")")[0].replace('"', " ").split()
             ), f"{file.relative_to(_ROOT)}: {definition.split(')')[0]}; use path_flags.define_path"
+
+
+def test_unknown_homes_are_plain_names_wherever_paths_are_expanded():
+    """`Path.expanduser` raises RuntimeError for ~nobody, and where a container has no home."""
+    for file in [*(_ROOT / "pony_jax").rglob("*.py"), *(_ROOT / "experiments").rglob("*.py")]:
+        assert ".expanduser()" not in file.read_text(), f"{file}: use os.path.expanduser"

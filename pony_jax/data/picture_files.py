@@ -27,6 +27,9 @@ SUFFIXES = (
 )
 """Endings of picture files, in lower case."""
 
+_MAX_ROUNDED_WHITE = 1.001
+"""What fractions may reach: resampling and sums in float32 pass 1 by a little, which is clipped."""
+
 _SUBFILE_TYPE = 254  # tag of a TIFF page
 _SRGB = ImageCms.createProfile("sRGB")
 
@@ -61,6 +64,13 @@ def open_photograph(
             except Exception as error:
                 raise BadPhotographError(f"cannot be decoded: {_one_line(error)}") from error
             return _as_rgb(upright)
+    if isinstance(source, str | bytes) or not (
+        hasattr(source, "__array__") or isinstance(source, list | tuple)
+    ):
+        raise BadPhotographError(
+            f"expected the path of a file, a picture of Pillow's or an array, got a "
+            f"{type(source).__name__}; open it with PIL.Image.open"
+        )
     with _naming("the array"):
         return _as_rgb(_from_array(np.asarray(source)))
 
@@ -100,7 +110,8 @@ def to_bytes(values: Shaped[np.ndarray, "..."]) -> UInt8[np.ndarray, "..."]:
         return values
     if values.dtype == np.bool_:
         return values.astype(np.uint8) * 255
-    return np.rint(values * (255 / full_scale(values))).astype(np.uint8)
+    scaled = np.rint(values * (255 / full_scale(values)))
+    return np.minimum(scaled, 255).astype(np.uint8)
 
 
 def full_scale(values: Shaped[np.ndarray, "..."]) -> int:
@@ -115,8 +126,14 @@ def full_scale(values: Shaped[np.ndarray, "..."]) -> int:
         raise BadPhotographError(
             f"expected values in 0..1, 0..255 or 0..65535, found {low} to {high}; scale them"
         )
-    ranges = (1, 255, 65535) if values.dtype.kind == "f" else (255, 65535)
-    return next(full for full in ranges if high <= full)
+    if values.dtype.kind == "f" and high <= _MAX_ROUNDED_WHITE:
+        return 1
+    if values.dtype.kind == "f" and high < 2:
+        raise BadPhotographError(
+            f"expected fractions in 0..1, or values in 0..255 or 0..65535, found {low} to {high}, "
+            "which could be either; clip them to 0..1"
+        )
+    return next(full for full in (255, 65535) if high <= full)
 
 
 def has_wide_values(image: Image.Image) -> bool:

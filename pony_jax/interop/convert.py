@@ -7,6 +7,7 @@ C: the original's settings, as its .yml or as JSON, or one of our configuration 
 
 import dataclasses
 import importlib.util
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -104,7 +105,7 @@ def _token_channels(content: dict[str, Any]) -> int:
 
 def _configuration(settings: str, steps_per_epoch: float) -> ConfigDict:
     name, _, variant = settings.partition(":")
-    path = Path(name).expanduser()
+    path = Path(os.path.expanduser(name))
     if not path.is_file():
         raise CheckpointError(f"expected settings at {path}, found no such file")
     if path.suffix == ".py":
@@ -150,8 +151,8 @@ def main(argv: Sequence[str]) -> None:
     del argv
     check_jax_settings()
     check_devices()
-    out = Path(_OUT.value).expanduser()
-    converted = convert(Path(_CHECKPOINT.value).expanduser(), _CONFIG.value, out)
+    out = Path(_OUT.value)
+    converted = convert(Path(_CHECKPOINT.value), _CONFIG.value, out)
     print(*converted.notes, sep="\n")
     steps = "an unknown number of" if converted.num_updates is None else converted.num_updates
     print(f"wrote {out}, {steps} steps trained")

@@ -116,6 +116,7 @@ def _flax_leaves(
     """Tensors by the paths of our parameters; checks names, shapes and ranges."""
     leaves, lines = {}, []
     for name, value in state.items():
+        _check_finite(name, value)
         if name in _RANGES:
             _check_range(name, value)
             lines.append(f"{name}: checked (outputs have these ranges)")
@@ -143,6 +144,14 @@ def _flax_leaves(
     return leaves
 
 
+def _check_finite(name: str, value: np.ndarray) -> None:
+    if not np.isfinite(value.astype(np.float32)).all():
+        raise CheckpointError(
+            f"tensor {name}: expected finite numbers, found NaN or infinity; convert an earlier "
+            "checkpoint of the run, or copy the file again"
+        )
+
+
 def _place(name: str, value: np.ndarray) -> tuple[str, np.ndarray]:
     for prefix, (path, path_of) in MODULES.items():
         if name.startswith(prefix):
@@ -167,6 +176,8 @@ def _check_range(name: str, value: np.ndarray) -> None:
 def _backbone(state: State, notes: list[str]) -> dict[str, np.ndarray]:
     if not state:
         return {}
+    for name, value in state.items():
+        _check_finite(_BACKBONE + name, value)
     for name, wanted in (("cls_token", "(1, 1, width)"), ("pos_embed", "(1, 1 + a square, width)")):
         shape = state[name].shape if name in state else (1, 1, 1)
         num_patches = shape[1] - 1 if len(shape) == 3 else -1

@@ -26,7 +26,7 @@ def load(source: str | os.PathLike[str], weights: str | os.PathLike[str] | None 
       ModelError: a `ValueError` of one line, if there is no such model or it cannot be used.
     """
     text = os.fspath(source)
-    path = Path(text).expanduser()
+    path = Path(os.path.expanduser(text))
     if text.startswith(HUB):
         from pony_jax.reconstruction.hub import download  # needs the extra `hub`
 
@@ -37,7 +37,7 @@ def load(source: str | os.PathLike[str], weights: str | os.PathLike[str] | None 
         learned = read_pony(path)
     else:
         learned = read_pony(_shipped_model(text))
-    return Model(learned, None if weights is None else Path(weights).expanduser())
+    return Model(learned, None if weights is None else Path(os.path.expanduser(weights)))
 
 
 def shipped_models() -> tuple[str, ...]:

@@ -1,6 +1,7 @@
 """What a run's folder holds, as `Learned`."""
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -47,7 +48,7 @@ def _features_folder(workdir: Path, data: Any) -> Path:
     if (workdir / PROVENANCE_FILE).is_file():
         return workdir
     try:
-        beside_data = dataset_directory(data.name, Path(data.data_dir).expanduser())
+        beside_data = dataset_directory(data.name, Path(os.path.expanduser(data.data_dir)))
     except FileNotFoundError:
         beside_data = None
     if beside_data is not None and (beside_data / PROVENANCE_FILE).is_file():

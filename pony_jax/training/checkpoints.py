@@ -20,7 +20,7 @@ from pony_jax.model import Capacities
 from pony_jax.model.older_configs import complete_config
 from pony_jax.training.errors import RunError, user_files
 from pony_jax.training.logs import say
-from pony_jax.training.manifest import find_damage, write_manifest
+from pony_jax.training.manifest import find_damage, has_manifest, write_manifest
 from pony_jax.training.step import TrainState
 
 _CONFIG_FILE = "config.json"
@@ -168,17 +168,23 @@ class _DamagedError(Exception):
 
 
 @contextmanager
-def _reading(what: str) -> Iterator[None]:
-    """Turns whatever the storage library raises about damaged files into a `_DamagedError`."""
+def _reading(what: str, folder: Path) -> Iterator[None]:
+    """Turns whatever the storage library raises about damaged files into a `_DamagedError`.
+
+    Not where `find_damage` has compared every byte of the checkpoint, nor for a lack of memory.
+    """
+    is_listed = has_manifest(folder)
     try:
         with _quiet_library():
             yield
     except Exception as error:
+        if is_listed or isinstance(error, MemoryError) or "RESOURCE_EXHAUSTED" in str(error):
+            raise  # every byte is as it was written: the fault lies elsewhere
         raise _DamagedError(f"{what}: {str(error).strip().partition(chr(10))[0]}") from error
 
 
 def _read_progress(folder: Path) -> Progress:
-    with _reading("progress"):
+    with _reading("progress", folder):
         notes = json.loads((folder / "progress" / "metadata").read_text())
         capacities = Capacities(*map(int, notes["capacities"]))
         side, channels = map(int, notes["token_shape"])
@@ -187,12 +193,12 @@ def _read_progress(folder: Path) -> Progress:
 
 def _read_metadata(folder: Path) -> Any:
     """Names and shapes of the arrays."""
-    with _reading("state"), ocp.StandardCheckpointer() as reader:
+    with _reading("state", folder), ocp.StandardCheckpointer() as reader:
         return reader.metadata(folder / "state").item_metadata.tree
 
 
 def _read_state(folder: Path, expected: Any) -> Any:
-    with _reading("state"), ocp.StandardCheckpointer() as reader:
+    with _reading("state", folder), ocp.StandardCheckpointer() as reader:
         return reader.restore(folder / "state", expected)
 
 
@@ -212,7 +218,7 @@ def open_workdir(workdir: str | os.PathLike[str], config: ConfigDict) -> Path:
     The configuration is written to `config.json`. Raises `RunError` if the folder holds a run of
     another configuration (the message names the keys that differ) or cannot be written.
     """
-    path = Path(workdir).expanduser()
+    path = Path(os.path.expanduser(workdir))
     with user_files("workdir: expected a folder that can be written", path):
         path.mkdir(parents=True, exist_ok=True)
         if (path / _CONFIG_FILE).exists():

@@ -1,5 +1,6 @@
 """The splits of a run's data set; a synthetic one that is missing is made first."""
 
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -34,7 +35,7 @@ def load_named_split(config: ConfigDict, name: str, say: Callable[[str], None]) 
         split = load_split(
             config.name,
             name,
-            data_dir=Path(config.data_dir).expanduser(),
+            data_dir=Path(os.path.expanduser(config.data_dir)),
             image_size=config.image_size,
             max_examples=max_examples.get(name) or None,
         )
@@ -55,7 +56,7 @@ def make_if_missing(config: ConfigDict, say: Callable[[str], None]) -> None:
     project cannot make the one that is named.
     """
     builder_name, _, builder_config = config.name.partition("/")
-    data_dir = Path(config.data_dir).expanduser()
+    data_dir = Path(os.path.expanduser(config.data_dir))
     is_there = any((data_dir / config.name).glob("*/dataset_info.json"))
     if is_there or builder_name != "synthetic_quadruped":
         return
@@ -79,7 +80,7 @@ def copy_projections(config: ConfigDict, workdir: Path) -> None:
     With it the folder holds all that reconstruction needs. Data sets that were not extracted from
     photographs have nothing to copy.
     """
-    folder = dataset_directory(config.name, Path(config.data_dir).expanduser())
+    folder = dataset_directory(config.name, Path(os.path.expanduser(config.data_dir)))
     for name in (PROVENANCE_FILE, PROJECTION_FILE):
         if (folder / name).is_file() and not (workdir / name).exists():
             partial = workdir / f"{name}.partial"

@@ -46,7 +46,7 @@ def prepare_process(compilation_cache_dir: str) -> None:
     check_jax_settings()
     check_devices()
     if compilation_cache_dir:
-        folder = Path(compilation_cache_dir).expanduser()
+        folder = Path(os.path.expanduser(compilation_cache_dir))
         with user_files("compilation_cache_dir: expected a folder that can be made", folder):
             folder.mkdir(parents=True, exist_ok=True)
         jax.config.update("jax_compilation_cache_dir", os.fspath(folder))

@@ -21,6 +21,7 @@ from pony_jax.training.checkpoints import Checkpoints, Progress, open_workdir
 from pony_jax.training.config_rules import check_config, check_data
 from pony_jax.training.datasets import copy_projections, load_train_and_test
 from pony_jax.training.environment import prepare_process
+from pony_jax.training.lock import only_training_in
 from pony_jax.training.logs import Logs, Stopwatch, peak_memory_gib, say
 from pony_jax.training.optimizers import num_parameters, parameter_groups
 from pony_jax.training.step import TrainState, init_state
@@ -36,6 +37,11 @@ def train(config: ConfigDict, workdir: str | Path) -> dict[str, Any]:
     check_config(config)
     prepare_process(config.compilation_cache_dir)
     path = open_workdir(workdir, config)
+    with only_training_in(path):
+        return _train(config, path)
+
+
+def _train(config: ConfigDict, path: Path) -> dict[str, Any]:
     train_split, test_split = load_train_and_test(config.data, say)
     copy_projections(config.data, path)
     token_shape = (train_split.token_grid, train_split.token_dim)

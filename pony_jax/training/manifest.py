@@ -28,6 +28,11 @@ def write_manifest(folder: Path) -> None:
     partial.replace(folder / _FILE)
 
 
+def has_manifest(folder: Path) -> bool:
+    """Whether a checkpoint has a list, so that `find_damage` compares every byte."""
+    return (folder / _FILE).exists()
+
+
 def find_damage(folder: Path) -> str | None:
     """What is wrong with a checkpoint, in a few words; None if nothing is.
 
@@ -38,9 +43,12 @@ def find_damage(folder: Path) -> str | None:
         for part in _PARTS:
             if not (folder / part).is_dir():
                 return f"{part} is missing"
-        if not (folder / _FILE).exists():
+        if not has_manifest(folder):
             return None
-        for name, (size, digest) in json.loads((folder / _FILE).read_text()).items():
+        files = json.loads((folder / _FILE).read_text())
+        if not files:
+            return f"{_FILE} lists nothing"
+        for name, (size, digest) in files.items():
             file = folder / name
             if not file.is_file():
                 return f"{name} is missing"

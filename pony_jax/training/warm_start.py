@@ -1,5 +1,6 @@
 """A run that starts with what another run has learned."""
 
+import os
 from pathlib import Path
 
 import jax.numpy as jnp
@@ -44,7 +45,7 @@ def warm_start(fresh: TrainState, config: ConfigDict) -> TrainState:
       RunError: if there is no such run, or its model is unlike this one.
     """
     start = config.start
-    path = Path(start.from_run).expanduser()
+    path = Path(os.path.expanduser(start.from_run))
     try:
         other = load_config(path)
     except RunError as error:

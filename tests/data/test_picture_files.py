@@ -134,6 +134,7 @@ def test_an_embedded_colour_profile_is_applied_and_a_damaged_one_is_not(tmp_path
     [
         (_ramp(), _ramp()),
         (_ramp() / 255, _ramp()),
+        (_ramp() / np.float32(254.9999), _ramp()),  # sums in float32 pass 1 by a little
         (_ramp().astype(np.uint16) * 257, _ramp()),
         (_ramp().astype(np.int64), _ramp()),
         (_GREY, np.dstack([_GREY] * 3)),
@@ -151,6 +152,10 @@ def test_arrays_are_photographs(values, expected):
         (np.zeros((3, 24, 32)), r"the array: expected shape .* found \[3, 24, 32\]"),
         (np.zeros((0, 5, 3)), r"expected shape .* found \[0, 5, 3\]"),
         (np.full((4, 4), np.nan), "expected values in 0..1, 0..255 or 0..65535, found nan"),
+        (np.full((4, 4), 1.5), "found 1.5 to 1.5, which could be either; clip them to 0..1"),
+        (None, "expected the path of a file, a picture of Pillow's or an array, got a NoneType"),
+        (b"a.jpg", "an array, got a bytes"),
+        (io.BytesIO(), "an array, got a BytesIO; open it with PIL.Image.open"),
         (np.full((4, 4), -1.0), "found -1.0 to -1.0"),
         (np.full((4, 4), 70000), "found 70000 to 70000"),
         (np.full((4, 4), "a"), "expected numbers, found values of type <U1"),

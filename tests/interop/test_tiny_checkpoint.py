@@ -236,6 +236,18 @@ def test_the_newer_repository_calls_the_prior_base(model, converted, content):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
+        *(
+            (
+                lambda content, net=net, name=name, value=value: content[net].update(
+                    {name: np.full_like(content[net][name], value)}
+                ),
+                f"tensor {name}: expected finite numbers, found NaN or infinity",
+            )
+            for net, name, value in (
+                ("netInstance", "netPose.network.0.weight", np.nan),
+                ("netInstance", "netEncoder.ViT.cls_token", np.inf),
+            )
+        ),
         (
             lambda c: c["netInstance"].pop("netDeform.in_layer.bias"),
             r"found none for instance/deformation_field/network/input/dense/bias "

@@ -30,6 +30,9 @@ MISTAKES = {
     "resolution of three": (
         lambda: rasterize(resolution=(8, 8, 3)), ValueError, RESOLUTION + r"\(8, 8, 3\)"),
     "resolution as text": (lambda: rasterize(resolution="88"), TypeError, INTEGER + "'8'"),
+    "resolution without order": (lambda: rasterize(resolution={8, 9}), ValueError, RESOLUTION),
+    "random keys": (
+        lambda: rasterize(pos=jax.random.key(0)), TypeError, "pos of dtype float32, got key"),
     "fractions": (lambda: rasterize(resolution=(8.5, 8)), TypeError, INTEGER + "8.5"),
     "whole fractions": (lambda: rasterize(resolution=(8, 8.0)), TypeError, INTEGER + "8.0"),
     "booleans": (lambda: rasterize(resolution=(True, 8)), TypeError, INTEGER + "True"),

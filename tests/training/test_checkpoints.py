@@ -138,6 +138,20 @@ def _empty(*files: Path) -> None:
         os.truncate(file, 0)
 
 
+def test_a_whole_checkpoint_is_never_called_damaged(
+    two_checkpoints: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What fails while every byte is as it was written is a fault of ours, or a lack of memory."""
+
+    def fail(*args: object) -> None:
+        raise TypeError("a fault of ours")
+
+    monkeypatch.setattr("orbax.checkpoint.StandardCheckpointer.restore", fail)
+    with pytest.raises(TypeError, match="a fault of ours"):
+        Checkpoints(two_checkpoints, keep=1).restore(_like, set_aside=True)
+    assert {path.name for path in (two_checkpoints / "checkpoints").iterdir()} == {"6", "8"}
+
+
 def _change_a_byte(file: Path) -> None:
     content = bytearray(file.read_bytes())
     content[len(content) // 2] ^= 0x21
@@ -163,6 +177,7 @@ DAMAGE = {
     "notes of another kind": lambda newest: (newest / "progress" / "metadata").write_text("[]"),
     "list of files empty": lambda newest: _empty(newest / "files.json"),
     "list of files of another kind": lambda newest: (newest / "files.json").write_text("[3]"),
+    "list of files that names none": lambda newest: (newest / "files.json").write_text("{}"),
     "nothing left": lambda newest: (shutil.rmtree(newest), newest.mkdir()),
     "a link to nowhere": lambda newest: (
         (newest / "progress" / "metadata").unlink(),

@@ -90,6 +90,10 @@ def train_command(
             "--config=configs/horse.py:photos --config.data.data_dir=/nowhere",
             "expected data set 'weizmann_horse' in /nowhere/weizmann_horse",
         ),
+        (  # a home that nobody has is a plain name
+            "--config=configs/horse.py:photos --config.data.data_dir=~nobody_of_this_name/x",
+            "expected data set 'weizmann_horse' in ~nobody_of_this_name/x/weizmann_horse",
+        ),
         (
             "--config=configs/horse.py:test --config.data.name=synthetic_quadruped/unicorn",
             "expected synthetic_quadruped/ and one of",
@@ -105,6 +109,17 @@ def test_train_says_what_is_wrong_in_one_line(
 ) -> None:
     line = train_command(*arguments.split())
     assert line.startswith("error: ") and expected in line, line
+
+
+def test_a_configuration_file_may_lie_in_the_home_folder(
+    train_command: Callable[..., str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "mine.py").write_text(
+        "from configs import horse\ndef get_config(variant):\n  return horse.get_config(variant)"
+    )
+    line = train_command("--config=~/mine.py:photos", "--config.data.data_dir=~/data")
+    assert f"expected data set 'weizmann_horse' in {tmp_path}/data/weizmann_horse" in line
 
 
 @pytest.mark.parametrize(
