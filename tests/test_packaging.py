@@ -43,7 +43,8 @@ _COMES_WITH = {
 
 
 def _declared() -> set[str]:
-    lines = [*_PROJECT["dependencies"], *sum(_PROJECT["optional-dependencies"].values(), [])]
+    extras = _PROJECT["optional-dependencies"].values()
+    lines = [*_PROJECT["dependencies"], *(line for extra in extras for line in extra)]
     return {re.match(r"[\w.-]+", line).group().lower() for line in lines}
 
 
