@@ -1,14 +1,22 @@
-"""Fixtures of all tests: the golden arrays, comparison with them, and the table of fidelity."""
+"""What all tests share: checked shapes, the golden arrays, comparison, the table of fidelity."""
 
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
+from jaxtyping import install_import_hook
 
 from tests.golden_arrays import GOLDEN_FOLDERS, golden_file
+
+# Before anything of ours is imported: with PONY_JAX_CHECK_ANNOTATIONS=1, every call of a function
+# in these packages is held to the types and shapes of its annotations, letters of dimensions
+# included. It costs at calls and traces, nothing inside of compiled programs.
+if os.environ.get("PONY_JAX_CHECK_ANNOTATIONS") == "1":
+    install_import_hook(["pony_jax", "rasterizer_ffi"], "annotation_check.checked")
 
 
 class _Row(NamedTuple):

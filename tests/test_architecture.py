@@ -1,6 +1,7 @@
 """Imports point one way, and running needs neither TensorFlow nor PyTorch."""
 
 import ast
+import graphlib
 import subprocess
 import sys
 from pathlib import Path
@@ -83,6 +84,10 @@ def test_imports_point_one_way(package):
         used = {_package(module) for module in _imports(file)} - {None, package}
         wrong = used - _MAY_IMPORT[package]
         assert not wrong, f"{file.relative_to(_ROOT)} may not import {sorted(wrong)}"
+
+
+def test_the_directions_have_no_cycle():
+    graphlib.TopologicalSorter(_MAY_IMPORT).prepare()
 
 
 def test_every_package_has_a_rule():

@@ -2,7 +2,7 @@
 
 import hashlib
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float32, UInt8
@@ -20,6 +20,7 @@ class Tokens(NamedTuple):
     out: Float32[np.ndarray, "g g d"]  # tells looks apart: source of `patch_out`
 
 
+@runtime_checkable
 class Backbone(Protocol):
     """A frozen network that turns one image into tokens."""
 

@@ -6,7 +6,7 @@ in: from the command line, from the folder of a run, from a converted checkpoint
 
 import math
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 from ml_collections import ConfigDict
@@ -330,7 +330,7 @@ def _disagreements(config: ConfigDict) -> Iterator[str]:
             )
 
 
-def _leaves(node: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+def _leaves(node: ConfigDict | dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
     for name, value in node.items():
         if isinstance(value, ConfigDict | dict):
             yield from _leaves(value, f"{prefix}{name}.")
