@@ -13,7 +13,7 @@ status says that there was one.
 import itertools
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -26,15 +26,17 @@ from pony_jax.data.file_contents import printable
 from pony_jax.errors import UserError
 from pony_jax.reconstruction import files
 from pony_jax.reconstruction.animal import Animal, Clip
+from pony_jax.reconstruction.joint_names import read_table
 from pony_jax.reconstruction.learned import ModelError
 from pony_jax.reconstruction.load import load
 from pony_jax.reconstruction.model import Model
-from pony_jax.reconstruction.motion import GAITS
-from pony_jax.reconstruction.skeleton import LEGS
+from pony_jax.reconstruction.motion import GAITS, make_clips
 from pony_jax.training.environment import prepare_process
 from pony_jax.training.errors import RunError
 
 _PICTURES = "pictures"
+_MOST_CLIPS = {"obj": 0, "ply": 0, "usdz": 1}  # the other formats hold any number
+_WITH_NAMES = ("glb", "bvh", "usdz")
 _FORMATS = (*(suffix[1:] for suffix in files.SUFFIXES), _PICTURES)
 
 _MODEL = path_flags.define_path(
@@ -50,6 +52,9 @@ _FORMATS_FLAG = flags.DEFINE_list(
 )
 _CLIPS = flags.DEFINE_list(
     "clips", ["walk", "trot"], f"Motions in the files, of {', '.join(GAITS)}; none with --clips=."
+)
+_NAMES = path_flags.define_path(
+    "names", None, "JSON or TSV table of joint names for rigged files, ours and theirs."
 )
 _REFINE = flags.DEFINE_bool("refine", True, "Whether pose and colours are fitted to the picture.")
 _WEIGHTS = path_flags.define_path("weights", None, "The backbone's, if not those it publishes.")
@@ -107,18 +112,28 @@ def reconstruct(model: Model, job: Job, *, refine: bool, each: bool) -> list[Ani
 
 
 def write_files(
-    animal: Animal, out: Path, formats: Sequence[str], clip_names: Sequence[str]
+    animal: Animal,
+    out: Path,
+    formats: Sequence[str],
+    clips: Sequence[Clip],
+    names: Mapping[str, str] | None = None,
 ) -> list[Path]:
-    """Writes an animal in all formats, with motions if it has four legs; returns the files."""
-    clips = _clips(animal, clip_names)
+    """Writes an animal in all formats and returns the files.
+
+    Args:
+      clips: motions, for the formats that hold some; .usdz holds the first alone.
+      names: of the joints in rigged files, by ours.
+    """
     written: list[Path] = []
     for name in formats:
         if name == _PICTURES:
             from pony_jax.reconstruction.pictures import draw_all  # needs the extra `export`
 
             written += draw_all(animal, out, clips)
-        else:
-            written += animal.export(out / f"{animal.name}.{name}", clips=clips)
+            continue
+        held = clips[: _MOST_CLIPS.get(name, len(clips))]
+        options = {"names": names} if names and name in _WITH_NAMES else {}
+        written += animal.export(out / f"{animal.name}.{name}", clips=held, **options)
     return written
 
 
@@ -131,6 +146,7 @@ def main(argv: Sequence[str]) -> None:
         if masks is not None and _ALL.value:
             raise UserError("expected --masks or --all, got both; a mask is of one animal")
         jobs = find_jobs(argv[1:], masks)
+        names = read_table(Path(_NAMES.value)) if _NAMES.value else None
         prepare_process(_CACHE.value)
         model = load(_MODEL.value, _WEIGHTS.value)
         out = Path(_OUT.value)
@@ -142,7 +158,10 @@ def main(argv: Sequence[str]) -> None:
         for job in progress:
             try:
                 for animal in reconstruct(model, job, refine=_REFINE.value, each=_ALL.value):
-                    written = write_files(animal, out, _FORMATS_FLAG.value, _CLIPS.value)
+                    clips, missing = make_clips(animal, _CLIPS.value)
+                    for name, reason in missing.items():
+                        progress.write(f"{animal.name} without {name}: {reason}", file=sys.stderr)
+                    written = write_files(animal, out, _FORMATS_FLAG.value, clips, names)
                     progress.write(f"wrote {', '.join(map(str, written))}")
             except (ModelError, ModuleNotFoundError) as error:  # none of them can work
                 raise RunError(str(error)) from error
@@ -186,11 +205,6 @@ def _mask_of(picture: Path, masks: Path) -> Path:
             f"{' and '.join(map(printable, found))} in {printable(masks)}; remove all but one"
         )
     return masks / (found[0] if found else f"{picture.stem}.png")
-
-
-def _clips(animal: Animal, names: Sequence[str]) -> list[Clip]:
-    has_four_legs = all(animal.skeleton.leg(leg) for leg in LEGS)
-    return [GAITS[name](animal) for name in names] if has_four_legs else []
 
 
 if __name__ == "__main__":

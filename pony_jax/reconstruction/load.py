@@ -2,7 +2,6 @@
 
 import difflib
 import os
-from importlib import resources
 from pathlib import Path
 
 from pony_jax.reconstruction.learned import ModelError
@@ -47,7 +46,7 @@ def shipped_models() -> tuple[str, ...]:
 
 
 def _shipped_folder() -> Path:
-    return Path(str(resources.files("pony_jax"))) / "models"
+    return Path(__file__).parents[1] / "models"
 
 
 def _shipped_model(name: str) -> Path:

@@ -12,7 +12,7 @@ import tempfile
 import threading
 import time
 import zipfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from absl import logging
@@ -21,8 +21,7 @@ from PIL import Image
 from pony_jax.data import picture_files
 from pony_jax.errors import UserError
 from pony_jax.reconstruction.animal import Animal, Clip
-from pony_jax.reconstruction.motion import GAITS
-from pony_jax.reconstruction.skeleton import LEGS
+from pony_jax.reconstruction.motion import make_clips
 
 Reconstruct = Callable[[Path, str], Animal]
 """An animal from a picture's file and its name, as `Model.reconstruct`."""
@@ -145,13 +144,9 @@ class Jobs:
             except (UserError, ValueError) as error:  # the folder is nobody's business
                 raise UserError(str(error).replace(str(picture), job.name)) from error
             job.progress = _SHARE_OF_RECONSTRUCTION
-            clips = []
-            for name, gait in _gaits_of(animal).items():
-                _report(job, f"motion: {name}", 0.04)
-                try:
-                    clips.append(gait(animal))
-                except ValueError as error:  # legs too short for it, for instance
-                    job.notes.append(f"without {name}: {' '.join(str(error).split())}")
+            _report(job, "motions", 0.2)
+            clips, missing = make_clips(animal)
+            job.notes += [f"without {name}: {reason}" for name, reason in missing.items()]
             _report(job, "writing the files", 0.05)
             return write_files(animal, clips, Path(folder))
 
@@ -176,11 +171,6 @@ def safe_name(file_name: str) -> str:
     base = re.split(r"[/\\]", file_name)[-1]
     stem = base.rpartition(".")[0] or base
     return re.sub(r"[^A-Za-z0-9_-]+", "_", stem)[:40].strip("_") or "picture"
-
-
-def _gaits_of(animal: Animal) -> Mapping[str, Callable[[Animal], Clip]]:
-    """Gaits by name; none for animals without four legs."""
-    return GAITS if all(animal.skeleton.leg(leg) for leg in LEGS) else {}
 
 
 def write_files(animal: Animal, clips: Sequence[Clip], folder: Path) -> dict[str, bytes]:

@@ -11,6 +11,7 @@ from sample_animal import make_animal
 from pony_jax import reconstruct
 from pony_jax.data.picture_files import BadPhotographError
 from pony_jax.errors import UserError
+from pony_jax.reconstruction.motion import make_clips
 from pony_jax.training.errors import RunError
 
 
@@ -58,3 +59,25 @@ def test_a_bad_picture_is_named_and_the_others_go_on(tmp_path, monkeypatch, caps
     with flagsaver.as_parsed(model="m", out=str(out), formats="stl"):
         with pytest.raises(RunError, match=r"--formats: expected some of glb, .*got 'stl'"):
             reconstruct.main(arguments)
+
+
+def test_every_format_is_written_with_the_motions_that_it_holds(tmp_path):
+    animal = dataclasses.replace(make_animal(subdivisions=1), name="horse")
+    clips, missing = make_clips(animal, ("idle", "graze"))
+    assert [clip.name for clip in clips] == ["idle", "graze"] and not missing
+    formats = ("glb", "obj", "ply", "bvh")
+    names = {"head": "Head"}
+    written = reconstruct.write_files(animal, tmp_path, formats, clips, names)
+    assert {path.suffix for path in written} == {".glb", ".obj", ".mtl", ".png", ".ply", ".bvh"}
+    assert b'"Head"' in (tmp_path / "horse.glb").read_bytes()
+
+
+def test_a_gait_that_the_legs_cannot_make_is_named():
+    animal = make_animal(subdivisions=1)
+    bones = animal.skeleton.bones_rest.copy()
+    bones[list(animal.skeleton.leg("rear_left"))] = 0.0  # the mesh lacks this leg
+    lame = dataclasses.replace(
+        animal, skeleton=dataclasses.replace(animal.skeleton, bones_rest=bones)
+    )
+    clips, missing = make_clips(lame, ("walk",))
+    assert not clips and "the mesh may lack this leg" in missing["walk"]

@@ -17,8 +17,11 @@ Footfalls and duty factors (the share of a stride that a hoof is on the ground) 
   cannons and hooves turn.
 """
 
+from collections.abc import Sequence
+
 from pony_jax.reconstruction.animal import Animal, Clip
 from pony_jax.reconstruction.motion.gait import Gait, HoofMotion, Swing, Wave
+from pony_jax.reconstruction.motion.limits import OutOfReachError
 from pony_jax.reconstruction.motion.stepping import make_clip
 from pony_jax.reconstruction.skeleton import Skeleton
 
@@ -276,3 +279,16 @@ def graze(
 
 GAITS = {"walk": walk, "trot": trot, "gallop": gallop, "graze": graze, "idle": idle}
 """Every gait by its name."""
+
+
+def make_clips(
+    animal: Animal, names: Sequence[str] = tuple(GAITS)
+) -> tuple[list[Clip], dict[str, str]]:
+    """The gaits `names` of an animal, and why it cannot make the others, by name."""
+    clips, missing = [], {}
+    for name in names:
+        try:
+            clips.append(GAITS[name](animal))
+        except OutOfReachError as error:
+            missing[name] = " ".join(str(error).split())
+    return clips, missing

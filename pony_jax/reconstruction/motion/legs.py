@@ -134,13 +134,13 @@ def find_legs(skeleton: Skeleton) -> tuple[Leg, ...]:
     """The four legs of a skeleton, in the order of `LEGS`.
 
     Raises:
-      ValueError: without four legs of three bones with lengths, straight at rest.
+      OutOfReachError: without four legs of three bones with lengths, straight at rest.
     """
     legs = []
     for name in LEGS:
         bones = skeleton.leg(name)
         if len(bones) != 3:
-            raise ValueError(
+            raise OutOfReachError(
                 f"{name}: expected a leg of three bones, got {len(bones)}; gaits need four legs of "
                 "three bones (`model.num_legs=4`, `model.num_leg_bones=3`)"
             )
@@ -148,7 +148,7 @@ def find_legs(skeleton: Skeleton) -> tuple[Leg, ...]:
         lengths = np.linalg.norm(ends[:, 1] - ends[:, 0], axis=-1)
         span = np.linalg.norm(ends[-1, 1] - ends[0, 0])
         if span < 1e-6 or lengths.min() < 0.05 * span or lengths.sum() > 1.001 * span:
-            raise ValueError(
+            raise OutOfReachError(
                 f"{name}: expected three bones in a straight line, got lengths "
                 f"{np.round(lengths, 3).tolist()} over a distance of {span:.3g}; the mesh may lack "
                 "this leg"

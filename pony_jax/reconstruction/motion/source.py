@@ -7,8 +7,10 @@ from collections.abc import Iterable
 import numpy as np
 from jaxtyping import Float
 
+from pony_jax.errors import UserError
 
-class MotionFileError(ValueError):
+
+class MotionFileError(UserError, ValueError):
     """A motion that cannot be used: one line with what was expected, found, and what to do."""
 
 
