@@ -38,7 +38,7 @@ $(VENV)/.train: pyproject.toml $(NATIVE) | $(VENV)/bin/python
 	touch $@
 
 $(VENV)/.test: pyproject.toml $(NATIVE) | $(VENV)/bin/python
-	$(RUN) -m pip install --quiet --disable-pip-version-check -e '.[extract,export,usd,demo,test]'
+	$(RUN) -m pip install --quiet --disable-pip-version-check -e '.[extract,export,usd,test]'
 	touch $@ $(VENV)/.train
 
 build/npm/node_modules/gltf-validator/package.json:
@@ -47,7 +47,7 @@ build/npm/node_modules/gltf-validator/package.json:
 	  || echo "npm cannot install gltf-validator: the tests that ask it will skip"
 
 # The rasteriser's kernels on hostile scenes and real threads, and the CUDA backend's loops on the
-# host, under each sanitizer; then the tests of all layers and geometry (20 minutes), in an environment
+# host, under each sanitizer; then the tests of all kernels, in an environment
 # of their own whose libraries look at every access. A test that ends its process says why with -s.
 SANITIZED := build/sanitize-venv/bin/python
 sanitize: $(VENV)/.test
@@ -63,7 +63,7 @@ sanitize: $(VENV)/.test
 	  -g -fsanitize=address,undefined -fno-sanitize-recover=undefined"
 	LD_PRELOAD="$$(cc -print-file-name=libasan.so) $$(cc -print-file-name=libstdc++.so)" \
 	  ASAN_OPTIONS=detect_leaks=0 $(SANITIZED) -m pytest $(PYTEST_WORKERS) -m "not slow" \
-	  tests/layers tests/native
+	  tests/kernels
 
 clean:
 	rm -rf $(VENV) build

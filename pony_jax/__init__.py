@@ -8,7 +8,13 @@ animal.export("horse.glb")
 """
 
 import importlib
+import os
 from typing import TYPE_CHECKING, Any
+
+if os.environ.get("PONY_JAX_KERNELS") != "0":
+    from pony_jax import kernels
+
+    kernels.register_all()  # compiled substitutes for a CPU; nothing else imports them
 
 if TYPE_CHECKING:
     from pony_jax.reconstruction.animal import Animal

@@ -19,6 +19,7 @@ from absl import app, flags, logging
 from ml_collections import ConfigDict
 
 from pony_jax.errors import UserError
+from pony_jax.training.environment import keep_freed_memory
 
 flags.DEFINE_bool("debug", False, "Tracebacks of mistakes as well; so does PONY_JAX_DEBUG=1.")
 
@@ -27,6 +28,12 @@ _DISK_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.ESTALE
 
 _ENVIRONMENT = ("JAX_", "PONY_JAX_", "RASTERIZER_FFI_")
 """How the variables begin whose values JAX, the kernels and the rasteriser read on their import."""
+
+_KEEP_FREED_MEMORY = flags.DEFINE_bool(
+    "keep_freed_memory",
+    True,
+    "Ask glibc to keep freed memory for the next step instead of returning it to the system.",
+)
 
 
 def run(main: Callable[[Sequence[str]], None], *, takes_arguments: bool = False) -> None:
@@ -37,6 +44,8 @@ def run(main: Callable[[Sequence[str]], None], *, takes_arguments: bool = False)
     """
 
     def guarded(argv: Sequence[str]) -> None:
+        if _KEEP_FREED_MEMORY.value:
+            keep_freed_memory()
         try:
             if len(argv) > 1 and not takes_arguments:
                 raise UserError(

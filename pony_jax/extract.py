@@ -36,7 +36,8 @@ from pony_jax.features.backbones import BACKBONES, load_backbone
 from pony_jax.features.contact_sheet import contact_sheet
 from pony_jax.features.errors import ExtractionError, NonFiniteFeaturesError
 from pony_jax.features.extraction import Extractor, FeatureSizes, fit_extractor
-from pony_jax.features.foreground import MaskedPicture, fit_foreground
+from pony_jax.features.foreground import fit_foreground
+from pony_jax.features.scenes import MaskedPicture
 from pony_jax.training.errors import RunError
 
 _LAYOUTS = ("folders", "weizmann_horse", "magicpony_folder")

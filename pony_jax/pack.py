@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from absl import flags
+from ml_collections import ConfigDict
 
 from pony_jax import command_line
 from pony_jax.reconstruction.learned import ModelError
@@ -47,11 +48,20 @@ def pack(workdir: Path, out: Path, name: str, precision: str, **card: str) -> Mo
       ModelError: if the run cannot be read, or does not read photographs.
       ValueError: if the numbers do not fit the precision.
     """
-    learned = dataclasses.replace(read_run(workdir), name=name)
+    learned = read_run(workdir)
+    learned = dataclasses.replace(learned, name=name, config=_without_paths(learned.config))
     card["data"] = card.get("data") or learned.config.data.name
     filled = make_card(learned, commit=_commit(), **card)
     write_pony(dataclasses.replace(learned, card=filled), out, precision)
     return Model(read_pony(out))
+
+
+def _without_paths(config: ConfigDict) -> ConfigDict:
+    """The configuration without folders of the machine that trained it."""
+    config = config.copy_and_resolve_references()
+    config.unlock()
+    config.data.data_dir = config.compilation_cache_dir = config.start.from_run = ""
+    return config.lock()
 
 
 def _commit() -> str:

@@ -135,12 +135,12 @@ def main(argv: Sequence[str]) -> None:
     except UserError as error:
         raise RunError(str(error)) from error
     num_failed = 0
-    with tqdm(jobs, desc="reconstruct", unit="photograph", disable=len(jobs) == 1) as progress:
+    with tqdm(jobs, desc="reconstruct", unit="photograph", disable=None) as progress:
         for job in progress:
             try:
                 for animal in reconstruct(model, job, refine=_REFINE.value, each=_ALL.value):
-                    for file in write_files(animal, out, _FORMATS_FLAG.value, _CLIPS.value):
-                        progress.write(f"wrote {file}")
+                    written = write_files(animal, out, _FORMATS_FLAG.value, _CLIPS.value)
+                    progress.write(f"wrote {', '.join(map(str, written))}")
             except (ModelError, ModuleNotFoundError) as error:  # none of them can work
                 raise RunError(str(error)) from error
             except (ValueError, OSError, UserError) as error:

@@ -13,11 +13,10 @@ _ROOT = Path(__file__).parent.parent
 # Package -> the packages of this repository that it may import.
 _MAY_IMPORT = {
     "rasterizer_ffi": set(),
-    "pony_jax.native": {"rasterizer_ffi"},
-    "pony_jax.ops": {"pony_jax.native"},
-    "pony_jax.layers": {"pony_jax.native", "pony_jax.ops"},
-    "pony_jax.modules": {"pony_jax.layers", "pony_jax.ops"},
-    "pony_jax.model": {"pony_jax.modules", "pony_jax.native", "pony_jax.ops", "rasterizer_ffi"},
+    "pony_jax.ops": {"rasterizer_ffi"},
+    "pony_jax.kernels": {"pony_jax.ops", "rasterizer_ffi"},
+    "pony_jax.modules": {"pony_jax.ops"},
+    "pony_jax.model": {"pony_jax.modules", "pony_jax.ops", "rasterizer_ffi"},
     "pony_jax.data": {"pony_jax.errors", "pony_jax.ops", "rasterizer_ffi"},
     "pony_jax.features": {
         "pony_jax.errors",

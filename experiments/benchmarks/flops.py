@@ -15,7 +15,7 @@ import numpy as np
 from jax.extend.core import Jaxpr, JaxprEqn, jaxprs_in_params
 from jax.interpreters.partial_eval import dce_jaxpr
 
-from pony_jax.layers import plain_xla
+from pony_jax.ops.substitution import without_substitutes
 
 
 def count_flops(
@@ -35,7 +35,7 @@ def count_flops(
     Raises:
       ValueError: for products in such a loop if `while_rounds` is not given.
     """
-    with plain_xla():
+    with without_substitutes():
         jaxpr = jax.make_jaxpr(function)(*arguments).jaxpr
     needed, _ = dce_jaxpr(jaxpr, [True] * len(jaxpr.outvars))
     return _of_jaxpr(needed, while_rounds)

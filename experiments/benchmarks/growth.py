@@ -48,7 +48,7 @@ from experiments.benchmarks.step import (
 )
 from pony_jax.model import Capacities, Pony, Stage, build_model
 from pony_jax.model.capacities import wanted_capacities
-from pony_jax.training.environment import keep_freed_memory, retire_freed_memory
+from pony_jax.training.environment import keep_freed_memory
 from pony_jax.training.step import Outcome
 
 _WARM_UP = 2
@@ -217,7 +217,6 @@ def measure(point: Point) -> Measured:
         steps = TrainingSteps(model, config, params, batch, stage)
         call, compiled = functools.partial(_whole_step, steps), steps.compiled
     compile_s = time.perf_counter() - start
-    retire_freed_memory()
 
     Path("/proc/self/clear_refs").write_text("5")  # the peak is what is resident now
     before_mib = _memory_mib("VmRSS")

@@ -9,8 +9,8 @@ to be downloaded or trained. Times are minimum and median of `--repeats` warm ca
 included; parts are compiled on their own, so their sum is not the whole.
 
 GFLOP are those of matrix products and convolutions (`flops.py`) that the mesh and the foreground
-need: padding of buffers does not count, and of the search for the surface only a first round (an
-eighth). The last columns are their rate in the median call, as a share of the best rate at which
+need: padding of buffers does not count, and of the search for the surface only a first round (a
+quarter). The last columns are their rate in the median call, as a share of the best rate at which
 this machine multiplied large matrices between the parts, and of its peak, fused multiply-adds in
 registers; the work that is no product takes its time too.
 """
@@ -41,7 +41,7 @@ from pony_jax.model import (
 from pony_jax.model.objective import eikonal_term, image_losses, silhouette_term
 from pony_jax.model.render import composite, lit_values
 from pony_jax.model.rig import make_rig, pose
-from pony_jax.training.environment import keep_freed_memory, retire_freed_memory
+from pony_jax.training.environment import keep_freed_memory
 from pony_jax.training.optimizers import parameter_groups
 from pony_jax.training.step import Report, init_state, train_step
 
@@ -315,7 +315,6 @@ class _Timer:
             )
 
     def _time(self, name: str, call: Callable[[], Any], flops: int) -> None:
-        retire_freed_memory()
         seconds = [_seconds(call) for _ in range(self._repeats + 2)][2:]
         self._rows.append((name, seconds, flops))
         print(f"{name}: {1e3 * min(seconds):.2f} ms", file=sys.stderr, flush=True)

@@ -7,21 +7,20 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float, Float32
 from PIL import Image
-from scipy import ndimage, special
+from scipy import special
 
 from pony_jax.features.backbones import Backbone
 from pony_jax.features.errors import ExtractionError
+from pony_jax.features.scenes import MaskedPicture, place_in, without_animal
 from pony_jax.features.square_views import Square, coverage, inside, view
 from pony_jax.features.token_reader import backbone_tokens
 
 _MAX_TOKENS = 100_000
 """Enough for some hundred weights; more only take time."""
 
-_SCENE_SCALES = (1.3, 5.0)
-"""Sides of the scenes that animals are put into, over the animal's longer side."""
-
 _CROP_SCALES = (1.1, 1.6)
-"""The same of the crops that a search comes across on its way to the animal."""
+"""Sides of the crops that a search comes across on its way to the animal, over the animal's longer
+side."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,13 +39,6 @@ class ForegroundClassifier:
         return {f"{prefix}/{key}": value for key, value in dataclasses.asdict(self).items()}
 
 
-class MaskedPicture(NamedTuple):
-    """A whole photograph (RGB) and which part of it is the animal (L, 255), of one size."""
-
-    image: Image.Image
-    mask: Image.Image
-
-
 def fit_foreground(
     backbone: Backbone, pictures: Iterable[MaskedPicture], num_pictures: int
 ) -> ForegroundClassifier:
@@ -60,7 +52,7 @@ def fit_foreground(
       num_pictures: that there are, to know how many tokens of each to keep.
 
     Raises:
-      ExtractionError: if there is no picture, or no animal or no background in them.
+      ExtractionError: if no picture has an animal.
     """
     rng = np.random.default_rng(0)
     per_view = max(_MAX_TOKENS // max(3 * num_pictures, 1), 1)
@@ -74,7 +66,7 @@ def fit_foreground(
         covered.append(share.reshape(-1)[chosen])
     if not tokens:
         raise ExtractionError(
-            "expected photographs to fit the foreground classifier to, found none"
+            "expected photographs with animals to fit the foreground classifier to, found none"
         )
     return _fit(np.concatenate(tokens), np.concatenate(covered))
 
@@ -94,27 +86,26 @@ class _View(NamedTuple):
 def _views(
     pictures: Iterable[MaskedPicture], rng: np.random.Generator, side_px: int
 ) -> Iterator[_View]:
-    surroundings: Image.Image | None = None
-    for image, mask in pictures:
-        box = mask.getbbox()
+    behind: Image.Image | None = None
+    for picture in pictures:
+        box = picture.mask.getbbox()
         if box is None:
             continue
-        squares = [
-            Square.of_picture(image.size),
-            _square_about(box, rng.uniform(*_CROP_SCALES), rng),
-        ]
-        for square in squares:
-            seen = (
-                view(image, square, side_px),
-                view(mask, square, side_px, outside=0),
+        whole = Square.of_picture(picture.image.size)
+        near = _square_about(box, rng.uniform(*_CROP_SCALES), rng)
+        shown = [
+            MaskedPicture(
+                view(picture.image, square, side_px),
+                view(picture.mask, square, side_px, outside=0),
             )
-            yield _View(*seen, image.size, square)
-        whole = Square.of_picture(image.size)
-        small = MaskedPicture(view(image, whole, side_px), view(mask, whole, side_px, outside=0))
-        behind = surroundings or _without_animal(small)
-        scene = _scene(image, mask, box, behind, rng)
+            for square in (whole, near)
+        ]
+        for square, look in zip((whole, near), shown, strict=True):
+            yield _View(*look, picture.image.size, square)
+        surroundings = without_animal(shown[0])
+        scene = place_in(picture, behind or surroundings, rng)
         yield _View(*scene, scene.image.size, Square.of_picture(scene.image.size))
-        surroundings = _without_animal(small)
+        behind = surroundings
 
 
 def _square_about(box: Sequence[float], scale: float, rng: np.random.Generator) -> Square:
@@ -125,48 +116,12 @@ def _square_about(box: Sequence[float], scale: float, rng: np.random.Generator) 
     return Square(middle.x0 + dx, middle.y0 + dy, middle.side)
 
 
-def _scene(
-    image: Image.Image,
-    mask: Image.Image,
-    box: tuple[int, int, int, int],
-    behind: Image.Image,
-    rng: np.random.Generator,
-) -> MaskedPicture:
-    """The animal somewhere in other surroundings."""
-    animal, outline = image.crop(box), mask.crop(box)
-    scale = behind.width / (np.exp(rng.uniform(*np.log(_SCENE_SCALES))) * max(animal.size))
-    size = tuple(max(round(side * scale), 1) for side in animal.size)
-    corner = tuple(int(rng.integers(0, max(behind.width - side, 0) + 1)) for side in size)
-    animal, outline = animal.resize(size), outline.resize(size)
-    scene, where = behind.copy(), Image.new("L", behind.size)
-    scene.paste(animal, corner, outline)
-    where.paste(outline, corner)
-    return MaskedPicture(scene, where)
-
-
-def _without_animal(picture: MaskedPicture) -> Image.Image:
-    """The picture with blurred surroundings where the animal was."""
-    pixels = np.asarray(picture.image)
-    hidden = ndimage.binary_dilation(np.asarray(picture.mask) > 64, iterations=4)
-    if hidden.all():
-        return picture.image
-    nearest = ndimage.distance_transform_edt(hidden, return_distances=False, return_indices=True)
-    filled = pixels[tuple(nearest)]
-    smooth = ndimage.gaussian_filter(filled.astype(np.float32), (6, 6, 0))
-    return Image.fromarray(np.where(hidden[..., None], smooth, pixels).astype(np.uint8))
-
-
 def _fit(
     tokens: Float32[np.ndarray, "n c"], covered: Float32[np.ndarray, " n"]
 ) -> ForegroundClassifier:
     """Logistic regression with shares for labels: each token counts for both classes."""
     from sklearn.linear_model import LogisticRegression  # needed where classifiers are fitted
 
-    if not 0 < covered.mean() < 1:
-        raise ExtractionError(
-            "expected animals and surroundings to tell apart, found only one of them; check the "
-            "masks"
-        )
     mean, deviation = tokens.mean(axis=0), np.maximum(tokens.std(axis=0), 1e-6)
     scaled = (tokens - mean) / deviation
     labels = np.repeat([True, False], len(scaled))

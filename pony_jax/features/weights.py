@@ -43,6 +43,12 @@ def read_weights(
         for name, value in _unwrapped(_load(path, network)).items()
         if not (ignored and str(name).startswith(ignored)) and not str(name).endswith(ignored)
     }
+    for value in state.values():
+        if isinstance(value, Foreign):
+            raise ExtractionError(
+                f"expected the weights of {network} in {printable(path)}, found one that wants to "
+                f"run {value.name}, which is not done; fetch the file again"
+            )
     wrong = [
         f"{name} {_shape(state.get(name))} instead of {_shape(expected.get(name))}"
         for name in sorted({*state, *expected}, key=str)
@@ -68,25 +74,20 @@ def _load(path: Path, network: str) -> object:
             is_safetensors = file.read(9)[8:] == b"{"  # a header's length, then JSON
         return load_file(path) if is_safetensors else read_torch_file(path, foreign_allowed=None)
     except Exception as error:  # the readers raise whatever their parsing meets
+        reason = str(error).removeprefix(f"{path}: ").split(". ")[0]
+        kind = None if zipfile.is_zipfile(path) else describe_contents(path)
+        reason = kind or f"one that fails with: {reason}"
         raise ExtractionError(
             f"expected the weights of {network} in {printable(path)}, found "
-            f"{_reason(path, error)}; fetch the file again"
+            f"{' '.join(reason.split())}; fetch the file again"
         ) from error
-
-
-def _reason(path: Path, error: Exception) -> str:
-    """Why a file could not be read, as a noun."""
-    if not zipfile.is_zipfile(path) and (contents := describe_contents(path)):
-        return contents
-    said = str(error).removeprefix(f"{path}: ").split(". ")[0]
-    return f"one that fails with: {' '.join(said.split())}"
 
 
 def _unwrapped(loaded: object) -> dict[str, object]:
     """The innermost mapping of parameters, names without what wrappers put before them."""
     while isinstance(loaded, Mapping) and (inner := [k for k in _CONTAINERS if k in loaded]):
         loaded = loaded[inner[0]]
-    state = dict(loaded) if isinstance(loaded, Mapping) else {}
+    state = dict(loaded) if isinstance(loaded, Mapping) else {type(loaded).__name__: loaded}
     while prefix := next((p for p in _WRAPPERS if any(str(k).startswith(p) for k in state)), None):
         state = {
             str(name).removeprefix(prefix): value
@@ -99,8 +100,6 @@ def _unwrapped(loaded: object) -> dict[str, object]:
 def _shape(value: object) -> str:
     if value is None:
         return "nothing"
-    if isinstance(value, Foreign):
-        return f"an object {value.name} (nothing of it was run)"
     if isinstance(value, np.ndarray):
         value = value.shape
     return str(list(value)) if isinstance(value, tuple) else type(value).__name__

@@ -1,12 +1,19 @@
 """The prior: one shape and one feature field for the whole category."""
 
 import flax.linen as nn
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from pony_jax.modules.fields import FeatureField, SDFField
-from pony_jax.ops.sparse_marching_tets import SparseMesh, sparse_marching_tets
+from pony_jax.ops.sparse_marching_tets import (
+    SparseMesh,
+    dense_marching_tets,
+    sparse_marching_tets,
+)
 from pony_jax.ops.tet_grid import box_lattice
+
+MARCHES = ("auto", "sparse", "dense")
 
 
 class Prior(nn.Module):
@@ -18,6 +25,9 @@ class Prior(nn.Module):
       sdf_start, ellipsoid, sdf_constant: see `SDFField`.
       sdf_mirror, feature_mirror: whether shape and features are symmetric in x = 0.
       feature_dim: channels of the feature field.
+      march: how the mesh is made: 'sparse' follows the surface and may miss a piece where the field
+        is steep (`SparseMesh.steep_count`), 'dense' looks everywhere; 'auto' is sparse on a CPU and
+        dense elsewhere.
     """
 
     grid_scale: float
@@ -34,6 +44,7 @@ class Prior(nn.Module):
     feature_layers: int
     feature_frequencies: int
     feature_mirror: bool
+    march: str = "auto"
 
     def setup(self) -> None:
         self.sdf = SDFField(
@@ -88,16 +99,24 @@ class Prior(nn.Module):
         """
         # A plain function of points, which loops may call.
         sdf, variables = self.sdf.unbind()
-        return sparse_marching_tets(
-            lambda points, count: sdf.apply(variables, points, count),
-            box_lattice(resolution, self.grid_extent),
-            jnp.array([0.0, 1.0, 1.0]) * shift_yz,
-            mirror=self.sdf_mirror,
-            max_blocks=max_blocks,
-            max_points=max_points,
-            max_verts=max_verts,
-            max_faces=max_faces,
-        )
+
+        def field(points: Array, count: Array | int) -> Array:
+            return sdf.apply(variables, points, count)
+
+        lattice = box_lattice(resolution, self.grid_extent)
+        shift = jnp.array([0.0, 1.0, 1.0]) * shift_yz
+        how = {"mirror": self.sdf_mirror, "max_verts": max_verts, "max_faces": max_faces}
+        if self._marches_densely():
+            return dense_marching_tets(field, lattice, shift, **how)
+        how |= {"max_blocks": max_blocks, "max_points": max_points}
+        return sparse_marching_tets(field, lattice, shift, **how)
+
+    def _marches_densely(self) -> bool:
+        if self.march == "auto":
+            return jax.default_backend() != "cpu"
+        if self.march not in MARCHES:
+            raise ValueError(f"march: expected one of {MARCHES}, got {self.march!r}")
+        return self.march == "dense"
 
     def sdf_gradients(self, points: Float[Array, "n 3"]) -> Float[Array, "n 3"]:
         """Gradient of the signed distance; see `SDFField.gradient`."""

@@ -8,32 +8,16 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
 import rasterizer_ffi
-from pony_jax.native import geometry, uses_kernels
 from pony_jax.ops.cameras import Camera, transform_points
-from pony_jax.ops.mesh import face_normals, vertex_normals
-from pony_jax.ops.numerics import safe_normalize
-from pony_jax.ops.shading import directional_shading, shading_normal
+from pony_jax.ops.surface import (
+    Surface,
+    first_covered_sample,
+    point_shading,
+    shaded_values,
+    visible_surface,
+)
 
 BACKGROUNDS = ("black", "white", "checkerboard")
-
-
-class Surface(NamedTuple):
-    """The visible surface at the foreground pixels of a batch, packed (`n` is a capacity).
-
-    Attributes:
-      pixel: position in the flattened batch of images; `b * h * w` for padding.
-      image: index of the image; the last for padding.
-      point_rest: position on the prior shape, where texture and features are looked up; 0 for
-        padding.
-      normal_cam: two-sided shading normal, camera frame; 0 for padding.
-      pixel_count: number of foreground pixels, whatever the capacity.
-    """
-
-    pixel: Int[Array, " n"]
-    image: Int[Array, " n"]
-    point_rest: Float[Array, "n 3"]
-    normal_cam: Float[Array, "n 3"]
-    pixel_count: Int[Array, ""]
 
 
 class Visible(NamedTuple):
@@ -63,54 +47,16 @@ def find_surface(
     size = image_size * samples
     verts_clip = transform_points(camera.clip_from_world, verts_posed)
     coverage, _ = rasterizer_ffi.rasterize(verts_clip, faces, (size, size), grad_db=False)
-    args = verts_posed, verts_rest, camera.cam_from_world, coverage
-    find = geometry.visible_surface if uses_kernels(*args) else _visible_surface
-    return Visible(Surface(*find(*args, faces, samples, max_pixels)), coverage, verts_clip, faces)
-
-
-def _visible_surface(
-    verts_posed: Float[Array, "b v 3"],
-    verts_rest: Float[Array, "v 3"],
-    cam_from_world: Float[Array, "b 4 4"],
-    coverage: Float[Array, "b hs ws 4"],
-    faces: Int[Array, "f 3"],
-    samples: int,
-    max_pixels: int,
-) -> tuple[Array, ...]:
-    """The attributes of `Surface`, as XLA computes them."""
-    rast = _shown_sample(coverage, samples)
-    image_pixels = rast.shape[1] * rast.shape[2]
-
-    # Positions and normals of the camera frame, made at the vertices: a pixel needs no camera.
-    verts_cam = transform_points(cam_from_world, verts_posed)[..., :3]
-    verts_rest = jnp.broadcast_to(verts_rest, verts_posed.shape)
-    attributes = jnp.concatenate([verts_rest, verts_cam, vertex_normals(verts_cam, faces)], axis=-1)
-    attributes, _ = rasterizer_ffi.interpolate(attributes, rast, faces)
-
-    face_id = rast[..., 3].reshape(-1).astype(jnp.int32)
-    prefix = jnp.cumsum(face_id > 0, dtype=jnp.int32)
-    pixel = jnp.searchsorted(prefix, jnp.arange(1, max_pixels + 1, dtype=jnp.int32))
-    row = jnp.minimum(pixel, len(face_id) - 1)
-    image = row // image_pixels
-    packed = (
-        attributes.reshape(-1, 9)
-        .at[pixel]
-        .get(mode="fill", fill_value=0.0, unique_indices=True, indices_are_sorted=True)
+    surface = visible_surface(
+        verts_posed,
+        verts_rest,
+        camera.cam_from_world,
+        coverage,
+        faces,
+        samples=samples,
+        max_pixels=max_pixels,
     )
-    point_rest, point_cam, normal_cam = jnp.split(packed, 3, axis=-1)
-    face_normal_cam = face_normals(verts_cam, faces, image, jnp.maximum(face_id[row] - 1, 0))
-    normal_cam = safe_normalize(shading_normal(normal_cam, face_normal_cam, -point_cam))
-    normal_cam = jnp.where((pixel < len(face_id))[:, None], normal_cam, 0.0)
-    return pixel, image, point_rest, normal_cam, prefix[-1]
-
-
-def _shown_sample(coverage: Float[Array, "b hs ws 4"], samples: int) -> Float[Array, "b h w 4"]:
-    """The first covered sample of each pixel."""
-    rast = coverage[:, ::samples, ::samples]
-    for i in range(1, samples * samples):
-        sample = coverage[:, i // samples :: samples, i % samples :: samples]
-        rast = jnp.where(rast[..., 3:] > 0, rast, sample)
-    return rast
+    return Visible(surface, coverage, verts_clip, faces)
 
 
 def render_flow(visible: Visible, *, num_frames: int, samples: int) -> Float[Array, "b h w 2"]:
@@ -132,7 +78,7 @@ def render_flow(visible: Visible, *, num_frames: int, samples: int) -> Float[Arr
     position = visible.verts_clip[..., :2] / visible.verts_clip[..., 3:]
     position = position.reshape(-1, num_frames, v, 2)
     ahead = jnp.pad(position[:, 1:] - position[:, :-1], ((0, 0), (0, 1), (0, 0), (0, 0)))
-    rast = _shown_sample(visible.coverage, samples)
+    rast = first_covered_sample(visible.coverage, samples)
     flow, _ = rasterizer_ffi.interpolate(ahead.reshape(b, v, 2), rast, visible.faces)
     packed = flow.reshape(-1, 2).at[visible.surface.pixel].get(mode="fill", fill_value=0.0)
     return composite(visible, packed, samples=samples)
@@ -201,20 +147,14 @@ class Shaded(NamedTuple):
 
 
 def surface_shading(surface: Surface, light: Float[Array, "b 5"]) -> Float[Array, "n 1"]:
-    """How much of the light of its image falls on each point; see `directional_shading`."""
-    # A product with one-hot rows instead of a gather, whose transpose is a slow scatter.
-    of_point = jax.nn.one_hot(surface.image, len(light), dtype=light.dtype) @ light
-    return directional_shading(surface.normal_cam, *jnp.split(of_point, [3, 4], axis=-1))
+    """How much of the light of its image falls on each point; see `point_shading`."""
+    return point_shading(surface.normal_cam, light, surface.image)
 
 
 def lit_values(surface: Surface, shaded: Shaded) -> Float[Array, "n 4+c"]:
-    """Colour, coverage 1 and feature of each point, to be composited; padding means nothing."""
-    albedo, feature, light = shaded
-    if uses_kernels(albedo, feature, surface.normal_cam, light):
-        where = surface.normal_cam, light, surface.image, surface.pixel_count
-        return geometry.lit_values(albedo, feature, *where)
-    rgb = albedo * surface_shading(surface, light)
-    return jnp.concatenate([rgb, jnp.ones_like(rgb[:, :1]), feature], axis=-1)
+    """Colour, coverage 1 and feature of each point, to be composited; 0 for padding."""
+    where = surface.normal_cam, shaded.light, surface.image, surface.pixel_count
+    return shaded_values(shaded.albedo, shaded.feature, *where)
 
 
 def composite(

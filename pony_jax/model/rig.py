@@ -7,11 +7,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from pony_jax.native import uses_kernels
 from pony_jax.ops.bones import Skeleton, estimate_bones
 from pony_jax.ops.kinematics import posed_bone_transforms
 from pony_jax.ops.mesh import Mesh
-from pony_jax.ops.numerics import compute_once
 from pony_jax.ops.skinning import pose_bones, skin, skinning_weights
 
 
@@ -82,8 +80,6 @@ def make_rig(
     verts = prior.verts[None]
     if deformation is not None:
         verts = verts + deformation
-        if not uses_kernels():  # which store what they use
-            verts = compute_once(verts)
     valid = jnp.arange(len(prior.verts)) < prior.vert_count
     bones, attachments = estimate_bones(
         verts,

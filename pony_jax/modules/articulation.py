@@ -6,8 +6,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from pony_jax.layers import NormDenseWeights, norm_dense
 from pony_jax.modules.linear import MLP, Linear, PerTokenLinear, Weights
+from pony_jax.ops.dense import NormDenseWeights, norm_dense
 from pony_jax.ops.harmonic import harmonic_embedding
 
 

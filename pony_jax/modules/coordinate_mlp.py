@@ -8,9 +8,8 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float, Int
 
-from pony_jax.layers import MLPWeights, mlp
-from pony_jax.layers.mlp import num_kept
 from pony_jax.modules.linear import MLP, Linear, torch_kernel_init
+from pony_jax.ops.mlp import MLPWeights, mlp
 
 # Values of hidden layers that are kept for a gradient: 128 MiB of them. All layers of all points
 # may be more than the memory holds.
@@ -69,8 +68,10 @@ class CoordinateMLP(nn.Module):
             )
 
         seen_by = len(condition) if condition is not None and image is None else 1
-        kept = num_kept(len(points), seen_by, len(weights.middle), self.hidden)
-        return _in_pieces(values, points, image, count, kept)
+        num_shared = min(len(weights.middle), 1) + 1  # layers before what an image adds
+        num_layers = num_shared + max(len(weights.middle) - 1, 0) * seen_by
+        num_kept = len(points) * num_layers * self.hidden
+        return _in_pieces(values, points, image, count, num_kept)
 
     @nn.compact
     def _weights(self, condition: Array | None) -> tuple[MLPWeights, Array | None]:

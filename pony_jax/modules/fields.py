@@ -6,8 +6,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from pony_jax.layers import plain_xla
 from pony_jax.modules.coordinate_mlp import CoordinateMLP
+from pony_jax.ops.substitution import without_substitutes
 
 # Embedding frequencies start at 0.9 of the grid's own wave number (the original's choice).
 _FREQUENCY = 0.9 * 2 * np.pi
@@ -60,7 +60,9 @@ class SDFField(nn.Module):
 
     def gradient(self, points: Float[Array, "n 3"]) -> Float[Array, "n 3"]:
         """Gradient of the values with respect to the points; differentiable like any function."""
-        with plain_xla():  # a kernel is differentiable once
+        # What is differentiated twice is computed as it is written in any case: substitutes would
+        # only compute the values once more.
+        with without_substitutes():
             return jax.grad(lambda points: jnp.sum(self(points)))(points)
 
     def _starting_shape(self, points: Array) -> Array:

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from pony_jax.layers import convolution
+from pony_jax.ops.convolution import convolution
 
 # Uniform in +-1/sqrt(fan_in): torch.nn.Linear and torch.nn.Conv2d.
 torch_kernel_init = nn.initializers.variance_scaling(1 / 3, "fan_in", "uniform")
@@ -58,7 +58,7 @@ class Linear(nn.Module):
 
 
 class Conv(nn.Module):
-    """A convolution without bias, with PyTorch's initialisation, made for a CPU.
+    """A convolution without bias, with PyTorch's initialisation.
 
     Attributes:
       taps: along each side of the kernel.

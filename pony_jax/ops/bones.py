@@ -9,12 +9,12 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Bool, Float, Int
 
-from pony_jax.native import geometry, uses_kernels
 from pony_jax.ops.numerics import order_statistics
+from pony_jax.ops.substitution import substitutable
 
 _BODY_FROM = ("z_minmax", "z_minmax_y+")
-# Share of the body's width, around the plane of symmetry, in which no foot is looked for.
-_LEG_MARGIN = 0.2
+LEG_MARGIN = 0.2
+"""Share of the body's width, around the plane of symmetry, in which no foot is looked for."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -105,9 +105,8 @@ def estimate_bones(
         over all meshes together, and takes the first mesh's attachments for all, as the original
         does. Otherwise every mesh is looked at on its own.
     """
-    marks = _landmarks_of(
-        lax.stop_gradient(verts), valid, skeleton.body_from == "z_minmax_y+", batch_statistics
-    )
+    above_feet = skeleton.body_from == "z_minmax_y+"
+    marks = _landmarks_of(verts, valid, above_feet, batch_statistics)
     body, centre = _body_bones(marks, jnp.any(valid), skeleton)
     if not skeleton.num_legs:
         return body, jnp.zeros((len(verts), 0), jnp.int32)
@@ -158,20 +157,27 @@ def _landmarks_of(
 ) -> Landmarks:
     """The landmarks of all meshes together, or of each on its own."""
     if batch_statistics or len(verts) == 1:
-        return _landmarks(verts, valid, above_feet)
+        return landmarks(verts, valid, above_feet=above_feet)
 
     def of_mesh(verts: Float[Array, "v 3"]) -> Landmarks:
-        return jax.tree.map(lambda mark: mark[0], _landmarks(verts[None], valid, above_feet))
+        return jax.tree.map(
+            lambda mark: mark[0], landmarks(verts[None], valid, above_feet=above_feet)
+        )
 
     return jax.vmap(of_mesh)(verts)
 
 
-def _landmarks(
-    verts: Float[Array, "b v 3"], valid: Bool[Array, " v"], above_feet: bool
+@substitutable
+def landmarks(
+    verts: Float[Array, "b v 3"], valid: Bool[Array, " v"], *, above_feet: bool
 ) -> Landmarks:
-    if uses_kernels(verts) and verts.shape[1]:
-        marks = geometry.landmarks(verts, valid, margin=_LEG_MARGIN, above_feet=above_feet)
-        return Landmarks(*marks)
+    """The landmarks of a batch of meshes; no gradient flows.
+
+    Args:
+      valid: False for padding.
+      above_feet: tips are not looked for lower than 0.5 below the mean.
+    """
+    verts = lax.stop_gradient(verts)
     count = jnp.maximum(jnp.sum(valid), 1)
     mean = jnp.sum(jnp.where(valid[:, None], verts, 0.0), axis=1) / count
     return Landmarks(mean, _tips(verts, valid, mean, above_feet), *_feet(verts, valid))
@@ -213,7 +219,7 @@ def _feet(
 ) -> tuple[Float[Array, "b 4 3"], Bool[Array, "b 4"]]:
     """Lowest vertex of each quadrant, and whether the quadrant has one."""
     x, y, z = jnp.moveaxis(verts, -1, 0)
-    margin = _LEG_MARGIN * _width(x, valid)
+    margin = LEG_MARGIN * _width(x, valid)
     right, left, front, rear = x > margin, x < -margin, z > 0, z < 0
     quadrants = jnp.stack([right & front, right & rear, left & rear, left & front], axis=1)
     quadrants = quadrants & valid

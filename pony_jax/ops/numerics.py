@@ -1,6 +1,4 @@
-"""Roots and normalisation with finite gradients at zero; padding; order statistics; points stored
-once.
-"""
+"""Roots and normalisation with finite gradients at zero; padding; order statistics."""
 
 import jax.numpy as jnp
 import numpy as np
@@ -62,14 +60,3 @@ def order_statistics(x: Float[Array, " n"], ranks: Int[Array, "*r"]) -> Float[Ar
 
     found = lax.fori_loop(0, num_bits, add_bit, jnp.zeros(ranks.shape, word))
     return lax.bitcast_convert_type(jnp.where(found < top, ~found, found ^ top), x.dtype)
-
-
-def compute_once(points: Float[Array, "*n 3"]) -> Float[Array, "*n 3"]:
-    """The same points, but XLA's CPU backend stores them before they are used.
-
-    Otherwise it computes them again for each element of whatever uses them, such as the distances
-    to every bone (experiments/results/speed.md). Only the operands of products are spared that, so
-    this is a product, with the identity; `lax.optimization_barrier` is gone by then. Values stay
-    exact as long as they are finite.
-    """
-    return jnp.matmul(points, np.eye(3, dtype=np.float32), precision="highest")

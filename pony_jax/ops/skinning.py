@@ -5,9 +5,9 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float, Int
 
-from pony_jax.native import geometry, uses_kernels
 from pony_jax.ops.cameras import transform_points
 from pony_jax.ops.numerics import without_padding
+from pony_jax.ops.substitution import substitutable
 
 
 def skinning_weights(
@@ -25,9 +25,19 @@ def skinning_weights(
       temperature: world units.
       count: vertices from this one on are padding, without weights: 0. None uses all.
     """
+    return bone_shares(verts, bones, count, temperature=float(temperature))
+
+
+@substitutable
+def bone_shares(
+    verts: Float[Array, "b v 3"],
+    bones: Float[Array, "b k 2 3"],
+    count: Int[Array, ""] | None,
+    *,
+    temperature: float,
+) -> Float[Array, "b v k"]:
+    """`skinning_weights` with all of its arrays by position."""
     verts, bones = lax.stop_gradient((verts, bones))
-    if uses_kernels(verts, bones):
-        return geometry.skinning_weights(verts, bones, _count_or_all(count), temperature)
     near, along = bones[:, :, 0, :, None], (bones[:, :, 1] - bones[:, :, 0])[..., None]
     square_length = jnp.maximum(jnp.sum(along * along, axis=2), 1e-12)
     # One coordinate at a time and vertices last: a CPU vectorises over them, and no [b, k, v, 3]
@@ -41,6 +51,7 @@ def skinning_weights(
     return without_padding(jax.nn.softmax(logits, axis=-1), count)
 
 
+@substitutable
 def skin(
     verts: Float[Array, "b v 3"],
     weights: Float[Array, "b v k"],
@@ -53,8 +64,6 @@ def skin(
       count: vertices from this one on are padding, and go to the origin. None uses all.
     """
     weights = lax.stop_gradient(weights)
-    if uses_kernels(verts, weights, world_from_rest):
-        return geometry.skin(verts, weights, world_from_rest, _count_or_all(count))
     b, k = world_from_rest.shape[:2]
     blended = weights @ world_from_rest[:, :, :3].reshape(b, k, 12)
     # Written out: XLA's CPU backend is five times slower on a sum over an axis of three.
@@ -69,7 +78,3 @@ def pose_bones(
 ) -> Float[Array, "b k 2 3"]:
     """Moves both ends of each bone with the bone; no gradient to the rest bones."""
     return transform_points(world_from_rest, lax.stop_gradient(bones))[..., :3]
-
-
-def _count_or_all(count: Array | None) -> Array:
-    return jnp.zeros(0, jnp.int32) if count is None else count

@@ -5,9 +5,9 @@ whether the surface may pass through it, and the surface is followed into every 
 out to enter. That gives signs, and signs give triangles. Then with gradient, at the ends of
 crossing edges only: positions of vertices depend on nothing else.
 
-`marching_tets` on `lattice_grid` is the dense reference: the same vertices and faces in the same
-order. Only a piece of surface that lies within blocks that were all passed over can be missed; the
-field must be steeper than `_STEEPEST` there.
+`dense_marching_tets` is the dense reference: the same vertices and faces in the same order. Only a
+piece of surface that lies within blocks that were all passed over can be missed; the field must be
+steeper than `_STEEPEST` there.
 """
 
 import math
@@ -20,11 +20,10 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Bool, Float, Int
 
-from pony_jax.native import geometry, uses_kernels
-from pony_jax.ops.marching_tets import TRIANGLES, compact, triangulate
+from pony_jax.ops.lattice_cells import EDGES, Cells, cells_at_surface, march_cells
+from pony_jax.ops.marching_tets import compact, marching_tets
 from pony_jax.ops.mesh import Mesh
-from pony_jax.ops.numerics import compute_once
-from pony_jax.ops.tet_grid import LOCAL_POINTS, LOCAL_TETS, TET_EDGES, Lattice
+from pony_jax.ops.tet_grid import LOCAL_POINTS, Lattice, lattice_grid
 
 _BLOCK = 2  # cells along each side of a block
 # How steep the field may be where blocks are passed over at first sight. A distance has slope 1;
@@ -39,11 +38,16 @@ class SparseMesh(NamedTuple):
     """A mesh, and how many blocks and lattice vertices its making wanted, whatever the capacities.
 
     A count above its capacity means that the mesh is not to be used.
+
+    Attributes:
+      steep_count: blocks that were passed over although the field seems steep enough there for
+        some surface: a mesh that may lack a piece.
     """
 
     mesh: Mesh
     block_count: Int[Array, ""]
     point_count: Int[Array, ""]
+    steep_count: Int[Array, ""]
 
 
 def sparse_marching_tets(
@@ -78,25 +82,56 @@ def sparse_marching_tets(
         sdf = field(points.reshape(-1, 3), count * in_row).reshape(halves.shape[:-1])
         return jnp.minimum(sdf, closing_distance(halves, lattice))
 
-    cells, block_count = _follow_surface(values, folded, max_blocks, max_cells=max_verts)
-
-    edge, vert_count, faces, face_count = _march(cells, folded, max_verts, max_faces)
+    found = _follow_surface(values, folded, max_blocks, max_cells=max_verts)
+    cells = found.cells
+    _, y, z = folded.num_cells
+    edge, vert_count, faces, face_count = march_cells(
+        cells, strides=(y * z, z, 1), max_verts=max_verts, max_faces=max_faces
+    )
     # Every cell has a crossing edge, so cells beyond the capacity mean vertices beyond it too.
     vert_count = jnp.maximum(vert_count, cells.count)
 
     used = jnp.arange(max_verts) < vert_count
-    edge = jnp.minimum(edge, len(cells.code) * len(_EDGES) - 1)
-    ends = jnp.asarray(LOCAL_POINTS[_EDGES])[edge % len(_EDGES)]  # [v, 2, 4]
+    edge = jnp.minimum(edge, len(cells.code) * len(EDGES) - 1)
+    ends = jnp.asarray(LOCAL_POINTS[EDGES])[edge % len(EDGES)]  # [v, 2, 4]
     kind = ends[..., 3]
-    cell = folded.unravel(cells.index[edge // len(_EDGES)])[:, None] + ends[..., :3]
+    cell = folded.unravel(cells.index[edge // len(EDGES)])[:, None] + ends[..., :3]
     end_values, point_count = _values_at_ends(values, folded, kind, cell, used, max_points)
     a, b = jnp.moveaxis(folded.whole_halves(kind, cell), 1, 0).astype(jnp.float32) * np.float32(
         lattice.side / 2
     )
     s_a, s_b = end_values[:, :1], end_values[:, 1:]
     weight_b = s_a / jnp.where(used[:, None], s_a - s_b, 1.0)
-    positions = compute_once(jnp.where(used[:, None], a + shift + (b - a) * weight_b, 0.0))
-    return SparseMesh(Mesh(positions, faces, vert_count, face_count), block_count, point_count)
+    positions = jnp.where(used[:, None], a + shift + (b - a) * weight_b, 0.0)
+    mesh = Mesh(positions, faces, vert_count, face_count)
+    return SparseMesh(mesh, found.block_count, point_count, found.steep_count)
+
+
+def dense_marching_tets(
+    field: Field,
+    lattice: Lattice,
+    shift: Float[Array, "3"],
+    *,
+    mirror: bool,
+    max_verts: int,
+    max_faces: int,
+) -> SparseMesh:
+    """`sparse_marching_tets` at the cost of the volume: no surface can be missed.
+
+    The field is evaluated at every lattice vertex (of x >= 0 if `mirror`), with its gradient: what
+    a GPU does quickly. There are no blocks and no ends of edges to count: 0.
+    """
+    grid = lattice_grid(lattice)
+    halves = np.rint(grid.verts / (lattice.side / 2)).astype(np.int32)
+    folded = abs(halves) if mirror else halves
+    if mirror:
+        folded[:, 1:] = halves[:, 1:]
+    unique, place = np.unique(folded, axis=0, return_inverse=True)
+    points = unique.astype(np.float32) * np.float32(lattice.side / 2) + shift
+    sdf = jnp.minimum(field(points, len(points)), closing_distance(unique, lattice))
+    verts = halves.astype(np.float32) * np.float32(lattice.side / 2) + shift
+    mesh = marching_tets(sdf[place.reshape(-1)], verts, grid, max_verts, max_faces)
+    return SparseMesh(mesh, jnp.int32(0), jnp.int32(0), jnp.int32(0))
 
 
 def closing_distance(
@@ -171,61 +206,21 @@ class _FoldedLattice:
 
 
 # ------------------------------------------------------------------------------
-# Tables of a cell's neighbourhood. A code has one bit for the sign of each of `LOCAL_POINTS`.
-# ------------------------------------------------------------------------------
-
-
-def _edge_tables() -> tuple[np.ndarray, np.ndarray]:
-    """Edges that a cell owns, and where to find those of its tetrahedra.
-
-    A cell owns the edges whose first end is its corner or its centre.
-
-    Returns:
-      Their ends as rows of `LOCAL_POINTS`, in lexicographic order; and for each of the edges of
-      `LOCAL_TETS` the step to the cell that owns it, with its place among that cell's edges.
-    """
-    row = {tuple(point): i for i, point in enumerate(LOCAL_POINTS)}
-    ends = np.sort(LOCAL_TETS[:, np.array(TET_EDGES)].reshape(-1, 2), axis=-1)
-    first, second = LOCAL_POINTS[ends[:, 0]], LOCAL_POINTS[ends[:, 1]]
-    step = first * [1, 1, 1, 0]
-    seen = [(row[*a], row[*b]) for a, b in zip(first - step, second - step, strict=True)]
-    edges = sorted(set(seen))
-    place = np.array([edges.index(edge) for edge in seen])
-    owners = np.concatenate([step[:, :3], place[:, None]], axis=-1)
-    return np.array(edges), owners.reshape(len(LOCAL_TETS), len(TET_EDGES), 4)
-
-
-_EDGES, _EDGE_OWNERS = _edge_tables()
-_SIGNS = np.arange(1 << len(LOCAL_POINTS))[:, None] >> np.arange(len(LOCAL_POINTS)) & 1
-_CROSSING = _SIGNS[:, _EDGES[:, 0]] != _SIGNS[:, _EDGES[:, 1]]
-_TET_CASES = (_SIGNS[:, LOCAL_TETS] @ [1, 2, 4, 8]).astype(np.uint8)
-
-
-# ------------------------------------------------------------------------------
 # Where the surface is
 # ------------------------------------------------------------------------------
 
 
-class _Cells(NamedTuple):
-    """The cells whose neighbourhood has both signs, in order, packed (`n` is a capacity).
+class _Found(NamedTuple):
+    """The cells at the surface, the number of blocks that had to be evaluated, `steep_count`."""
 
-    Attributes:
-      index: number in the whole lattice.
-      code: signs of the neighbourhood; 0 for padding.
-      row: of every cell of the lattice, its place among these (wrong for all others).
-      count: wanted.
-    """
-
-    index: Int[Array, " n"]
-    code: Int[Array, " n"]
-    row: Int[Array, " c"]
-    count: Int[Array, ""]
+    cells: Cells
+    block_count: Int[Array, ""]
+    steep_count: Int[Array, ""]
 
 
 def _follow_surface(
     values: Callable[..., Array], folded: _FoldedLattice, max_blocks: int, max_cells: int
-) -> tuple[_Cells, Int[Array, ""]]:
-    """The cells at the surface, and the number of blocks that had to be evaluated."""
+) -> _Found:
     corners = np.array(list(np.ndindex(2, _BLOCK, _BLOCK, _BLOCK)))
 
     def block_halves(block: Int[Array, " m"]) -> Int[Array, "m p 3"]:
@@ -241,8 +236,7 @@ def _follow_surface(
     radius = np.sqrt(3) * (2 * _BLOCK - 1) / 4 * folded.side
     wanted = abs(middle) <= _STEEPEST * radius
 
-    # Our kernels leave out what is padding; otherwise few go to waste.
-    num_at_once = max_blocks if uses_kernels() else max(1, max_blocks // 8)
+    num_at_once = max(1, max_blocks // 4)  # of the last ones that are evaluated, few are padding
 
     def look(state: tuple[Array, Array]) -> tuple[Array, Array]:
         """Makes the signs exact in some of the blocks that are pending."""
@@ -252,11 +246,11 @@ def _follow_surface(
         unique = {"mode": "drop", "unique_indices": True, "indices_are_sorted": True}
         return inside.at[block].set(exact, **unique), pending.at[block].set(False, **unique)
 
-    def cells_of(inside: Bool[Array, "m p"]) -> tuple[_Cells, Array]:
+    def cells_of(inside: Bool[Array, "m p"]) -> tuple[Cells, Array]:
         inside = inside.reshape(*folded.num_blocks, 2, _BLOCK, _BLOCK, _BLOCK)
         inside = inside.transpose(3, 0, 4, 1, 5, 2, 6).reshape(2, *folded.shape)
-        inside = folded.unfolded(inside)
-        return _cells_at_surface(inside, block_of_vertex, max_cells, num_blocks)
+        inside = jnp.pad(folded.unfolded(inside), [(0, 0), (0, 1), (0, 1), (0, 1)])
+        return cells_at_surface(inside, block_of_vertex, max_cells=max_cells, num_blocks=num_blocks)
 
     def follow(state: tuple[Any, ...]) -> tuple[Any, ...]:
         wanted, pending, inside, _ = state
@@ -273,34 +267,21 @@ def _follow_surface(
     inside = jnp.broadcast_to(middle[:, None] > 0, (num_blocks, len(corners)))
     state = follow((wanted, wanted, inside, None))
     wanted, _, _, cells = lax.while_loop(goes_on, follow, state)
-    return cells, jnp.sum(wanted, dtype=jnp.int32)
+    slope = _slopes(middle.reshape(folded.num_blocks), _BLOCK * folded.side).reshape(-1)
+    steep = ~wanted & (slope > _STEEPEST) & (abs(middle) <= slope * radius)
+    return _Found(cells, *(jnp.sum(flags, dtype=jnp.int32) for flags in (wanted, steep)))
 
 
-def _cells_at_surface(
-    inside: Bool[Array, "2 x y z"],
-    block_of_vertex: Int[Array, "2 x1 y1 z1"],
-    max_cells: int,
-    num_blocks: int,
-) -> tuple[_Cells, Bool[Array, " b"]]:
-    """The cells, and the blocks whose vertices they touch."""
-    padded = jnp.pad(inside, [(0, 0), (0, 1), (0, 1), (0, 1)])
-    if uses_kernels():
-        points = jnp.asarray(LOCAL_POINTS, jnp.int32)
-        sizes = max_cells, num_blocks
-        *cells, touched = geometry.lattice_cells(padded, points, block_of_vertex, *sizes)
-        return _Cells(*cells), touched
-    x, y, z = inside.shape[1:]
-    code = jnp.zeros((x, y, z), jnp.uint16)
-    for bit, (i, j, k, kind) in enumerate(LOCAL_POINTS):
-        code |= padded[kind, i : i + x, j : j + y, k : k + z].astype(jnp.uint16) << bit
-    passed = (code > 0) & (code < len(_SIGNS) - 1)
-    near = jnp.zeros_like(padded)  # vertices that the cells touch
-    for i, j, k, kind in LOCAL_POINTS:
-        near |= jnp.pad(passed[None], [(kind, 1 - kind), (i, 1 - i), (j, 1 - j), (k, 1 - k)])
-    prefix, index = compact(passed.reshape(-1), max_cells)
-    packed = code.reshape(-1).at[index].get(mode="fill", fill_value=0).astype(jnp.int32)
-    cells = _Cells(jnp.minimum(index, code.size - 1), packed, prefix - 1, prefix[-1])
-    return cells, jnp.zeros(num_blocks, bool).at[block_of_vertex].max(near)
+def _slopes(values: Float[Array, "i j k"], step: float) -> Float[Array, "i j k"]:
+    """The steepest difference of each value from its neighbours, `step` apart along the axes."""
+    slope = jnp.zeros_like(values)
+    for axis in range(3):
+        along = abs(jnp.diff(values, axis=axis)) / step
+        for side in ((1, 0), (0, 1)):
+            slope = jnp.maximum(
+                slope, jnp.pad(along, [side if a == axis else (0, 0) for a in range(3)])
+            )
+    return slope
 
 
 # ------------------------------------------------------------------------------
@@ -327,32 +308,3 @@ def _values_at_ends(
     at_points = values(folded.halves(kind, jnp.stack(cell, axis=-1)), prefix[-1])
     row = prefix.at[place].get(mode="fill", fill_value=1) - 1
     return at_points[jnp.minimum(row, max_points - 1)], prefix[-1]
-
-
-def _march(
-    cells: _Cells, folded: _FoldedLattice, max_verts: int, max_faces: int
-) -> tuple[Int[Array, " v"], Int[Array, ""], Int[Array, "f 3"], Int[Array, ""]]:
-    """The edges that the surface crosses, in order, and the faces; with the numbers wanted.
-
-    Edges are numbered cell by cell of `cells`, as `_EDGES` of each.
-    """
-    strides = np.array([folded.num_cells[1] * folded.num_cells[2], folded.num_cells[2], 1])
-    owners = np.stack([_EDGE_OWNERS[..., :3] @ strides, _EDGE_OWNERS[..., 3]], axis=-1)
-    if uses_kernels():
-        tables = [jnp.asarray(t, jnp.int32) for t in (_EDGES, LOCAL_TETS, owners, TRIANGLES)]
-        return geometry.lattice_march(cells[:3], tables, max_verts, max_faces)
-    crossing = jnp.asarray(_CROSSING)[cells.code]
-    prefix, edge = compact(crossing.reshape(-1), max_verts)
-    verts_of_cell = jnp.sum(crossing, axis=-1, dtype=jnp.int32)
-    first_vert = jnp.cumsum(verts_of_cell) - verts_of_cell
-
-    cases = jnp.asarray(_TET_CASES)[cells.code]
-    tet, edge_in_tet, face_count = triangulate(cases.reshape(-1), max_faces)
-    cell, tet = tet // len(LOCAL_TETS), tet % len(LOCAL_TETS)
-    step, place = jnp.moveaxis(jnp.asarray(owners)[tet[:, None], edge_in_tet], -1, 0)
-    row = cells.row[cells.index[cell][:, None] + step]
-    # Place of the edge among the crossing edges of its cell.
-    before = jnp.cumsum(crossing, axis=-1, dtype=jnp.int32) - crossing
-    faces = first_vert[row] + before[row, place]
-    complete = jnp.all(faces < max_verts, axis=-1) & (jnp.arange(max_faces) < face_count)
-    return edge, prefix[-1], jnp.where(complete[:, None], faces, -1), face_count

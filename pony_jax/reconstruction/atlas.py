@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import weakref
 from collections.abc import Callable
 
 import numpy as np
@@ -134,13 +135,22 @@ class TexturedMesh:
         return Image.fromarray(self.texture)
 
 
+_BAKED: weakref.WeakKeyDictionary[Animal, dict[int, TexturedMesh]] = weakref.WeakKeyDictionary()
+
+
 def bake_animal(animal: Animal, texture_size: int = 1024) -> TexturedMesh:
     """Unwraps an animal's mesh (on the prior's shape, which all animals share) and bakes it.
+
+    What was made of an animal is kept as long as the animal is, so that all its files share it.
 
     Raises:
       ValueError: for an empty mesh, colours that are not finite, or a size below 16.
     """
     if texture_size < 16:
         raise ValueError(f"texture_size: expected at least 16 texels, got {texture_size}")
-    atlas = unwrap(animal.prior_verts, animal.rest_mesh.faces, texture_size)
-    return TexturedMesh(atlas, bake(atlas, animal.prior_verts, animal.albedo, texture_size))
+    baked = _BAKED.setdefault(animal, {})
+    if texture_size not in baked:
+        atlas = unwrap(animal.prior_verts, animal.rest_mesh.faces, texture_size)
+        texture = bake(atlas, animal.prior_verts, animal.albedo, texture_size)
+        baked[texture_size] = TexturedMesh(atlas, texture)
+    return baked[texture_size]

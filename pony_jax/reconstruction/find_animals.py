@@ -78,7 +78,7 @@ def find_animals(
             for dx in steps
         ]
         found = [_settle(part, look) for each in quarters for part in _parts(look(each), each)]
-    return _distinct([animal for animal in found if animal])
+    return _distinct([_inside(picture, animal) for animal in found if animal])
 
 
 def _settle(start: Found, look: Look) -> Found | None:
@@ -115,6 +115,13 @@ def _parts(probability: Float[np.ndarray, "g g"], square: Square) -> Iterator[Fo
             square.y0 + rows.stop * cell / _FINE,
         )
         yield Found(box, float(cells * cell**2))
+
+
+def _inside(picture: Image.Image, found: Found) -> Found:
+    """With the box cut off at the picture's borders."""
+    left, top, right, bottom = found.box
+    box = (max(left, 0), max(top, 0), min(right, picture.width), min(bottom, picture.height))
+    return found._replace(box=box)
 
 
 def _distinct(found: list[Found]) -> list[Found]:

@@ -36,7 +36,6 @@ def encode_glb(
     light: str = "punctual",
     pose: str = "photograph",
     names: Mapping[str, str] | None = None,
-    textured: TexturedMesh | None = None,
 ) -> bytes:
     """The bytes of a `.glb`; the same animal gives the same bytes.
 
@@ -56,7 +55,6 @@ def encode_glb(
       pose: in which a viewer shows the animal while no clip plays: 'photograph' or 'rest'. The rest
         pose is always there as the bind pose.
       names: names of joints that differ from ours, see `joint_names`.
-      textured: atlas and texture, if they have been made already.
 
     Raises:
       ValueError: for an empty mesh, a clip of another skeleton, two clips of one name, or an
@@ -68,8 +66,7 @@ def encode_glb(
     if pose not in POSES:
         raise ValueError(f"pose: expected one of {POSES}, got {pose!r}")
     named = joint_names(animal.skeleton, names)
-    if textured is None:
-        textured = bake_animal(animal, texture_size)
+    textured = bake_animal(animal, texture_size)
     if all_weights:
         weights = skin_weights.all_weights(animal.skin_weights)
     else:

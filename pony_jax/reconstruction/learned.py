@@ -16,6 +16,7 @@ from pony_jax.features.foreground import ForegroundClassifier
 from pony_jax.features.projection import Projection
 from pony_jax.features.token_reader import TokenReader
 from pony_jax.model import Capacities, Pony, build_model
+from pony_jax.model.older_configs import complete_config
 from pony_jax.model.pony import Params
 
 
@@ -55,7 +56,7 @@ class Learned:
     def build(self) -> Pony:
         """The model of the configuration. Raises `ModelError` if it is not one of this version."""
         try:
-            return build_model(self.config, self.token_shape)
+            return build_model(complete_config(self.config), self.token_shape)
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise ModelError(
                 f"expected a configuration of this version of pony_jax, got another ({error}); use "

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from pony_jax.reconstruction.animal import Animal, Clip, TriangleMesh
-from pony_jax.reconstruction.atlas import TexturedMesh, bake_animal
+from pony_jax.reconstruction.atlas import bake_animal
 
 
 def write_obj(
@@ -14,7 +14,6 @@ def write_obj(
     *,
     pose: str = "photograph",
     texture_size: int = 1024,
-    textured: TexturedMesh | None = None,
 ) -> list[Path]:
     """Writes `NAME.obj`, `NAME.mtl` and `NAME.png`; returns them.
 
@@ -24,7 +23,6 @@ def write_obj(
       clips: must be empty: OBJ has no motion.
       pose: 'photograph' or 'rest'.
       texture_size: side of the baked colours, texels.
-      textured: atlas and texture, if they have been made already.
 
     Raises:
       ValueError: for clips, an empty mesh, another pose, or a name with a space in it, which
@@ -36,8 +34,7 @@ def write_obj(
             f"{path.name!r}: expected a name without spaces, which OBJ cannot refer to"
         )
     mesh = mesh_in_pose(animal, pose)
-    if textured is None:
-        textured = bake_animal(animal, texture_size)
+    textured = bake_animal(animal, texture_size)
     atlas = textured.atlas
     lines = [f"mtllib {path.stem}.mtl", f"o {path.stem}"]
     lines += ["v {:.6f} {:.6f} {:.6f}".format(*row) for row in mesh.verts.tolist()]

@@ -1,8 +1,8 @@
 """One HTML page to mail: the animal turning and moving, the photograph, what was found, downloads.
 
-The page is a single file that opens from a disk without a network. Its viewer is our own (about 400
-lines of WebGL in `viewer/`): it reads the very `.glb` that the page offers, and needs no library,
-which a page that loads nothing would have to carry along.
+The page is a single file that opens from a disk without a network. Its viewer is our own (about
+700 lines around WebGL in `viewer/`): it reads the very `.glb` that the page offers, and needs no
+library, which a page that loads nothing would have to carry along.
 """
 
 import base64
@@ -24,7 +24,7 @@ from pony_jax.reconstruction.animal import Animal, Clip
 from pony_jax.reconstruction.gltf import encode_glb
 
 _FOLDER = Path(__file__).parent / "viewer"
-_SCRIPTS = ("glb.js", "viewer.js", "page.js")
+_SCRIPTS = ("glb.js", "viewer.js", "controls.js", "page.js")
 _WHAT = {
     ".glb": "rigged, textured and animated; for Blender, game engines and browsers",
     ".obj": "one pose with a texture",

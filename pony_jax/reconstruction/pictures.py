@@ -7,7 +7,6 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from pony_jax.reconstruction.animal import Animal, Clip, TriangleMesh
-from pony_jax.reconstruction.atlas import TexturedMesh
 from pony_jax.reconstruction.gltf import check_exportable
 from pony_jax.reconstruction.render import Renderer, orbit_camera
 from pony_jax.reconstruction.video import write_video
@@ -25,20 +24,18 @@ class Pictures:
 
     Args:
       size: side of each picture, px; even.
-      textured: atlas and texture, if they have been made already.
+      texture_size: side of the baked colours, texels.
 
     Raises:
       ValueError: for an empty mesh or an odd size.
     """
 
-    def __init__(
-        self, animal: Animal, *, size: int = 256, textured: TexturedMesh | None = None
-    ) -> None:
+    def __init__(self, animal: Animal, *, size: int = 256, texture_size: int = 1024) -> None:
         check_exportable(animal, ())
         if size < 16 or size % 2:
             raise ValueError(f"size: expected an even number of pixels, at least 16, got {size}")
         self.animal = animal
-        self._renderer = Renderer(animal, size, textured)
+        self._renderer = Renderer(animal, size, texture_size)
 
     def from_the_camera(self) -> dict[str, Image.Image]:
         """What the camera of the photograph sees, by name: colours, normals, shading, bones."""
@@ -108,7 +105,7 @@ def draw_all(
     clips: Sequence[Clip] = (),
     *,
     size: int = 256,
-    textured: TexturedMesh | None = None,
+    texture_size: int = 1024,
 ) -> list[Path]:
     """Writes all pictures of an animal into a folder; returns the files.
 
@@ -119,13 +116,13 @@ def draw_all(
     Args:
       folder: must exist.
       size: side of each picture, px; even.
-      textured: atlas and texture, if they have been made already.
+      texture_size: side of the baked colours, texels.
 
     Raises:
       ValueError: for an empty mesh, an odd size, or a clip of another skeleton.
     """
     check_exportable(animal, clips)
-    pictures = Pictures(animal, size=size, textured=textured)
+    pictures = Pictures(animal, size=size, texture_size=texture_size)
     files = []
     for name, picture in pictures.from_the_camera().items():
         files.append(folder / f"{animal.name}_{name.replace(' ', '_')}.png")

@@ -13,7 +13,7 @@ import rasterizer_ffi
 from pony_jax.ops.cameras import perspective_matrix
 from pony_jax.ops.numerics import safe_normalize
 from pony_jax.reconstruction.animal import Animal, TriangleMesh
-from pony_jax.reconstruction.atlas import TexturedMesh, bake_animal
+from pony_jax.reconstruction.atlas import bake_animal
 
 SHOWN = ("lit", "colours", "shading", "normals")
 """What pixels may show: colours in the light of the photograph, colours alone, light alone (as a
@@ -25,17 +25,20 @@ _BODY, _LEG = (255, 120, 60), (60, 150, 255)
 
 
 class Renderer:
-    """Draws one animal; its atlas is made once.
+    """Draws one animal.
 
     Attributes:
       animal: that is drawn.
       size: side of the (square) pictures, px.
+
+    Args:
+      texture_size: side of the baked colours, texels.
     """
 
-    def __init__(self, animal: Animal, size: int, textured: TexturedMesh | None = None):
+    def __init__(self, animal: Animal, size: int, texture_size: int = 1024):
         self.animal = animal
         self.size = size
-        self._textured = textured or bake_animal(animal)
+        self._textured = bake_animal(animal, texture_size)
         self._texture = np.asarray(self._textured.texture, np.float32)[None] / 255
 
     def draw(

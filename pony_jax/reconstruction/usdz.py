@@ -28,7 +28,6 @@ def write_usdz(
     *,
     texture_size: int = 1024,
     names: Mapping[str, str] | None = None,
-    textured: TexturedMesh | None = None,
 ) -> list[Path]:
     """Writes the rigged animal; returns the file.
 
@@ -39,7 +38,6 @@ def write_usdz(
       texture_size: side of the baked base colours, texels.
       names: names of joints that differ from ours, see `joint_names`; USD takes letters, digits
         and underscores.
-      textured: atlas and texture, if they have been made already.
 
     Raises:
       ValueError: for an empty mesh, more than one clip, one of another skeleton, or wrong names.
@@ -54,8 +52,7 @@ def write_usdz(
     wrong = [name for name in named.values() if not Sdf.Path.IsValidIdentifier(name)]
     if wrong:
         raise ValueError(f"joint names: expected letters, digits and underscores, got {wrong}")
-    if textured is None:
-        textured = bake_animal(animal, texture_size)
+    textured = bake_animal(animal, texture_size)
     with tempfile.TemporaryDirectory() as folder:
         layer = Path(folder) / "animal.usdc"
         textured.image().save(Path(folder) / "albedo.png")

@@ -44,7 +44,6 @@ def prepare_process(compilation_cache_dir: str) -> None:
       RunError: if JAX is set to what this project cannot run with, or finds no device.
     """
     check_jax_settings()
-    keep_freed_memory()
     check_devices()
     if compilation_cache_dir:
         folder = Path(compilation_cache_dir).expanduser()
@@ -103,41 +102,6 @@ def keep_freed_memory() -> bool:
         _M_TOP_PAD: _TOP_PAD_BYTES,
     }
     return all([libc.mallopt(name, value) == 1 for name, value in settings.items()])
-
-
-def retire_freed_memory() -> int:
-    """Takes what is free in glibc's heap out of use for good, so that new memory is contiguous.
-
-    A compilation frees thousands of blocks, each of its own size. glibc walks lists sorted by size
-    for every large buffer that a step wants: measured, a fifth of the time of all later steps
-    (131 ms a step, 92 ms after this call, 84 ms in a process that loaded the same program from the
-    compilation cache; with blocks of 32 KiB and more alone, a step of 51 ms took 57). The pages of
-    large blocks go back to the system while their addresses stay taken; what is lost are 40 MiB of
-    small ones. Call after a compilation, while no step runs. Returns the number of blocks
-    (0 where the memory is not glibc's).
-    """
-    libc = _glibc()
-    if libc is None:
-        return 0
-    libc.malloc.restype, libc.malloc.argtypes = ctypes.c_void_p, [ctypes.c_size_t]
-    libc.free.argtypes = [ctypes.c_void_p]
-    libc.sbrk.restype, libc.sbrk.argtypes = ctypes.c_void_p, [ctypes.c_ssize_t]
-    # Without spare room at its top, the heap grows only if no free block was large enough.
-    libc.mallopt(_M_TOP_PAD, 0)
-    libc.malloc_trim(0)
-    num_retired = 0
-    size = 64 * 2**20
-    while size >= 2**10:  # each list of smaller blocks is of one size: there is nothing to walk
-        end_of_heap = libc.sbrk(0)
-        block = libc.malloc(size)
-        if libc.sbrk(0) == end_of_heap:
-            num_retired += 1
-            continue
-        libc.free(block)
-        libc.malloc_trim(0)
-        size //= 2
-    libc.mallopt(_M_TOP_PAD, _TOP_PAD_BYTES)
-    return num_retired
 
 
 def _glibc() -> ctypes.CDLL | None:

@@ -16,11 +16,11 @@ from pony_jax.data.pipeline import Split, TrainingBatches, evaluation_batches
 from pony_jax.evaluation.panel import draw_panel
 from pony_jax.evaluation.predictor import Predictor
 from pony_jax.evaluation.protocol import evaluate_split
-from pony_jax.model import NO_CAPACITIES, Pony, Stage, build_model, build_objective
+from pony_jax.model import NO_CAPACITIES, Pony, build_model, build_objective
 from pony_jax.training.checkpoints import Checkpoints, Progress, open_workdir
 from pony_jax.training.config_rules import check_config, check_data
 from pony_jax.training.datasets import copy_projections, load_train_and_test
-from pony_jax.training.environment import prepare_process, retire_freed_memory
+from pony_jax.training.environment import prepare_process
 from pony_jax.training.logs import Logs, Stopwatch, peak_memory_gib, say
 from pony_jax.training.optimizers import num_parameters, parameter_groups
 from pony_jax.training.step import TrainState, init_state
@@ -153,7 +153,6 @@ class _Observer:
             minutes for minutes in config.log.eval_minutes if minutes * 60 > stopwatch.elapsed_s
         )
         self._logged = (0, stopwatch.elapsed_s)
-        self._compiled: set[tuple[str, Stage]] = set()
 
     def log(self, num_updates: int, stepper: Stepper) -> None:
         """Writes the terms of the last checked step, one in `every_steps`: no waiting."""
@@ -206,7 +205,6 @@ class _Observer:
             folder.mkdir(exist_ok=True)
             panel.save(folder / f"{num_updates:07d}.png")
             panel.save(self._workdir / "panel.png")
-            self._tidy("draw", num_updates)
 
     def evaluate(self, num_updates: int, stepper: Stepper) -> dict[str, Any]:
         """Scores the test split."""
@@ -219,20 +217,12 @@ class _Observer:
                 self._test_split,
                 self._config.data.batch_size,
             )
-            self._tidy("evaluate", num_updates)
         self._logs.write("eval", num_updates, scores)
         self._logs.say(
             f"step {num_updates}, {self._stopwatch.elapsed_s / 60:.1f} min of training: mask IoU "
             f"{scores['mask_iou']['mean']:.3f} on {scores['num_images']} test images"
         )
         return scores
-
-    def _tidy(self, what: str, num_updates: int) -> None:
-        """After `what` was compiled anew, keeps its garbage out of the way of training steps."""
-        compiled = what, self._predictor.stage(num_updates)
-        if compiled not in self._compiled:
-            self._compiled.add(compiled)
-            retire_freed_memory()
 
 
 def _is_due(num_updates: int, every_steps: int) -> bool:

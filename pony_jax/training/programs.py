@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import jax
 
 from pony_jax.model import Stage
-from pony_jax.training.environment import retire_freed_memory
+from pony_jax.ops.substitution import in_this_context
 
 Args = tuple[Any, ...]
 
@@ -23,8 +23,7 @@ class Compiled(NamedTuple):
 class Programs:
     """The programs of a jitted function, by its static argument `stage`.
 
-    One compilation runs in the background at a time. What it leaves in the heap is retired as soon
-    as it is done, so that it does not slow the steps that still come before its stage.
+    One compilation runs in the background at a time.
     """
 
     def __init__(self, function: Callable[..., Any]):
@@ -35,28 +34,27 @@ class Programs:
 
     def prepare(self, stage: Stage, args: Args) -> None:
         """Starts to compile for a stage, unless that is done or another compilation still runs."""
-        self._collect(args)
+        self._collect()
         if stage not in self._compiled and self._coming is None:
-            future = self._thread.submit(self._compile, stage, jax.tree.map(_like, args))
+            compile_stage = in_this_context(self._compile)
+            future = self._thread.submit(compile_stage, stage, jax.tree.map(_like, args))
             self._coming = stage, future
 
     def get(self, stage: Stage, args: Args) -> Compiled:
         """The program of a stage; waits for it."""
         if self._coming is not None and self._coming[0] == stage:
             self._coming[1].result()
-        self._collect(args)
+        self._collect()
         if stage not in self._compiled:
             self._compiled[stage] = self._compile(stage, args)
-            _tidy(args)
         return self._compiled[stage]
 
-    def _collect(self, args: Args) -> None:
+    def _collect(self) -> None:
         """Takes over what was compiled in the background. Raises what was raised there."""
         if self._coming is not None and self._coming[1].done():
             stage, future = self._coming
             self._coming = None
             self._compiled[stage] = future.result()
-            _tidy(args)
 
     def _compile(self, stage: Stage, args: Args) -> Compiled:
         start = time.perf_counter()
@@ -67,8 +65,3 @@ class Programs:
 def _like(leaf: Any) -> jax.ShapeDtypeStruct:
     """Stands in for an argument that is given away before the compiler looks at it."""
     return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype)
-
-
-def _tidy(args: Args) -> None:
-    jax.block_until_ready(args)  # no step may run meanwhile
-    retire_freed_memory()

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from pony_jax.modules.heads import SilhouetteHead
+from pony_jax.modules.heads import SilhouetteHead, _dropout
 from pony_jax.modules.linear import Linear, PerTokenLinear
 
 
@@ -61,6 +61,18 @@ def test_dropout_takes_keys_of_any_implementation():
     params = head.init(jax.random.key(0), tokens, image)
     logits = head.apply(params, tokens, image, jax.random.key(0, impl="rbg"))
     assert np.isfinite(logits).all()
+
+
+def test_dropout_takes_a_fifth_at_random_and_keeps_the_mean():
+    x = jnp.ones((100, 50, 41))
+    first, second = (np.asarray(_dropout(x, jax.random.key(i))) for i in (1, 2))
+    assert len(np.unique(first)) == 2
+    # Four standard deviations of 205,000 draws: 51/256, its square where two are independent.
+    share = 51 / 256
+    assert abs((first == 0).mean() - share) < 4 * (share * (1 - share) / x.size) ** 0.5
+    assert abs(first.mean() - 1) < 0.005
+    for both in ((first == 0) & (second == 0), (first[..., 1:] == 0) & (first[..., :-1] == 0)):
+        assert abs(both.mean() - share**2) < 0.0018
 
 
 @pytest.mark.parametrize("size", [30, 24])

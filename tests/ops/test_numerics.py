@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from pony_jax.ops.numerics import compute_once, order_statistics, safe_normalize, safe_sqrt
+from pony_jax.ops.numerics import order_statistics, safe_normalize, safe_sqrt
 
 
 def test_safe_normalize_equals_the_original(golden_case, equals_original):
@@ -52,15 +52,3 @@ def test_order_statistics_of_doubles():
     with jax.enable_x64(True):
         found = order_statistics(jnp.asarray(x), jnp.arange(50))
     np.testing.assert_array_equal(found, np.sort(x))
-
-
-def test_points_computed_once_are_the_same_points():
-    points = jax.random.normal(jax.random.key(0), (2, 5, 3)).at[0, 0].set(0.0)
-    once, vjp = jax.vjp(compute_once, points)
-    np.testing.assert_array_equal(once, points)
-    np.testing.assert_array_equal(vjp(points)[0], points)
-
-
-def test_xla_keeps_the_product_that_stores_points():
-    compiled = jax.jit(lambda x: 2 * compute_once(x + 1)).lower(jnp.ones((5, 3))).compile()
-    assert " dot(" in compiled.as_text()

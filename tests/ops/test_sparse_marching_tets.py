@@ -10,7 +10,11 @@ import pytest
 from pony_jax.model.prior import Prior
 from pony_jax.ops.marching_tets import marching_tets, signed_volume
 from pony_jax.ops.mesh import Mesh
-from pony_jax.ops.sparse_marching_tets import closing_distance, sparse_marching_tets
+from pony_jax.ops.sparse_marching_tets import (
+    closing_distance,
+    dense_marching_tets,
+    sparse_marching_tets,
+)
 from pony_jax.ops.tet_grid import box_lattice, lattice_grid
 
 LATTICES = {
@@ -69,6 +73,50 @@ def test_equals_the_dense_mesh(name, mirror):
     assert_same_mesh(result.mesh, expected)
     # Most of the lattice was not looked at.
     assert int(result.block_count) * 16 < 0.5 * len(lattice_grid(lattice).verts)
+
+
+@pytest.mark.parametrize("mirror", [True, False])
+def test_the_dense_march_folds_what_is_symmetric(mirror):
+    lattice = LATTICES["odd"]
+    sizes = {name: SIZES[name] for name in ("max_verts", "max_faces")}
+    result = jax.jit(
+        lambda shift: dense_marching_tets(
+            lambda points, count: horse(points), lattice, shift, mirror=mirror, **sizes
+        )
+    )(SHIFT)
+    assert_same_mesh(result.mesh, jax.jit(lambda shift: dense(horse, lattice, shift))(SHIFT))
+    assert (int(result.block_count), int(result.point_count), int(result.steep_count)) == (0, 0, 0)
+
+
+def test_blocks_that_a_steep_field_may_hide_a_surface_in_are_counted():
+    lattice = LATTICES["cube"]
+
+    def ball(centre, slope):
+        # Steep around a ball that is smaller than a block and lies far from the other one.
+        def field(points):
+            far = 1.5 - jnp.linalg.norm(points - jnp.array([0.0, 0.0, -1.5]), axis=-1)
+            near = slope * (0.25 - jnp.linalg.norm(points - centre, axis=-1))
+            return jnp.maximum(far, near)
+
+        return field
+
+    centre = jnp.array([0.0, 0.1, 2.5])
+    gentle, steep = (sparse(ball(centre, slope), lattice, SHIFT) for slope in (1.0, 12.0))
+    assert int(gentle.steep_count) == 0
+    assert int(steep.steep_count) > 0
+    assert int(steep.mesh.face_count) < int(gentle.mesh.face_count)  # it is missed, and told
+
+
+def test_a_prior_makes_the_same_mesh_in_either_way():
+    prior, params = _random_prior(0)
+
+    def mesh(march):
+        shape = prior.clone(march=march).apply({"params": params}, 40, method="shape", **SIZES)
+        return shape.mesh
+
+    assert_same_mesh(jax.jit(mesh, static_argnums=0)("sparse"), mesh("dense"))
+    with pytest.raises(ValueError, match=r"march: expected one of .*'dense'.*, got 'dance'"):
+        mesh("dance")
 
 
 def _random_prior(seed):

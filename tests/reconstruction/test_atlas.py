@@ -65,6 +65,11 @@ def test_same_mesh_same_atlas(animal, atlas):
     assert shifted is not atlas
 
 
+def test_files_of_one_animal_share_its_texture(animal):
+    assert bake_animal(animal, SIZE) is bake_animal(animal, SIZE)
+    assert bake_animal(make_animal(), SIZE) is not bake_animal(animal, SIZE)
+
+
 def test_what_cannot_be_baked_is_refused(animal, atlas):
     with pytest.raises(ValueError, match="an empty mesh"):
         unwrap(animal.prior_verts, np.zeros((0, 3), np.int32), SIZE)

@@ -33,12 +33,12 @@ def clips(animal):
 
 
 @pytest.fixture(scope="module")
-def write(animal, textured, tmp_path_factory):
+def write(animal, tmp_path_factory):
     """Writes the animal with some options and reads it back."""
 
     def write_and_read(clips=(), animal=animal, **options):
         path = tmp_path_factory.mktemp("glb") / "animal.glb"
-        path.write_bytes(encode_glb(animal, clips, textured=textured, **options))
+        path.write_bytes(encode_glb(animal, clips, texture_size=TEXTURE_SIZE, **options))
         return Glb(path)
 
     return write_and_read
@@ -48,7 +48,7 @@ def _largest_error(positions, expected, animal):
     return np.linalg.norm(positions - expected, axis=1).max() / animal.body_length
 
 
-def test_validator_finds_nothing(animal, textured, clips, assert_valid_gltf, tmp_path):
+def test_validator_finds_nothing(animal, clips, assert_valid_gltf, tmp_path):
     variants = {
         "plain": {},
         "moving": {"clips": clips},
@@ -59,14 +59,14 @@ def test_validator_finds_nothing(animal, textured, clips, assert_valid_gltf, tmp
     files = []
     for name, options in variants.items():
         files.append(tmp_path / f"{name}.glb")
-        files[-1].write_bytes(encode_glb(animal, textured=textured, **options))
+        files[-1].write_bytes(encode_glb(animal, texture_size=TEXTURE_SIZE, **options))
     assert_valid_gltf(*files)
 
 
-def test_the_validator_finds_mistakes(animal, textured, assert_valid_gltf, tmp_path):
+def test_the_validator_finds_mistakes(animal, assert_valid_gltf, tmp_path):
     """Else the test above could not fail."""
     file = tmp_path / "broken.glb"
-    glb = encode_glb(animal, textured=textured)
+    glb = encode_glb(animal, texture_size=TEXTURE_SIZE)
     file.write_bytes(glb.replace(b'"wrapS":33071', b'"wrapS":33072'))
     with pytest.raises(AssertionError, match="wrapS"):
         assert_valid_gltf(file)
@@ -143,7 +143,7 @@ def test_file_is_wound_outwards_with_normals(animal, write):
     assert np.all(np.einsum("fi,fci->fc", crosses, glb.attribute("NORMAL")[faces]) > 0)
 
 
-def test_camera_sees_what_the_model_saw(animal, textured, write):
+def test_camera_sees_what_the_model_saw(animal, write):
     glb = write(all_weights=True)
     camera = glb.document.cameras[0].perspective
     assert camera.yfov == pytest.approx(np.deg2rad(25)) and camera.aspectRatio == 1
@@ -183,12 +183,12 @@ def test_texture_shows_the_albedo_from_the_camera(animal, write):
 
 
 def test_same_animal_same_bytes(animal, clips):
-    first, second = (encode_glb(animal, clips, texture_size=64) for _ in range(2))
+    first, second = (encode_glb(each, clips, texture_size=64) for each in (animal, make_animal()))
     assert first == second
 
 
-def test_trimesh_opens_the_file(animal, textured, tmp_path):
-    (path,) = animal.export(tmp_path / "sample.glb", textured=textured)
+def test_trimesh_opens_the_file(animal, tmp_path):
+    (path,) = animal.export(tmp_path / "sample.glb", texture_size=TEXTURE_SIZE)
     scene = trimesh.load(path)
     (mesh,) = scene.geometry.values()
     assert len(mesh.faces) == len(animal.rest_mesh.faces)
@@ -221,17 +221,17 @@ def test_all_weights_are_the_animals(animal):
         ({"names": {"fifth_leg": "x"}}, "no joint 'fifth_leg'"),
     ],
 )
-def test_unknown_options_are_refused(animal, textured, options, message):
+def test_unknown_options_are_refused(animal, options, message):
     with pytest.raises(ValueError, match=message):
-        encode_glb(animal, textured=textured, **options)
+        encode_glb(animal, texture_size=TEXTURE_SIZE, **options)
 
 
-def test_clips_of_others_are_refused(animal, textured, clips):
+def test_clips_of_others_are_refused(animal, clips):
     with pytest.raises(ValueError, match="two called 'walk'"):
-        encode_glb(animal, [clips[0], clips[0]], textured=textured)
+        encode_glb(animal, [clips[0], clips[0]], texture_size=TEXTURE_SIZE)
     fewer = dataclasses.replace(clips[0], angles_rad=clips[0].angles_rad[:, :7])
     with pytest.raises(ValueError, match="20 bones of sample, got 7"):
-        encode_glb(animal, [fewer], textured=textured)
+        encode_glb(animal, [fewer], texture_size=TEXTURE_SIZE)
 
 
 def test_an_empty_mesh_is_refused(animal):

@@ -49,16 +49,16 @@ def test_files_pose_as_the_model_does(reconstructed, textured, assert_valid_gltf
     # The promises of the four largest, fitted weights, and of all of them.
     for all_weights, promised in ((False, 0.005), (True, 1e-5)):
         path = tmp_path / f"{all_weights}.glb"
-        path.write_bytes(encode_glb(animal, textured=textured, all_weights=all_weights))
+        path.write_bytes(encode_glb(animal, texture_size=512, all_weights=all_weights))
         error = np.linalg.norm(Glb(path).skinned() - expected, axis=1).max()
         assert error / animal.body_length < promised
     assert_valid_gltf(tmp_path / "False.glb", tmp_path / "True.glb")
 
 
-def test_the_baked_animal_looks_as_the_model_renders_it(reconstructed, textured):
+def test_the_baked_animal_looks_as_the_model_renders_it(reconstructed):
     animal, prediction = reconstructed
     camera = animal.camera
-    drawn = Renderer(animal, camera.image_size, textured).draw(
+    drawn = Renderer(animal, camera.image_size, 512).draw(
         animal.posed_mesh, camera.cam_from_world, "lit"
     )
     inside = prediction.mask[0, ..., 0] > 0.99  # where no background shines through

@@ -1,5 +1,6 @@
 """The page: what stands in it, how its viewer poses the file, and what a browser shows."""
 
+import base64
 import json
 import re
 import shutil
@@ -8,10 +9,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from scipy.spatial.transform import Rotation
 
 import rasterizer_ffi
 from pony_jax.reconstruction import page
 from pony_jax.reconstruction.gltf import encode_glb
+from tests.reconstruction.chromium import Chromium, find_chromium
 from tests.reconstruction.glb_reader import Glb
 from tests.reconstruction.sample_animal import make_animal, make_clip
 
@@ -53,19 +56,25 @@ def test_facts_say_where_the_camera_stood(animal):
     assert facts["viewpoints"] == "80%, 20%"
 
 
+def _viewer_poses(glb, folder, motion, time_s=0.0, turns=()):
+    """What the viewer computes, and a reader of the same file."""
+    if shutil.which("node") is None:
+        pytest.skip("the viewer's script is run by node, which is not installed")
+    file = folder / "sample.glb"
+    file.write_bytes(glb)
+    script = Path(page.__file__).parent / "viewer" / "glb.js"
+    command = ["node", _HERE / "viewer_poses.cjs", script, file, motion, time_s, json.dumps(turns)]
+    done = subprocess.run(list(map(str, command)), capture_output=True, text=True, check=True)
+    found = json.loads(done.stdout)
+    matrices = np.array(found["joints"]).reshape(-1, 4, 4).swapaxes(1, 2)
+    return matrices, np.array(found["bones"]).reshape(-1, 2, 3), Glb(file)
+
+
 @pytest.mark.parametrize(
     ("motion", "time_s"), [("photograph", 0), ("rest", 0), ("0", 0.3), ("0", 2.3)]
 )
 def test_viewer_poses_as_the_specification_says(animal, clip, glb, tmp_path, motion, time_s):
-    if shutil.which("node") is None:
-        pytest.skip("the viewer's script is run by node, which is not installed")
-    file = tmp_path / "sample.glb"
-    file.write_bytes(glb)
-    script = Path(page.__file__).parent / "viewer" / "glb.js"
-    command = ["node", _HERE / "viewer_poses.cjs", script, file, motion, time_s]
-    done = subprocess.run(list(map(str, command)), capture_output=True, text=True, check=True)
-    found = json.loads(done.stdout)
-    reader = Glb(file)
+    matrices, bones, reader = _viewer_poses(glb, tmp_path, motion, time_s)
     joints = reader.document.skins[0].joints
     if motion == "photograph":
         moved = {}
@@ -79,68 +88,95 @@ def test_viewer_poses_as_the_specification_says(animal, clip, glb, tmp_path, mot
         reader.world_from_node(joint, moved) @ bind.reshape(4, 4).T
         for joint, bind in zip(joints, inverse_bind, strict=True)
     ]
-    matrices = np.array(found["joints"]).reshape(-1, 4, 4).swapaxes(1, 2)
     np.testing.assert_allclose(matrices, expected, atol=1e-5)  # float32
     if motion == "photograph":
         skeleton = animal.skeleton
         ends = skeleton.posed_bones(skeleton.world_from_rest(animal.angles_rad))
-        np.testing.assert_allclose(np.array(found["bones"]).reshape(-1, 2, 3), ends, atol=1e-4)
+        np.testing.assert_allclose(bones, ends, atol=1e-4)
 
 
-# Draws in some states and reports, for each, the canvas's alpha and colour.
+def test_sliders_turn_joints_about_the_axes_that_the_model_uses(animal, glb, tmp_path):
+    """From rest, turns by the photograph's angles are the pose in the photograph."""
+    angles = animal.angles_rad.astype(float).tolist()
+    turns = list(zip(animal.skeleton.names, angles, strict=True))
+    matrices, _, _ = _viewer_poses(glb, tmp_path, "rest", turns=turns)
+    expected = animal.skeleton.world_from_rest(animal.angles_rad)
+    np.testing.assert_allclose(matrices[1:], expected, atol=1e-5)  # float32
+
+
+def test_sliders_turn_joints_beside_their_pose(animal, glb, tmp_path):
+    """A turn that undoes the photograph's, in the order that this needs, leads back to rest."""
+    name = "neck"
+    row = animal.skeleton.index(name)
+    turn = Rotation.from_matrix(animal.skeleton.turns(animal.angles_rad)[row])
+    frame = Rotation.from_matrix(animal.skeleton.bone_frames()[row])
+    undo = (frame.inv() * turn.inv() * frame).as_euler("XYZ")  # Rx Ry Rz
+    matrices, _, _ = _viewer_poses(glb, tmp_path, "photograph", turns=[(name, undo.tolist())])
+    straight = animal.angles_rad.copy()
+    straight[row] = 0
+    expected = animal.skeleton.world_from_rest(straight)
+    np.testing.assert_allclose(matrices[1:], expected, atol=1e-5)  # float32
+
+
+# The canvas's alpha and colour in some states, by name.
 _PROBE = """
-<style>canvas { width: %(size)dpx !important; aspect-ratio: 1 !important; }</style>
-<script>
-ready.then(() => {
+(async () => {
+  await ready;
   viewer.playing = viewer.turning = false;
-  viewer.run = () => {};
-  window.devicePixelRatio = 1;
-  const gl = viewer.gl, states = {};
+  const states = {};
   const draw = (name) => {
     viewer.draw();
-    const pixels = new Uint8Array(4 * viewer.canvas.width * viewer.canvas.height);
-    const {width, height} = viewer.canvas;
+    const {width, height} = viewer.canvas, gl = viewer.gl;
+    const pixels = new Uint8Array(4 * width * height);
     gl.readPixels(0, 0, width, height, gl.RGBA, gl.UNSIGNED_BYTE, pixels);
-    states[name] = Array.from(pixels);
+    states[name] = btoa(Array.from(pixels, (value) => String.fromCharCode(value)).join(""));
+  };
+  const slide = (label, value) => {
+    const input = document.querySelector(`input[aria-label="${label}"]`);
+    input.value = value;
+    input.dispatchEvent(new Event("input"));
   };
   viewer.seeAsPhotographed();
   viewer.show = "colours";
   draw("photograph");
+  slide("bend neck", 60);
+  draw("bent");
+  document.getElementById("joints-home").click();
+  draw("straight");
   viewer.bones = true;
   draw("bones");
   viewer.bones = false;
+  viewer.show = "lit";
+  draw("lit");
+  slide("light around", 0);
+  draw("from the front");
+  document.getElementById("light-home").click();
+  draw("lit again");
   viewer.motion = 0;
   viewer.time = 0.3;
   draw("walk");
-  viewer.turnBy(1.0, 0.2);
+  slide("around", 20);
   draw("turned");
-  const result = document.createElement("pre");
-  result.id = "result";
-  result.textContent = JSON.stringify({width: viewer.canvas.width, states});
-  document.body.append(result);
-});
-</script>
+  return {states, around: viewer.view.yaw};
+})()
 """
 
 
 @pytest.mark.slow
 def test_a_browser_shows_the_animal_and_moves_it(animal, glb, tmp_path):
-    browser = next(filter(None, map(shutil.which, ("chromium", "chromium-browser"))), None)
-    if browser is None:
+    program = find_chromium()
+    if program is None:
         pytest.skip("the page is shown by chromium, which is not installed")
     file = tmp_path / "page.html"
-    file.write_text(page.render_page(animal, glb) + _PROBE % {"size": _SIZE}, encoding="utf-8")
-    options = "--headless=new --no-sandbox --use-angle=swiftshader --enable-unsafe-swiftshader"
-    command = [browser, *options.split(), "--virtual-time-budget=4000", "--dump-dom", file.as_uri()]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
-    found = re.search(r'<pre id="result">(.*?)</pre>', done.stdout, re.DOTALL)
-    assert found, f"the page reported nothing: {done.stdout[-500:]}"
-    result = json.loads(found.group(1))
-    assert result["width"] == _SIZE
+    style = f"<style>canvas {{ width: {_SIZE}px !important; aspect-ratio: 1 !important }}</style>"
+    file.write_text(page.render_page(animal, glb) + style, encoding="utf-8")
+    with Chromium(program, tmp_path / "profile") as browser:
+        browser.open(file.as_uri())
+        result = browser.run(_PROBE)
     # WebGL reads rows from the bottom.
     shown = {
-        name: np.array(pixels, np.uint8).reshape(_SIZE, _SIZE, 4)[::-1]
-        for name, pixels in result["states"].items()
+        name: np.frombuffer(base64.b64decode(data), np.uint8).reshape(_SIZE, _SIZE, 4)[::-1]
+        for name, data in result["states"].items()
     }
     # The view of the photograph: the silhouette and the colours of our own rasteriser.
     verts = np.c_[animal.posed_mesh.verts, np.ones(len(animal.posed_mesh.verts))]
@@ -155,7 +191,16 @@ def test_a_browser_shows_the_animal_and_moves_it(animal, glb, tmp_path):
     both = opaque & covered
     error = np.abs(shown["photograph"][both, :3] / 255 - np.clip(wanted[both], 0, 1))
     assert np.median(error) < 0.02
-    pairs = (("photograph", "bones"), ("photograph", "walk"), ("walk", "turned"))
-    for before, after in pairs:
+    pairs = {
+        "bent": "photograph",
+        "bones": "photograph",
+        "from the front": "lit",
+        "walk": "photograph",
+        "turned": "walk",
+    }
+    for after, before in pairs.items():
         changed = np.any(shown[before] != shown[after], axis=-1)
         assert changed.sum() > 50, f"{before} and {after} look alike"
+    for after, before in {"straight": "photograph", "lit again": "lit"}.items():
+        np.testing.assert_array_equal(shown[after], shown[before])
+    assert np.rad2deg(result["around"]) == pytest.approx(20, abs=1e-6)

@@ -10,7 +10,6 @@ from PIL import Image
 import rasterizer_ffi
 from pony_jax.reconstruction import page
 from pony_jax.reconstruction.animal import TriangleMesh
-from pony_jax.reconstruction.atlas import bake_animal
 from pony_jax.reconstruction.pictures import Pictures, contact_sheet, draw_all
 from pony_jax.reconstruction.render import Renderer, orbit_camera
 from pony_jax.reconstruction.video import write_video
@@ -25,13 +24,8 @@ def animal():
 
 
 @pytest.fixture(scope="module")
-def textured(animal):
-    return bake_animal(animal, 128)
-
-
-@pytest.fixture(scope="module")
-def pictures(animal, textured):
-    return Pictures(animal, size=SIZE, textured=textured)
+def pictures(animal):
+    return Pictures(animal, size=SIZE, texture_size=128)
 
 
 def _covered(picture):
@@ -109,9 +103,9 @@ def test_bones_are_drawn_over_the_animal(pictures):
     assert orange.sum() > 20 and np.mean(shading[orange]) > 0.7
 
 
-def test_all_files_are_written(animal, textured, tmp_path):
+def test_all_files_are_written(animal, tmp_path):
     clip = dataclasses.replace(make_clip(animal), times_s=np.linspace(0, 0.25, 9))
-    files = draw_all(animal, tmp_path, [clip], size=32, textured=textured)
+    files = draw_all(animal, tmp_path, [clip], size=32, texture_size=128)
     assert set(files) == set(tmp_path.iterdir())
     names = {file.name for file in files}
     assert {"sample_input_view.png", "sample_sheet.png", "sample_walk.mp4"} <= names
@@ -134,12 +128,12 @@ def test_sheet_has_a_row_for_each_clip(animal, pictures):
     assert with_clip.height > without.height and with_clip.width == without.width
 
 
-def test_wrong_pictures_are_refused(animal, textured, pictures, tmp_path):
+def test_wrong_pictures_are_refused(animal, pictures, tmp_path):
     with pytest.raises(ValueError, match="even number"):
-        Pictures(animal, size=33, textured=textured)
+        Pictures(animal, size=33, texture_size=128)
     with pytest.raises(ValueError, match="one of"):
         camera = animal.camera.cam_from_world
-        Renderer(animal, 32, textured).draw(animal.rest_mesh, camera, "depth")
+        Renderer(animal, 32, 128).draw(animal.rest_mesh, camera, "depth")
     fewer = dataclasses.replace(make_clip(animal), angles_rad=np.zeros((9, 7, 3)))
     with pytest.raises(ValueError, match="20 bones"):
         pictures.clip_frames(fewer, [0.0])

@@ -2,6 +2,7 @@
 
 import dataclasses
 
+import jax
 import numpy as np
 import pytest
 
@@ -22,13 +23,18 @@ def test_poses_as_the_model_does(animal):
     hips = [skeleton.leg(leg)[0] for leg in LEGS]
     attachments = np.array([skeleton.parents[hip] for hip in hips])
     bones = skeleton.bones_rest[None]
-    expected = posed_bone_transforms(bones, angles[None], MODEL_SKELETON, attachments, True)
+
+    @jax.jit
+    def by_the_model(angles):
+        transforms = posed_bone_transforms(bones, angles, MODEL_SKELETON, attachments, True)
+        rest, weights = animal.rest_mesh.verts[None], animal.skin_weights[None]
+        return transforms[0], pose_bones(bones, transforms)[0], skin(rest, weights, transforms)[0]
+
+    expected, ends, verts = by_the_model(angles[None])
     transforms = skeleton.world_from_rest(angles)
-    np.testing.assert_allclose(transforms, expected[0], atol=2e-5)  # float32 against double
-    np.testing.assert_allclose(
-        skeleton.posed_bones(transforms), pose_bones(bones, expected)[0], atol=2e-5
-    )
-    verts = skin(animal.rest_mesh.verts[None], animal.skin_weights[None], expected)[0]
+    # Float32 against double precision.
+    np.testing.assert_allclose(transforms, expected, atol=2e-5)
+    np.testing.assert_allclose(skeleton.posed_bones(transforms), ends, atol=2e-5)
     np.testing.assert_allclose(animal.posed_mesh.verts, verts, atol=2e-5)
 
 

@@ -132,35 +132,7 @@ def test_repeated_steps_reuse_their_memory() -> None:
     assert faults < 500
 
 
-_RETIRED = """
-import ctypes
-from pony_jax.training.environment import keep_freed_memory, retire_freed_memory
-assert keep_freed_memory()
-libc = ctypes.CDLL(None)
-libc.malloc.restype, libc.malloc.argtypes = ctypes.c_void_p, [ctypes.c_size_t]
-libc.free.argtypes = [ctypes.c_void_p]
-blocks = [libc.malloc(100_000 + 64 * i) for i in range(400)]
-for block in blocks[::2]:
-    libc.free(block)  # every other one, so that they cannot join
-retired = retire_freed_memory()
-new = libc.malloc(100_000)
-print(retired, new > max(blocks), retire_freed_memory())
-"""
-
-
-@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="glibc only")
-def test_freed_blocks_are_not_used_again_once_retired() -> None:
-    run = [sys.executable, "-c", _RETIRED]
-    text = subprocess.run(run, capture_output=True, text=True, check=True).stdout
-    retired, is_new, retired_later = text.split()
-    assert int(retired) >= 200
-    assert is_new == "True"
-    # Nothing was freed since but what this test printed.
-    assert int(retired_later) < 20
-
-
-# Stands for tcmalloc and its like, which know nothing of glibc's settings, and whose free blocks
-# retiring would never come to the end of.
+# Stands for tcmalloc and its like, which know nothing of glibc's settings.
 _ALLOCATOR = """
 #include <stddef.h>
 void *__libc_malloc(size_t);
@@ -168,8 +140,8 @@ void *malloc(size_t size) { return __libc_malloc(size); }
 """
 
 _WITH_ANOTHER_ALLOCATOR = """
-from pony_jax.training.environment import keep_freed_memory, retire_freed_memory
-print(keep_freed_memory(), retire_freed_memory())
+from pony_jax.training.environment import keep_freed_memory
+print(keep_freed_memory())
 """
 
 
@@ -182,4 +154,4 @@ def test_the_memory_of_another_allocator_is_left_alone(tmp_path: Path) -> None:
     run = [sys.executable, "-c", _WITH_ANOTHER_ALLOCATOR]
     environment = os.environ | {"LD_PRELOAD": os.fspath(library)}
     done = subprocess.run(run, capture_output=True, text=True, check=True, env=environment)
-    assert done.stdout.split() == ["False", "0"]
+    assert done.stdout.strip() == "False"

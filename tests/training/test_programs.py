@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 
 from pony_jax.model import NO_CAPACITIES, Stage
+from pony_jax.ops.skinning import skin
+from pony_jax.ops.substitution import without_substitutes
 from pony_jax.training.programs import Programs
 
 _FIRST = Stage(8, False, False, False, NO_CAPACITIES)
@@ -63,3 +65,16 @@ def test_what_fails_in_the_background_is_raised():
     function.prepare(broken)
     with pytest.raises(ValueError, match="no grid"):
         function(broken)
+
+
+def test_what_is_compiled_in_the_background_is_substituted_as_it_would_be_here():
+    def function(verts, weights, transforms, *, stage):
+        return skin(verts, weights, transforms)
+
+    args = jnp.zeros((1, 5, 3)), jnp.zeros((1, 5, 2)), jnp.zeros((1, 2, 4, 4))
+    programs = Programs(jax.jit(function, static_argnames="stage"))
+    with without_substitutes():
+        programs.prepare(_FIRST, args)
+        assert "pony_jax_" not in programs.get(_FIRST, args).program.as_text()
+    programs.prepare(_SECOND, args)
+    assert "pony_jax_" in programs.get(_SECOND, args).program.as_text()

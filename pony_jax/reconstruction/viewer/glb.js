@@ -60,6 +60,15 @@ function invertRigid(m) {
   return inverse;
 }
 
+function multiplyQuaternions([ax, ay, az, aw], [bx, by, bz, bw]) {
+  return [
+    aw * bx + ax * bw + ay * bz - az * by,
+    aw * by - ax * bz + ay * bw + az * bx,
+    aw * bz + ax * by - ay * bx + az * bw,
+    aw * bw - ax * bx - ay * by - az * bz,
+  ];
+}
+
 function slerp(a, b, share) {
   let cosine = a[0] * b[0] + a[1] * b[1] + a[2] * b[2] + a[3] * b[3];
   const sign = cosine < 0 ? -1 : 1;
@@ -171,10 +180,39 @@ class Rig {
     return matrices;
   }
 
+  // Right, up and forward (along the bone) of a joint at rest, as `Skeleton.bone_frames` has them;
+  // the world's axes for the root joint, which has no bone.
+  boneFrame(joint) {
+    const [x, y, z] = (this.nodes[joint].extras || {}).tip || [0, 0, 1];
+    const length = Math.hypot(x, y, z), across = Math.hypot(y, z);
+    if (across <= 1e-6 * length) return [[1, 0, 0], [0, 1, 0], [0, 0, 1]];
+    const forward = [x / length, y / length, z / length], up = [0, z / across, -y / across];
+    const right = [up[1] * forward[2] - up[2] * forward[1], up[2] * forward[0], -up[1] * forward[0]];
+    return [right, up, forward];
+  }
+
+  // The turn (a quaternion) of a joint by Euler angles about its bone's axes: Rx Ry Rz, as in Python.
+  turnOf(joint, angles) {
+    return this.boneFrame(joint).map((axis, i) => {
+      const sine = Math.sin(angles[i] / 2);
+      return [...axis.map((value) => sine * value), Math.cos(angles[i] / 2)];
+    }).reduce(multiplyQuaternions);
+  }
+
+  // A pose with some joints (a Map to quaternions) turned further, about the axes that move along.
+  turned(pose, turns) {
+    const result = new Map(pose);
+    for (const [joint, turn] of turns) {
+      const {rotation = [0, 0, 0, 1]} = {...this.nodes[joint], ...pose.get(joint)};
+      result.set(joint, {...pose.get(joint), rotation: multiplyQuaternions(rotation, turn)});
+    }
+    return result;
+  }
+
   // Pairs of points (joint, end of its bone), as lines.
-  boneLines(worldFromNodes) {
+  boneLines(worldFromNodes, joints = this.joints) {
     const points = [];
-    for (const joint of this.joints) {
+    for (const joint of joints) {
       const tip = (this.nodes[joint].extras || {}).tip;
       if (!tip) continue;
       const m = worldFromNodes[joint];

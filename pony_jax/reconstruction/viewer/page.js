@@ -28,7 +28,7 @@ async function start() {
   element("bones").addEventListener("change", (event) => (viewer.bones = event.target.checked));
   const turning = element("turning"), play = element("play");
   turning.addEventListener("change", () => (viewer.turning = turning.checked));
-  viewer.canvas.addEventListener("taken", () => (turning.checked = false));
+  viewer.canvas.addEventListener("taken", () => (viewer.turning = turning.checked = false));
   const setPlaying = (playing) => {
     viewer.playing = playing;
     play.textContent = playing ? "Pause" : "Play";
@@ -38,6 +38,9 @@ async function start() {
     viewer.seeAsPhotographed();
     turning.checked = false;
   });
+  addViewSliders(viewer, element("view-sliders"));
+  addLightSliders(viewer, element("light-sliders"), element("light-home"));
+  addJointSliders(viewer, element("joint-sliders"), element("joints-home"));
   setPlaying(!still);
   viewer.turning = turning.checked = !still;
   viewer.run();

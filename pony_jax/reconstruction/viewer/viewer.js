@@ -55,6 +55,7 @@ out vec4 colour;
 void main() { colour = tint; }`;
 
 const SHOWN = ["lit", "colours", "shading", "normals"];
+const MIN_DISTANCE = 3, MAX_DISTANCE = 40;  // of the camera, world units
 const FOV_Y = 25 * Math.PI / 180, MIN_FOV_X = 22 * Math.PI / 180;
 
 function program(gl, vertex, fragment) {
@@ -105,7 +106,11 @@ class Viewer {
     this.turning = false;
     this.bones = false;
     this.show = "lit";
-    this.light = glb.json.asset.extras;
+    const {ambient_light: ambient, diffuse_light: diffuse} = glb.json.asset.extras;
+    this.photographedLight = {ambient, diffuse};
+    this.light = {ambient, diffuse};  // with yaw and pitch once somebody has moved it
+    this.turns = new Map();  // what joints turn beside their pose, see setJoint
+    this.marked = null;  // a joint whose bone is drawn
     this.cameraNode = this.rig.nodes.findIndex((node) => node.camera !== undefined);
     this.lightNode = this.rig.nodes.findIndex((node) => node.name === "light");
     this._load(glb, picture);
@@ -162,26 +167,42 @@ class Viewer {
   seeAsPhotographed() {
     this.orbit = null;
     this.turning = false;
+    this.canvas.dispatchEvent(new Event("view"));
   }
 
-  _startOrbit() {
-    if (this.orbit) return;
+  // Where the camera stands around the animal: radians from its front and above its horizon.
+  get view() {
+    if (this.orbit) return this.orbit;
     const root = this.rig.nodes[this.rig.joints[0]].translation;
     const eye = this.rig.worldFromNodes()[this.cameraNode].subarray(12, 15);
     const [x, y, z] = [0, 1, 2].map((i) => eye[i] - root[i]);
     const distance = Math.hypot(x, y, z);
-    this.orbit = {yaw: Math.atan2(x, z), pitch: Math.asin(y / distance), distance};
+    return {yaw: Math.atan2(x, z), pitch: Math.asin(y / distance), distance};
+  }
+
+  seeFrom({yaw, pitch, distance}) {
+    this.orbit = {
+      yaw: yaw - 2 * Math.PI * Math.round(yaw / (2 * Math.PI)),
+      pitch: Math.min(1.5, Math.max(-1.5, pitch)),
+      distance: Math.min(MAX_DISTANCE, Math.max(MIN_DISTANCE, distance)),
+    };
+    this.canvas.dispatchEvent(new Event("view"));
   }
 
   turnBy(yaw, pitch) {
-    this._startOrbit();
-    this.orbit.yaw += yaw;
-    this.orbit.pitch = Math.min(1.5, Math.max(-1.5, this.orbit.pitch + pitch));
+    const view = this.view;
+    this.seeFrom({...view, yaw: view.yaw + yaw, pitch: view.pitch + pitch});
   }
 
   zoomBy(factor) {
-    this._startOrbit();
-    this.orbit.distance = Math.min(40, Math.max(3, this.orbit.distance * factor));
+    const view = this.view;
+    this.seeFrom({...view, distance: view.distance * factor});
+  }
+
+  // Turns a joint beside its pose, by angles (radians) about the axes of its bone.
+  setJoint(joint, angles) {
+    if (angles.some((angle) => angle)) this.turns.set(joint, this.rig.turnOf(joint, angles));
+    else this.turns.delete(joint);
   }
 
   _listen() {
@@ -189,7 +210,6 @@ class Viewer {
     canvas.addEventListener("pointerdown", (event) => {
       canvas.setPointerCapture(event.pointerId);
       pointers.set(event.pointerId, event);
-      this.turning = false;
       canvas.dispatchEvent(new Event("taken"));
     });
     canvas.addEventListener("pointermove", (event) => {
@@ -224,9 +244,28 @@ class Viewer {
   }
 
   _pose() {
-    if (this.motion === "photograph") return new Map();
-    if (this.motion === "rest") return this.rig.restPose();
-    return this.rig.loopedPoseOf(this.rig.clips[this.motion], this.time);
+    let pose = new Map();
+    if (this.motion === "rest") pose = this.rig.restPose();
+    else if (this.motion !== "photograph") {
+      pose = this.rig.loopedPoseOf(this.rig.clips[this.motion], this.time);
+    }
+    return this.rig.turned(pose, this.turns);
+  }
+
+  // Unit vector towards the light, in the world.
+  _towardsLight(world) {
+    const {yaw, pitch} = this.light;
+    if (yaw !== undefined) {
+      const level = Math.cos(pitch);
+      return [Math.sin(yaw) * level, Math.sin(pitch), Math.cos(yaw) * level];
+    }
+    return this.lightNode < 0 ? [0, 1, 0] : world[this.lightNode].subarray(8, 11);
+  }
+
+  // The light as angles, like those of `view`.
+  get lightView() {
+    const [x, y, z] = this._towardsLight(this.rig.worldFromNodes());
+    return {yaw: Math.atan2(x, z), pitch: Math.asin(Math.min(1, Math.max(-1, y)))};
   }
 
   _camera(world) {
@@ -265,12 +304,17 @@ class Viewer {
     gl.enable(gl.DEPTH_TEST);
     this._drawGround(clipFromWorld, world[this.rig.joints[0]]);
     this._drawMesh(clipFromWorld, camFromWorld, world);
-    if (this.bones) {
-      gl.disable(gl.DEPTH_TEST);
-      const points = this.rig.boneLines(world);
-      this._drawLines(clipFromWorld, points, [1.0, 0.45, 0.1, 1.0]);
-      gl.drawArrays(gl.POINTS, 0, points.length / 3);
+    if (this.bones) this._drawBones(clipFromWorld, world, this.rig.joints, [1.0, 0.45, 0.1, 1.0]);
+    if (this.marked !== null) {
+      this._drawBones(clipFromWorld, world, [this.marked], [0.1, 0.35, 1.0, 1.0]);
     }
+  }
+
+  _drawBones(clipFromWorld, world, joints, tint) {
+    this.gl.disable(this.gl.DEPTH_TEST);
+    const points = this.rig.boneLines(world, joints);
+    this._drawLines(clipFromWorld, points, tint);
+    this.gl.drawArrays(this.gl.POINTS, 0, points.length / 3);
   }
 
   _drawMesh(clipFromWorld, camFromWorld, world) {
@@ -281,9 +325,8 @@ class Viewer {
     gl.uniformMatrix4fv(at("worldFromRest"), false, this.rig.jointMatrices(world));
     gl.uniformMatrix3fv(at("camFromWorld"), false, [0, 1, 2, 4, 5, 6, 8, 9, 10].map(
         (i) => camFromWorld[i]));
-    const towards = this.lightNode < 0 ? [0, 1, 0] : world[this.lightNode].subarray(8, 11);
-    gl.uniform3fv(at("lightWorld"), towards);
-    gl.uniform2f(at("light"), this.light.ambient_light, this.light.diffuse_light);
+    gl.uniform3fv(at("lightWorld"), this._towardsLight(world));
+    gl.uniform2f(at("light"), this.light.ambient, this.light.diffuse);
     gl.uniform1i(at("show"), SHOWN.indexOf(this.show));
     gl.drawElements(gl.TRIANGLES, this.numIndices, gl.UNSIGNED_INT, 0);
   }

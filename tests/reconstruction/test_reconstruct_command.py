@@ -1,0 +1,60 @@
+"""The command line: which pictures it takes, and that one bad picture does not stop the others."""
+
+import dataclasses
+
+import pytest
+from absl import flags
+from absl.testing import flagsaver
+from red_animals import picture
+from sample_animal import make_animal
+
+from pony_jax import reconstruct
+from pony_jax.data.picture_files import BadPhotographError
+from pony_jax.errors import UserError
+from pony_jax.training.errors import RunError
+
+
+def test_pictures_of_folders_and_files_get_names_of_their_own(tmp_path):
+    for name in ("a/horse.png", "a/zebra.png", "b/horse.png", "a/notes.txt", "masks/horse.png"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    arguments = [str(tmp_path / "a"), str(tmp_path / "b/horse.png")]
+    jobs = reconstruct.find_jobs(arguments, tmp_path / "masks")
+    assert [job.name for job in jobs] == ["horse", "zebra", "horse_2"]
+    assert [job.mask.name for job in jobs] == ["horse.png", "zebra.png", "horse.png"]
+    assert not jobs[1].mask.exists()  # fails when it is opened, with its name
+    assert reconstruct.find_jobs(arguments, None)[0].mask is None
+
+
+def test_no_pictures_and_no_masks_are_refused(tmp_path):
+    with pytest.raises(UserError, match="expected pictures, got none; give files"):
+        reconstruct.find_jobs([], None)
+    with pytest.raises(UserError, match="--masks: expected a folder, found none"):
+        reconstruct.find_jobs(["a.png"], tmp_path / "none")
+
+
+class _Model:
+    def reconstruct(self, source, mask, refine, name):
+        if "bad" in name:
+            raise BadPhotographError(f"{name}: expected a picture")
+        return dataclasses.replace(make_animal(subdivisions=1), name=name)
+
+
+def test_a_bad_picture_is_named_and_the_others_go_on(tmp_path, monkeypatch, capsys):
+    for name in ("bad", "good"):
+        picture((30, 20)).save(tmp_path / f"{name}.png")
+    monkeypatch.setattr(reconstruct, "load", lambda model, weights: _Model())
+    monkeypatch.setattr(reconstruct, "prepare_process", lambda folder: None)
+    arguments = ["", *(str(tmp_path / f"{name}.png") for name in ("bad", "good"))]
+    out = tmp_path / "out"
+    flags.FLAGS.mark_as_parsed()
+    with flagsaver.as_parsed(model="m", out=str(out), formats="ply,bvh", clips=""):
+        with pytest.raises(RunError, match="1 of 2 photographs failed"):
+            reconstruct.main(arguments)
+        assert (out / "good.ply").is_file() and not (out / "bad.ply").exists()
+        reconstruct.main([arguments[0], arguments[2]])
+    written = capsys.readouterr()
+    assert f"failed {tmp_path / 'bad.png'}: bad: expected a picture" in written.err
+    with flagsaver.as_parsed(model="m", out=str(out), formats="stl"):
+        with pytest.raises(RunError, match=r"--formats: expected some of glb, .*got 'stl'"):
+            reconstruct.main(arguments)
