@@ -18,6 +18,7 @@ from absl import flags
 from ml_collections import ConfigDict
 
 from pony_jax import command_line
+from pony_jax.path_flags import define_path
 from pony_jax.reconstruction.learned import ModelError
 from pony_jax.reconstruction.model import Model
 from pony_jax.reconstruction.model_card import make_card
@@ -25,8 +26,8 @@ from pony_jax.reconstruction.pony_file import PRECISIONS, SUFFIX, read_pony, wri
 from pony_jax.reconstruction.run_folder import read_run
 from pony_jax.training.errors import RunError
 
-_WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run.", required=True)
-_OUT = flags.DEFINE_string("out", None, f"File to write, NAME{SUFFIX}.", required=True)
+_WORKDIR = define_path("workdir", None, "Folder of the run.", required=True)
+_OUT = define_path("out", None, f"File to write, NAME{SUFFIX}.", required=True)
 _NAME = flags.DEFINE_string("name", None, "Name of the category; else that of the file.")
 _PRECISION = flags.DEFINE_enum("precision", "float16", PRECISIONS, "Of the stored numbers.")
 _DATA = flags.DEFINE_string("data", None, "What the model was learned from; else the data set.")

@@ -5,13 +5,13 @@ import dataclasses
 import pytest
 from absl import flags
 from absl.testing import flagsaver
-from red_animals import picture
-from sample_animal import make_animal
 
 from pony_jax import reconstruct
 from pony_jax.data.picture_files import BadPhotographError
 from pony_jax.errors import UserError
 from pony_jax.training.errors import RunError
+from tests.reconstruction.red_animals import picture
+from tests.reconstruction.sample_animal import make_animal
 
 
 def test_pictures_of_folders_and_files_get_names_of_their_own(tmp_path):
