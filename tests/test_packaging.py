@@ -29,7 +29,6 @@ _NEEDED_BY = {
     "pytest-xdist": "`make test` runs on two workers",
     "ruff": "`make lint`",
     "torchvision": "timm imports it, and its version belongs to torch's",
-    "viser": "the demonstration",
 }
 # Imported though no extra asks for it: where it comes from.
 _COMES_WITH = {

@@ -6,7 +6,7 @@ from jaxtyping import Array, Float
 from pony_jax.ops.numerics import safe_normalize
 
 
-def small_matmul(a: Float[Array, "*n i j"], b: Float[Array, "*n j k"]) -> Float[Array, "*n i k"]:
+def small_matmul(a: Float[Array, "*#n i j"], b: Float[Array, "*#n j k"]) -> Float[Array, "*#n i k"]:
     """`a @ b` for stacks of matrices of three or four rows, whose outer axes broadcast.
 
     Written out: for each matrix of a stack XLA's CPU backend calls a library, which takes 5 us.
@@ -14,7 +14,7 @@ def small_matmul(a: Float[Array, "*n i j"], b: Float[Array, "*n j k"]) -> Float[
     return sum(a[..., j, None] * b[..., None, j, :] for j in range(a.shape[-1]))
 
 
-def euler_xyz_to_matrix(angles_rad: Float[Array, "*n 3"]) -> Float[Array, "*n 3 3"]:
+def euler_xyz_to_matrix(angles_rad: Float[Array, "*#n 3"]) -> Float[Array, "*#n 3 3"]:
     """Rx(a) @ Ry(b) @ Rz(c) for angles (a, b, c), radians.
 
     MagicPony@e4a8b20:magicpony/geometry/skinning.py, convention XYZ.

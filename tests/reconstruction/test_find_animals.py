@@ -2,11 +2,11 @@
 
 import numpy as np
 import pytest
-from red_animals import RED_IS_ANIMAL, Colours, picture
 
 from pony_jax.features.square_views import Square, inside, view
 from pony_jax.features.token_reader import TokenReader
 from pony_jax.reconstruction.find_animals import find_animals
+from tests.reconstruction.red_animals import RED_IS_ANIMAL, Colours, picture
 
 _READER = TokenReader(Colours(), 8, None, None)
 

@@ -1,12 +1,12 @@
 """Models are found by file, by name and on the hub; what is not there is said in a line."""
 
 import pytest
-from red_animals import learned
 
 import pony_jax
 from pony_jax.reconstruction import hub, load
 from pony_jax.reconstruction.learned import ModelError
 from pony_jax.reconstruction.pony_file import read_pony, write_pony
+from tests.reconstruction.red_animals import learned
 
 
 @pytest.fixture

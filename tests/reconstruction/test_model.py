@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 from absl import logging
 from PIL import Image
-from red_animals import TOKEN_SHAPE, Colours, learned, mask, picture
 
 from pony_jax.data.picture_files import BadPhotographError
 from pony_jax.features.backbones import load_backbone
 from pony_jax.reconstruction import learned as learned_module
 from pony_jax.reconstruction.learned import ModelError
 from pony_jax.reconstruction.model import Model
+from tests.reconstruction.red_animals import TOKEN_SHAPE, Colours, learned, mask, picture
 
 _SIZE, _BOX = (200, 150), (50, 30, 160, 110)
 

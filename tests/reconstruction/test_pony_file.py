@@ -9,10 +9,10 @@ import zipfile
 import jax
 import numpy as np
 import pytest
-from red_animals import learned
 
 from pony_jax.reconstruction.learned import ModelError
 from pony_jax.reconstruction.pony_file import read_pony, write_pony
+from tests.reconstruction.red_animals import learned
 
 
 @pytest.fixture(scope="module")

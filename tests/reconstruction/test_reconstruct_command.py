@@ -5,17 +5,24 @@ import dataclasses
 import pytest
 from absl import flags
 from absl.testing import flagsaver
-from red_animals import picture
-from sample_animal import make_animal
 
-from pony_jax import reconstruct
 from pony_jax.data.picture_files import BadPhotographError
 from pony_jax.errors import UserError
 from pony_jax.reconstruction.motion import make_clips
 from pony_jax.training.errors import RunError
+from tests.reconstruction.red_animals import picture
+from tests.reconstruction.sample_animal import make_animal
+from tests.training.command_flags import command_module
 
 
-def test_pictures_of_folders_and_files_get_names_of_their_own(tmp_path):
+@pytest.fixture(scope="module")
+def reconstruct():
+    """The command line, whose flags have names that other command lines use too."""
+    with command_module("pony_jax.reconstruct") as module:
+        yield module
+
+
+def test_pictures_of_folders_and_files_get_names_of_their_own(reconstruct, tmp_path):
     for name in ("a/horse.png", "a/zebra.png", "b/horse.png", "a/notes.txt", "masks/horse.png"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).touch()
@@ -27,7 +34,7 @@ def test_pictures_of_folders_and_files_get_names_of_their_own(tmp_path):
     assert reconstruct.find_jobs(arguments, None)[0].mask is None
 
 
-def test_no_pictures_and_no_masks_are_refused(tmp_path):
+def test_no_pictures_and_no_masks_are_refused(reconstruct, tmp_path):
     with pytest.raises(UserError, match="expected pictures, got none; give files"):
         reconstruct.find_jobs([], None)
     with pytest.raises(UserError, match="--masks: expected a folder, found none"):
@@ -41,7 +48,7 @@ class _Model:
         return dataclasses.replace(make_animal(subdivisions=1), name=name)
 
 
-def test_a_bad_picture_is_named_and_the_others_go_on(tmp_path, monkeypatch, capsys):
+def test_a_bad_picture_is_named_and_the_others_go_on(reconstruct, tmp_path, monkeypatch, capsys):
     for name in ("bad", "good"):
         picture((30, 20)).save(tmp_path / f"{name}.png")
     monkeypatch.setattr(reconstruct, "load", lambda model, weights: _Model())
@@ -61,7 +68,7 @@ def test_a_bad_picture_is_named_and_the_others_go_on(tmp_path, monkeypatch, caps
             reconstruct.main(arguments)
 
 
-def test_every_format_is_written_with_the_motions_that_it_holds(tmp_path):
+def test_every_format_is_written_with_the_motions_that_it_holds(reconstruct, tmp_path):
     animal = dataclasses.replace(make_animal(subdivisions=1), name="horse")
     clips, missing = make_clips(animal, ("idle", "graze"))
     assert [clip.name for clip in clips] == ["idle", "graze"] and not missing

@@ -15,7 +15,6 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pony_jax import demo
 from pony_jax.data.picture_files import BadPhotographError, open_photograph
 from pony_jax.errors import UserError
 from pony_jax.reconstruction.web_app import Limits, WebApp
@@ -23,6 +22,15 @@ from pony_jax.reconstruction.web_app_jobs import safe_name
 from tests.reconstruction.chromium import Chromium, find_chromium
 from tests.reconstruction.glb_reader import Glb
 from tests.reconstruction.sample_animal import make_animal
+from tests.training.command_flags import command_module
+
+
+@pytest.fixture(scope="module")
+def demo():
+    """The command line, whose flags have names that other command lines use too."""
+    with command_module("pony_jax.demo") as module:
+        yield module
+
 
 _UPLOAD = {"Content-Type": "application/octet-stream"}
 _LIMITS = Limits(max_bytes=100_000, max_pixels=250_000, max_waiting=2)
@@ -213,7 +221,7 @@ def test_names_are_safe(file_name, name):
     assert safe_name(file_name) == name
 
 
-def test_examples_are_pictures_of_a_folder(tmp_path):
+def test_examples_are_pictures_of_a_folder(demo, tmp_path):
     with pytest.raises(UserError, match="expected a folder of pictures"):
         demo.find_examples(tmp_path)
     for name in ("b.png", "a.jpg", ".hidden.png", "notes.txt"):
