@@ -1,4 +1,4 @@
-# make train: set up and learn a horse.  make test: set up and run every test.
+# make setup: all that using and training need.  make train: learn a horse.  make test: every test.
 PYTHON ?= python3
 VENV := .venv
 RUN := $(VENV)/bin/python
@@ -10,9 +10,11 @@ WORKDIR ?= runs/horse
 # The Khronos validator that the tests ask about every .glb; without npm they skip, and say so.
 GLTF_VALIDATOR := $(if $(shell command -v npm),build/npm/node_modules/gltf-validator/package.json)
 
-.PHONY: train test test-fast lint sanitize clean
+.PHONY: setup train test test-fast lint sanitize clean
 
-train: $(VENV)/.train
+setup: $(VENV)/.setup
+
+train: $(VENV)/.setup
 	$(RUN) -m pony_jax.train --config=configs/horse.py --workdir=$(WORKDIR)
 
 test: $(VENV)/.test $(GLTF_VALIDATOR)
@@ -33,13 +35,13 @@ $(VENV)/bin/python:
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "pony_jax needs Python 3.11 or newer, found " + sys.version.split()[0] + "; run make PYTHON=python3.11")'
 	$(PYTHON) -m venv $(VENV)
 
-$(VENV)/.train: pyproject.toml $(NATIVE) | $(VENV)/bin/python
-	$(RUN) -m pip install --quiet --disable-pip-version-check -e .
+$(VENV)/.setup: pyproject.toml $(NATIVE) | $(VENV)/bin/python
+	$(RUN) -m pip install --quiet --disable-pip-version-check -e '.[export]'
 	touch $@
 
 $(VENV)/.test: pyproject.toml $(NATIVE) | $(VENV)/bin/python
 	$(RUN) -m pip install --quiet --disable-pip-version-check -e '.[extract,export,usd,test]'
-	touch $@ $(VENV)/.train
+	touch $@ $(VENV)/.setup
 
 build/npm/node_modules/gltf-validator/package.json:
 	mkdir -p build/npm

@@ -188,7 +188,9 @@ def test_mirrored_triangle_covers_mirrored_pixels():
     tri = np.array([[0, 1, 2]], np.int32)
     ids = np.asarray(rasterizer_ffi.rasterize(pos, tri, (16, 24))[0][0, ..., 3])
     assert ids[2, 3] == 1 and ids[12, 4] == 1 and ids[2, 20] == 0 and ids[14, 20] == 0
-    mirrored = np.asarray(rasterizer_ffi.rasterize(pos * [-1, 1, 1, 1], tri, (16, 24))[0])
+    mirrored = np.asarray(
+        rasterizer_ffi.rasterize(pos * np.float32([-1, 1, 1, 1]), tri, (16, 24))[0]
+    )
     np.testing.assert_array_equal(mirrored[0, :, ::-1, 3], ids)
 
 
