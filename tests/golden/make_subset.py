@@ -46,7 +46,7 @@ SUBSET = {
         "shade_two",
         "scale/",
     ],
-    "model_07_data": ["dt", "validmask", "boxtxt/", "ds/", "ds_single/"],
+    "model_07_data": ["dt", "validmask", "boxtxt/", "ds/", "ds_single/", "ds_pair/"],
     "model_07_losses": ["rec_single/", "rec_nodino/", "rec_bgmode/", "fwd_mid/", "decay/"],
     "model_08_keypoints": [""],
     # The original's float64 values are no part of any test.
