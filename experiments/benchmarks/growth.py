@@ -21,6 +21,7 @@ JAX_COMPILATION_CACHE_DIR set, a second run takes it from there. Linux only: mem
 """
 
 import argparse
+import ctypes
 import functools
 import multiprocessing
 import operator
@@ -218,6 +219,7 @@ def measure(point: Point) -> Measured:
         call, compiled = functools.partial(_whole_step, steps), steps.compiled
     compile_s = time.perf_counter() - start
 
+    ctypes.CDLL(None).malloc_trim(0)  # what the compiler has freed is not for the step to take
     Path("/proc/self/clear_refs").write_text("5")  # the peak is what is resident now
     before_mib = _memory_mib("VmRSS")
     seconds = list(_timed(call, point.num_calls))
