@@ -164,7 +164,8 @@ def _landmarks_of(
             lambda mark: mark[0], landmarks(verts[None], valid, above_feet=above_feet)
         )
 
-    return jax.vmap(of_mesh)(verts)
+    # One after the other, not a batch of them: the bits are those of a mesh alone, on every path.
+    return lax.map(of_mesh, verts)
 
 
 @substitutable
