@@ -67,9 +67,9 @@ def _compile(left_out: dict[str, list[str]]) -> dict[str, TrainingSteps]:
     """The default step, late in training, without some of the kernels."""
     config = horse.get_config()
     model = build_model(config, TOKENS)
-    params = jax.jit(model.init)(jax.random.key(0))
+    params = jax.jit(model.init_params)(jax.random.key(0))
     batch = random_batch(config, TOKENS)
-    stage = fitting_stage(model, config.num_steps - 1, loss_counts(model, params, batch))
+    stage = fitting_stage(model, config.num_steps - 1, loss_counts(model, config, params, batch))
     programs = {}
     for name, names in tqdm(left_out.items(), desc="compiling", leave=False):
         with without_substitutes(*names) if names else contextlib.nullcontext():
