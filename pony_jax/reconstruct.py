@@ -147,7 +147,7 @@ def main(argv: Sequence[str]) -> None:
             raise UserError("expected --masks or --all, got both; a mask is of one animal")
         jobs = find_jobs(argv[1:], masks)
         names = read_table(Path(_NAMES.value)) if _NAMES.value else None
-        prepare_process(_CACHE.value)
+        prepare_process(_CACHE.value, keep_small_programs=True)
         model = load(_MODEL.value, _WEIGHTS.value)
         out = Path(_OUT.value)
         out.mkdir(parents=True, exist_ok=True)

@@ -52,7 +52,7 @@ def test_a_bad_picture_is_named_and_the_others_go_on(reconstruct, tmp_path, monk
     for name in ("bad", "good"):
         picture((30, 20)).save(tmp_path / f"{name}.png")
     monkeypatch.setattr(reconstruct, "load", lambda model, weights: _Model())
-    monkeypatch.setattr(reconstruct, "prepare_process", lambda folder: None)
+    monkeypatch.setattr(reconstruct, "prepare_process", lambda folder, **options: None)
     arguments = ["", *(str(tmp_path / f"{name}.png") for name in ("bad", "good"))]
     out = tmp_path / "out"
     flags.FLAGS.mark_as_parsed()
