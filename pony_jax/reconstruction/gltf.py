@@ -51,8 +51,8 @@ def encode_glb(
       influences: bones that a vertex follows, '4', '8' or 'all'. Every program reads four; then a
         vertex is within 0.5 % of the body's length of its place in the photograph, and within some
         percent in gaits. Eight are written as two sets, and keep within 0.6 % in gaits too
-        (measured on the shipped horse); all bones pose exactly as the model does. Programs that read the first set only (most browsers'
-        viewers) show these files worse than those of four.
+        (measured on the shipped horse); all bones pose exactly as the model does. Programs that
+        read the first set only (most browsers' viewers) show these files worse than those of four.
       light: 'punctual' lights the mesh by `KHR_lights_punctual` (viewers add light of their own),
         'unlit' shows the base colours as they are.
       pose: in which a viewer shows the animal while no clip plays: 'photograph' or 'rest'. The rest
