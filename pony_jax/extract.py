@@ -4,10 +4,10 @@
     python -m pony_jax.extract --images=weizmann_horse_db --dataset=weizmann_horse --data_dir=DIR
 
 Images and masks are paired by their names without the ending. `--layout` names other folders; a
-data set called like a layout has that layout; `rendered` is what `pony_jax.data.render_rigged`
-writes, whose truth the data set keeps for `pony_jax.evaluate`. Photographs are turned upright by their EXIF
-orientation. Those that cannot be used are skipped: each is named in a line, with the reason, and in
-`extraction.json` beside the data set.
+data set called like a layout has that layout. `rendered` is what `pony_jax.data.render_rigged`
+writes; the data set keeps its truth for `pony_jax.evaluate`. Photographs are turned upright by
+their EXIF orientation. Those that cannot be used are skipped: each is named in a line, with the
+reason, and in `extraction.json` beside the data set.
 """
 
 import json

@@ -105,9 +105,7 @@ def _with_truth(root: Path, photograph: Photograph) -> Photograph:
     }
     for file in files.values():
         if not file.is_file():
-            raise TruthError(
-                f"expected {printable(file)}, found none; render the pictures again"
-            )
+            raise TruthError(f"expected {printable(file)}, found none; render the pictures again")
     return photograph._replace(split=split, **files)
 
 

@@ -32,17 +32,17 @@ def sample_coat(key: PRNGKeyArray, template: RiggedTemplate) -> Float[Array, "d 
     """Fields of a random coat at the drawn vertices, for `albedo_of_fields`."""
     key_uniform, key_waves = jax.random.split(key)
     num_materials = len(template.material_names)
-    uniform = jax.random.uniform(key_uniform, (12 + 4 * num_materials,))
-    chances, tint, jitter = jnp.split(uniform, (6, 12))
+    uniform = jax.random.uniform(key_uniform, (10 + 4 * num_materials,))
+    chances, tint, jitter = jnp.split(uniform, (6, 10))
     waves = jax.random.normal(key_waves, (3, NUM_WAVES, 4))
     is_coat, mean_colour = _coat_materials(template)
 
     wanted = jnp.asarray(_PALETTE)[(chances[0] * len(_PALETTE)).astype(int)]
     ratio = jnp.clip(wanted / mean_colour, 1 / _MAX_GAIN, _MAX_GAIN)
     recoloured = jnp.where(chances[1] < _RECOLOUR_CHANCE, ratio, 1.0)
-    shift = jnp.exp(0.5 * (tint[0] - 0.5) + 0.24 * (tint[1:4] - 0.5))
+    shift = jnp.exp(0.5 * (tint[0] - 0.5) + 0.12 * (tint[1:4] - 0.5))
     jitter = jitter.reshape(num_materials, 4)
-    own = jnp.exp(0.4 * (jitter[:, :1] - 0.5) + 0.16 * (jitter[:, 1:] - 0.5))
+    own = jnp.exp(0.4 * (jitter[:, :1] - 0.5) + 0.08 * (jitter[:, 1:] - 0.5))
     gains = own * jnp.where(is_coat[:, None], recoloured * shift, 1.0)
 
     points = jnp.asarray(template.verts[template.welded])

@@ -23,7 +23,7 @@ import numpy as np
 
 from pony_jax.data import schema
 from pony_jax.data.gltf_file import GltfError
-from pony_jax.data.rigged.scene import RiggedShot, make_renderer
+from pony_jax.data.rigged.scene import Renderer, RiggedShot
 from pony_jax.data.rigged.template import CHAINS, RiggedTemplate
 
 SPLITS = ("train", "test")
@@ -68,14 +68,21 @@ def shared_arrays(templates: Sequence[RiggedTemplate]) -> dict[str, np.ndarray]:
 
 
 def make_examples(
-    templates: Sequence[RiggedTemplate], *, image_size: int, seed: int, split: str, count: int
+    templates: Sequence[RiggedTemplate],
+    renderers: Sequence[Renderer],
+    *,
+    seed: int,
+    split: str,
+    count: int,
 ) -> Iterator[dict[str, Any]]:
     """The first `count` examples of a split, `id`, `image`, `mask`, `box` and `truth`; the models
     take turns.
 
     An example is a function of the models, the size, the seed, the split and its index alone.
+
+    Args:
+      renderers: of each template, from `make_renderer`.
     """
-    renderers = [make_renderer(template, image_size) for template in templates]
     waiting: dict[int, dict[str, Any]] = {}
     num_models = len(templates)
     key = jax.random.key(seed, impl="threefry2x32")  # whatever the process's default is

@@ -113,8 +113,10 @@ class _Reader:
                 for i in np.unique(joined["materials"]).tolist()
                 if (texture := self._texture(i)) is not None
             },
-            material_names=tuple(m.name or f"material_{i}" for i, m in enumerate(materials))
-            + ("none",),
+            material_names=(
+                *(m.name or f"material_{i}" for i, m in enumerate(materials)),
+                "no material",
+            ),
             joints=tuple(self._document.nodes[n].name or f"node_{n}" for n in moving),
             parents=tuple(self._moving_parent(node, moving) for node in moving),
             bind=self._bind[moving][:, :3, 3],

@@ -52,13 +52,12 @@ class RiggedShot(NamedTuple):
     keypoints_visible: Bool[Array, "b n"]
 
 
-def make_renderer(
-    template: RiggedTemplate, image_size: int
-) -> Callable[[PRNGKeyArray], RiggedShot]:
-    """A function that renders one random picture of the model for each of its keys [b].
+Renderer = Callable[[PRNGKeyArray], RiggedShot]
+"""Renders one random picture of a model for each of its keys [b]."""
 
-    It is compiled once for each number of keys, which takes some seconds.
-    """
+
+def make_renderer(template: RiggedTemplate, image_size: int) -> Renderer:
+    """The renderer of a model. It is compiled for each number of keys, which takes some seconds."""
     return jax.jit(functools.partial(_take_shots, template=template, image_size=image_size))
 
 

@@ -195,7 +195,9 @@ def sample_coat(
         field = jnp.where(coat.cells > 0, cells, field)
     if any(COATS[name].stripes for name in coats):
         along = 2 * jnp.pi * _STRIPES_PER_UNIT * jnp.asarray(_stripe_coordinate(template))
-        phase = jnp.where(coat.stripes > 0, along + 0.7 * smooth_noise(waves[3], points, 0.4), phase)
+        phase = jnp.where(
+            coat.stripes > 0, along + 0.7 * smooth_noise(waves[3], points, 0.4), phase
+        )
         field = jnp.where(coat.stripes > 0, 0.0, field)
     return jnp.concatenate([colour, second, field[:, None], phase[:, None]], axis=-1)
 
