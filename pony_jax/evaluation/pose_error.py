@@ -75,7 +75,7 @@ def predicted_chains(
 
 
 def chain_points(names: list[str]) -> dict[str, Int[np.ndarray, " j"]]:
-    """Rows of the synthetic animal's `bones.reshape(-1, 3)` along each chain: the heads of its bones
+    """Rows of the synthetic animal's `bones.reshape(-1, 3)` along each chain: heads of its bones
     and the tail of the last."""
     parts = dict(_TRUE_BODY)
     for side in ("left", "right"):

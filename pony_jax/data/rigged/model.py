@@ -264,7 +264,7 @@ class _Reader:
         else:
             content = self._document.get_data_from_buffer_uri(image.uri)
         picture = Image.open(io.BytesIO(content), formats=("PNG", "JPEG")).convert("RGB")
-        picture = picture.resize((_TEXTURE_SIZE, _TEXTURE_SIZE), Image.Resampling.LANCZOS)
+        picture = picture.resize((_TEXTURE_SIZE, _TEXTURE_SIZE), Image.Resampling.BILINEAR)
         return np.asarray(picture, np.float32) / 255.0
 
     def _moving_parent(self, node: int, moving: list[int]) -> int:
