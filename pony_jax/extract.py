@@ -4,9 +4,10 @@
     python -m pony_jax.extract --images=weizmann_horse_db --dataset=weizmann_horse --data_dir=DIR
 
 Images and masks are paired by their names without the ending. `--layout` names other folders; a
-data set called like a layout has that layout. Photographs are turned upright by their EXIF
-orientation. Those that cannot be used are skipped: each is named in a line, with the reason, and in
-`extraction.json` beside the data set.
+data set called like a layout has that layout. `rendered` is what `pony_jax.data.render_rigged`
+writes; the data set keeps its truth for `pony_jax.evaluate`. Photographs are turned upright by
+their EXIF orientation. Those that cannot be used are skipped: each is named in a line, with the
+reason, and in `extraction.json` beside the data set.
 """
 
 import json
@@ -22,7 +23,14 @@ from PIL import Image
 from tqdm import tqdm
 
 from pony_jax import command_line, path_flags
-from pony_jax.data import magicpony_folder, mask_files, photographs, schema, weizmann_horse
+from pony_jax.data import (
+    magicpony_folder,
+    mask_files,
+    photographs,
+    rendered_folder,
+    schema,
+    weizmann_horse,
+)
 from pony_jax.data.file_contents import printable
 from pony_jax.data.photograph_builder import (
     PROVENANCE_FILE,
@@ -31,6 +39,7 @@ from pony_jax.data.photograph_builder import (
     check_writable,
 )
 from pony_jax.data.picture_files import BadPhotographError
+from pony_jax.data.synthetic_quadruped import ANATOMY_FILE
 from pony_jax.errors import UserError
 from pony_jax.features.backbones import BACKBONES, load_backbone
 from pony_jax.features.contact_sheet import contact_sheet
@@ -40,7 +49,7 @@ from pony_jax.features.foreground import fit_foreground
 from pony_jax.features.scenes import MaskedPicture
 from pony_jax.training.errors import RunError
 
-_LAYOUTS = ("folders", "weizmann_horse", "magicpony_folder")
+_LAYOUTS = ("folders", "weizmann_horse", "magicpony_folder", "rendered")
 
 _IMAGES = path_flags.define_path("images", None, "Folder of images, or the root of a layout.")
 _MASKS = path_flags.define_path(
@@ -129,6 +138,7 @@ def extract(
             "skipped": skipped,
         },
         projection={**extractor.projection_arrays(), **foreground.arrays("foreground")},
+        **_truth_of_all(good),
     )
     tfds.disable_progress_bar()
     builder.download_and_prepare()
@@ -148,6 +158,8 @@ def find_photographs(
         return weizmann_horse.find_photographs(images, mask_label=mask_label)
     if layout == "magicpony_folder":
         return magicpony_folder.find_photographs(images, mask_label=mask_label)
+    if layout == "rendered":
+        return rendered_folder.find_photographs(images, mask_label=mask_label)
     if masks is None:
         raise UserError("expected --masks with layout 'folders', got none; give their folder")
     return photographs.find_pairs(images, masks, test_every=test_every, mask_label=mask_label)
@@ -216,6 +228,8 @@ def _example(
     photograph: photographs.Photograph, extractor: Extractor, image_size: int
 ) -> dict[str, Any]:
     crop = photographs.read_crop(photograph)
+    truth_path = photograph.truth_path
+    truth = {} if truth_path is None else {"truth": rendered_folder.read_truth(truth_path)}
     mirrored = [_mirror(picture) for picture in (crop.image, crop.mask)]
     is_animal = photographs.animal_at_size(crop, image_size)
     return {
@@ -225,6 +239,18 @@ def _example(
         "box": crop.box,
         **extractor(crop.image, crop.mask),
         "flip": extractor(*mirrored),
+        **truth,
+    }
+
+
+def _truth_of_all(good: Sequence[photographs.Photograph]) -> dict[str, Any]:
+    """What the builder has to know of truth; nothing, of photographs."""
+    truth_path = good[0].truth_path
+    if truth_path is None:
+        return {}
+    return {
+        "truth": rendered_folder.truth_features(rendered_folder.read_truth(truth_path)),
+        "copied_files": [truth_path.parent.parent / ANATOMY_FILE],
     }
 
 
