@@ -93,8 +93,8 @@ def camera_direction_deg(
 ) -> tuple[Float[np.ndarray, " n"], Float[np.ndarray, " n"]]:
     """From where the camera sees the animal: azimuth (0 = faces the camera, 90 = walks to the
     image's right) and elevation of the camera above its horizon, degrees."""
-    right, up, forward = rotation[:, :, 2].astype(np.float64).T  # towards the camera, object frame
-    azimuth_deg = np.degrees(np.arctan2(-right, forward))
+    left, up, forward = rotation[:, :, 2].astype(np.float64).T  # towards the camera, object frame
+    azimuth_deg = np.degrees(np.arctan2(-left, forward))
     return azimuth_deg, np.degrees(np.arcsin(np.clip(up, -1, 1)))
 
 

@@ -10,7 +10,7 @@ from jaxtyping import Float, Int, PRNGKeyArray
 
 from pony_jax.data.rigged.body_parts import part_of
 from pony_jax.data.rigged.template import RiggedTemplate
-from pony_jax.data.synthetic.proportions import DEPTH, LENGTH, WIDTH
+from pony_jax.data.synthetic.proportions import DEPTH, LENGTH, WIDTH, follow
 
 _VARIATIONS = (
     # part of the body, what varies, largest change (a factor of e to that power)
@@ -79,13 +79,13 @@ def pose_individual(
     maps = _stretches(template.segments, factors)
     still = jnp.broadcast_to(jnp.eye(3), maps.shape)
     heads = _hang(template.parents, still, maps, bind, jnp.zeros_like(bind).at[0].set(bind[0]))
-    verts_rest = _follow(template.verts, template.weights, bind, maps, heads)
+    verts_rest = follow(template.verts, template.weights, template.segments, maps, heads)
     tails = heads + jnp.einsum("kij,kj->ki", maps, template.segments[:, 1] - bind)
     bones_rest = jnp.stack([heads, tails], axis=1)
 
     turns, beyond = jnp.asarray(template.poses.turns)[pose], jnp.asarray(_beyond(template))[pose]
     places = _hang(template.parents, turns, still, heads, beyond)
-    verts_posed = _follow(verts_rest, template.weights, heads, turns, places)
+    verts_posed = follow(verts_rest, template.weights, bones_rest, turns, places)
     ends = places + jnp.einsum("kij,kj->ki", turns, tails - heads)
     return Individual(verts_rest, verts_posed, bones_rest, jnp.stack([places, ends], axis=1))
 
@@ -135,16 +135,3 @@ def _hang(
     # A loop, since dozens of bones written out take XLA seconds to compile.
     places = jnp.zeros_like(heads).at[0].set(beyond[0])
     return jax.lax.scan(hang, places, jnp.arange(1, len(parents)))[0]
-
-
-def _follow(
-    verts: Float[Array, "v 3"],
-    weights: Float[Array, "v k"],
-    bind: Float[Array, "k 3"],
-    maps: Float[Array, "k 3 3"],
-    places: Float[Array, "k 3"],
-) -> Float[Array, "v 3"]:
-    """Linear blend skinning: bone k takes x to places[k] + maps[k] (x - bind[k])."""
-    shifts = places - jnp.einsum("kij,kj->ki", maps, bind)
-    blended = weights @ jnp.concatenate([maps.reshape(-1, 9), shifts], axis=-1)
-    return jnp.einsum("vij,vj->vi", blended[:, :9].reshape(-1, 3, 3), verts) + blended[:, 9:]
