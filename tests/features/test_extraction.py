@@ -1,11 +1,14 @@
 """From photographs to a data set on disk, with a backbone that needs no network."""
 
+import dataclasses
 import json
+import shutil
 import subprocess
 import sys
 
 import numpy as np
 import pytest
+import tensorflow_datasets as tfds
 from absl import flags
 from PIL import Image
 
@@ -13,7 +16,9 @@ pytest.importorskip("sklearn", reason="scikit-learn comes with the extra 'extrac
 
 from pony_jax import extract
 from pony_jax.data import mask_files, photograph_builder, photographs, pipeline
+from pony_jax.data.shards import dataset_directory
 from pony_jax.errors import UserError
+from pony_jax.features import extraction_job, reused_projections, token_reader
 from pony_jax.features.backbones import Tokens
 from pony_jax.features.extraction import FeatureSizes
 
@@ -44,22 +49,27 @@ def _make_photographs(folder, count):
     return photographs.find_pairs(folder / "images", folder / "masks")
 
 
-def _extract(found, data_dir):
-    return extract.extract(
-        found,
-        dataset="toy",
-        data_dir=data_dir,
-        backbone_name="pixels",
-        weights=None,
-        image_size=24,
-        sizes=SIZES,
-        pca_photographs=5,
-    )
+def _extract(found, data_dir, **changed):
+    settings = {
+        "dataset": "toy",
+        "backbone_name": "pixels",
+        "weights": None,
+        "image_size": 24,
+        "sizes": SIZES,
+        "pca_photographs": 5,
+    }
+    return extraction_job.extract(found, data_dir=data_dir, **settings | changed)
+
+
+def _stored_examples(data_dir, dataset):
+    builder = tfds.builder_from_directory(dataset_directory(dataset, data_dir))
+    splits = [builder.as_data_source(split) for split in builder.info.splits]
+    return {example["id"].decode(): example for split in splits for example in split}
 
 
 @pytest.fixture(autouse=True)
 def _pixel_backbone(monkeypatch):
-    monkeypatch.setattr(extract, "load_backbone", lambda name, weights: _Pixels())
+    monkeypatch.setattr(extraction_job, "load_backbone", lambda name, weights: _Pixels())
 
 
 def test_photographs_become_a_data_set(tmp_path):
@@ -79,6 +89,108 @@ def test_photographs_become_a_data_set(tmp_path):
     stored = np.load(folder / "projection.npz")
     assert stored["feature/basis"].shape == (20, 16)
     assert stored["patch_out/mean"].shape == (20,)
+
+    shares = provenance["explained_variance"]
+    assert [len(shares[name]) for name in ("feature", "patch_key", "patch_out")] == [16, 6, 6]
+    assert all(0 < sum(each) <= 1.001 for each in shares.values())  # rounded to four digits
+
+
+def test_projections_of_another_data_set_make_its_features(tmp_path):
+    """Its own photographs have the features that they had, whatever they are beside."""
+    found = _make_photographs(tmp_path, 12)
+    first = _extract(found, tmp_path)
+    again = reused_projections.read_projections("toy", tmp_path)
+    by_folder = reused_projections.read_projections(first, tmp_path / "elsewhere")
+    assert (again.folder, again.sha256) == (first, by_folder.sha256)
+    all_to_test = [photograph._replace(split="test") for photograph in found[5:]]
+    folder = _extract(all_to_test, tmp_path, dataset="more", projections=again)
+    old, new = (_stored_examples(tmp_path, name) for name in ("toy", "more"))
+    assert len(new) == 7
+    for name, example in new.items():
+        for key in ("feature", "patch_key", "patch_out"):
+            np.testing.assert_array_equal(example[key], old[name][key])
+    ours, theirs = (dict(np.load(each / "projection.npz")) for each in (folder, first))
+    assert ours.keys() == theirs.keys()
+    for key, value in ours.items():  # the foreground classifier too: no photograph is for training
+        np.testing.assert_array_equal(value, theirs[key])
+    provenance = json.loads((folder / "extraction.json").read_text())
+    assert provenance["projections_of"] == "toy/1.0.0"
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"name": "other"}, "expected the backbone pixels, since .* were fitted to it, got other"),
+        ({"weights_sha256": "1" * 64}, "expected weights with the SHA-256 000"),
+        ({"token_grid": 8}, "expected a --token_grid of 4, since .* got 8; leave it to"),
+        ({"token_dim": 7}, "expected a --token_dim of 6, since .* got 7"),
+    ],
+)
+def test_projections_of_something_else_are_refused_in_one_line(stored_projections, change, message):
+    backbone, sizes = _Pixels(), SIZES
+    for name, value in change.items():
+        if hasattr(sizes, name):
+            sizes = dataclasses.replace(sizes, **{name: value})
+        else:
+            setattr(backbone, name, value)
+    with pytest.raises(UserError, match=message) as caught:
+        stored_projections.extractor(backbone, sizes)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.fixture(scope="module")
+def stored_projections(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("stored")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(extraction_job, "load_backbone", lambda *_: _Pixels())
+        _extract(_make_photographs(folder, 4), folder)
+    return reused_projections.read_projections("toy", folder)
+
+
+def test_data_sets_without_projections_are_refused_in_one_line(stored_projections, tmp_path):
+    with pytest.raises(FileNotFoundError, match="--projections: expected a data set, found none"):
+        reused_projections.read_projections("nothing", tmp_path)
+    folder = tmp_path / "toy" / "1.0.0"
+    shutil.copytree(stored_projections.folder, folder)
+    (folder / "projection.npz").write_bytes(b"PK")
+    with pytest.raises(UserError, match=r"one is damaged .* extract that data set again"):
+        reused_projections.read_projections("toy", tmp_path)
+    (folder / "projection.npz").unlink()
+    with pytest.raises(UserError, match=r"found no projection\.npz; give a data set"):
+        reused_projections.read_projections(tmp_path / "toy", tmp_path / "elsewhere")
+
+
+def test_tokens_without_pca_are_the_backbones(tmp_path):
+    found = _make_photographs(tmp_path, 3)
+    sizes = dataclasses.replace(SIZES, token_dim=0)
+    folder = _extract(found, tmp_path, sizes=sizes)
+    crop = photographs.read_crop(found[1]).image
+    tokens = token_reader.backbone_tokens(_Pixels(), crop)
+    example = _stored_examples(tmp_path, "toy")["p01"]
+    for name, expected in (("patch_key", tokens.key), ("patch_out", tokens.out)):
+        pooled = token_reader.pool(expected, 4).astype(np.float16)
+        np.testing.assert_array_equal(example[name], pooled)
+    stored = np.load(folder / "projection.npz")
+    assert not [name for name in stored if name.startswith("patch")]
+    # The next data set has none either, and as many channels.
+    more = reused_projections.read_projections("toy", tmp_path)
+    assert more.sizes.token_dim == 20
+    _extract(found, tmp_path, dataset="more", sizes=more.sizes, projections=more)
+    np.testing.assert_array_equal(
+        _stored_examples(tmp_path, "more")["p01"]["patch_out"], example["patch_out"]
+    )
+
+
+def test_tokens_without_pca_must_be_of_one_width(tmp_path):
+    class Uneven(_Pixels):
+        def __call__(self, image):
+            key, out = super().__call__(image)
+            return Tokens(key, out[..., :9])
+
+    sizes = dataclasses.replace(SIZES, token_dim=0)
+    crop = photographs.read_crop(_make_photographs(tmp_path, 2)[1])
+    with pytest.raises(UserError, match="for --token_dim=0, got pixels with 20 and 9; ask for"):
+        extraction_job.fit_extractor(Uneven(), sizes, [(crop.image, crop.mask)])
 
 
 def test_mirrored_features_are_those_of_the_mirrored_crop(tmp_path):
@@ -111,10 +223,10 @@ def test_an_existing_data_set_is_not_overwritten(tmp_path):
 def test_token_grid_must_divide_the_backbones(tmp_path):
     found = _make_photographs(tmp_path, 4)
     with pytest.raises(ValueError, match=r"token grid that divides the backbone's 8, got 3"):
-        extract.fit_extractor(
+        extraction_job.fit_extractor(
             _Pixels(),
             FeatureSizes(feature_size=16, feature_dim=16, token_grid=3, token_dim=6),
-            extract._crops_to_fit(found, 2),
+            extraction_job._crops_to_fit(found, 2),
         )
 
 
@@ -138,7 +250,7 @@ def test_no_number_that_is_not_finite_reaches_a_shard(tmp_path, monkeypatch, val
         mask = np.asarray(Image.open(found[number].mask_path))
         Image.fromarray(np.dstack([mask // 255 * 7] * 3)).save(found[number].image_path)
     is_dark = lambda image: image.mean() < 10  # noqa: E731
-    monkeypatch.setattr(extract, "load_backbone", lambda *_: _NotFinite(value, is_dark))
+    monkeypatch.setattr(extraction_job, "load_backbone", lambda *_: _NotFinite(value, is_dark))
     folder = _extract(found, tmp_path / "tfds")
     train, test = (
         pipeline.load_split("toy", name, data_dir=tmp_path / "tfds", image_size=24)
@@ -155,7 +267,9 @@ def test_no_number_that_is_not_finite_reaches_a_shard(tmp_path, monkeypatch, val
 
 def test_a_backbone_that_makes_nothing_finite_ends_in_one_line(tmp_path, monkeypatch):
     found = _make_photographs(tmp_path, 4)
-    monkeypatch.setattr(extract, "load_backbone", lambda *_: _NotFinite(np.nan, lambda _: True))
+    monkeypatch.setattr(
+        extraction_job, "load_backbone", lambda *_: _NotFinite(np.nan, lambda _: True)
+    )
     with pytest.raises(UserError, match="expected finite features, the backbone made NaN"):
         _extract(found, tmp_path / "tfds")
     assert not (tmp_path / "tfds" / "toy" / "1.0.0").exists()
@@ -164,7 +278,7 @@ def test_a_backbone_that_makes_nothing_finite_ends_in_one_line(tmp_path, monkeyp
 def test_photographs_that_are_all_one_colour_end_in_one_line():
     crop = Image.new("RGB", (40, 40), (90, 90, 90)), Image.new("L", (40, 40), 255)
     with pytest.raises(UserError, match="expected photographs that differ"):
-        extract.fit_extractor(_Pixels(), SIZES, [crop] * 3)
+        extraction_job.fit_extractor(_Pixels(), SIZES, [crop] * 3)
 
 
 @pytest.mark.parametrize(
