@@ -82,7 +82,7 @@ def test_photographs_become_a_data_set(tmp_path):
     )
     assert test.ids == ("p00", "p10")
     assert train.ids == tuple(f"p{number:02d}" for number in (1, 2, 4, 5, 6, 7, 8, 9, 11))
-    assert train.patch_key.shape == (9, 2, 4, 4, 6)
+    assert (train.token_grid, train.token_dim) == (4, 6)
     provenance = json.loads((folder / "extraction.json").read_text())
     assert provenance["backbone"] == "pixels"
     assert len(provenance["skipped"]) == 1 and "p03" in provenance["skipped"][0]
@@ -198,10 +198,12 @@ def test_mirrored_features_are_those_of_the_mirrored_crop(tmp_path):
     _extract(found, tmp_path / "tfds")
     split = pipeline.load_split("toy", "train", data_dir=tmp_path / "tfds", image_size=16)
     # The animal's pixels are where the mirrored mask is ...
-    plain, mirrored = (split.feature[:, side].any(axis=-1) for side in (0, 1))
+    examples = split.examples.take(split.index)
+    feature, keys = (np.stack([e[key] for e in examples]) for key in ("feature", "patch_key"))
+    plain, mirrored = (feature[:, side].any(axis=-1) for side in (0, 1))
     assert (plain[:, :, ::-1] == mirrored).mean() > 0.97
     # ... but this backbone sees a mirrored cell differently.
-    assert np.abs(split.patch_key[:, 0, :, ::-1] - split.patch_key[:, 1]).max() > 0.1
+    assert np.abs(keys[:, 0, :, ::-1] - keys[:, 1]).max() > 0.1
 
 
 def test_all_bad_photographs_end_in_one_line(tmp_path):
@@ -258,7 +260,8 @@ def test_no_number_that_is_not_finite_reaches_a_shard(tmp_path, monkeypatch, val
     )
     assert "p02" not in train.ids and len(train) == 9
     assert test.ids == ("p00",)
-    assert np.isfinite(train.patch_out).all() and np.isfinite(test.patch_out).all()
+    for split in (train, test):
+        assert all(np.isfinite(e["patch_out"]).all() for e in split.examples.take(split.index))
     skipped = json.loads((folder / "extraction.json").read_text())["skipped"]
     assert [line.split(" from")[0] for line in skipped] == [
         f"{name}: expected finite features" for name in ("p02", "p10")
@@ -328,5 +331,5 @@ def test_command_line_makes_a_data_set_with_the_real_backbone(tmp_path):
     assert run.returncode == 0, run.stderr
     assert "3 train, 1 test photographs" in run.stdout
     split = pipeline.load_split("toy", "train", data_dir=tmp_path / "tfds", image_size=32)
-    assert split.patch_out.shape == (3, 2, 8, 8, 8)
+    assert (len(split), split.token_grid, split.token_dim) == (3, 8, 8)
     assert Image.open(tmp_path / "sheet.png").size == (8 * 128, 2 * 128)
