@@ -6,7 +6,7 @@
 Images and masks are paired by their names without the ending. `--layout` names other folders; a
 data set called like a layout has that layout. Photographs are turned upright by their EXIF
 orientation. Those that cannot be used are skipped: each is named in a line, with the reason, and in
-`extraction.json` beside the data set.
+`extraction.json` beside the data set. `report.html` there shows what the data set holds.
 """
 
 import json
@@ -14,19 +14,17 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
 import tensorflow_datasets as tfds
 from absl import flags
-from PIL import Image
 
 from pony_jax import command_line, path_flags
 from pony_jax.data import magicpony_folder, mask_files, photographs, schema, weizmann_horse
 from pony_jax.data.photograph_builder import PROVENANCE_FILE, check_destination, check_writable
 from pony_jax.errors import UserError
 from pony_jax.features.backbones import BACKBONES, DEFAULT_INPUT_SIZES, LAYERS, backbone_options
-from pony_jax.features.contact_sheet import contact_sheet
 from pony_jax.features.extraction import FeatureSizes
 from pony_jax.features.extraction_job import extract
+from pony_jax.features.report import REPORT_FILE, examples_sheet
 from pony_jax.features.reused_projections import StoredProjections, read_projections
 from pony_jax.training.errors import RunError
 
@@ -109,10 +107,7 @@ def find_photographs(
 
 def _write_contact_sheet(folder: Path, file: Path) -> None:
     source = tfds.builder_from_directory(folder).as_data_source("train")
-    some = np.linspace(0, len(source) - 1, min(_CONTACT_SHEET_PHOTOGRAPHS, len(source)))
-    examples = [source[int(position)] for position in some]
-    sheet = contact_sheet([e["image"] for e in examples], [e["feature"] for e in examples])
-    Image.fromarray(sheet).save(file)
+    examples_sheet(source, _CONTACT_SHEET_PHOTOGRAPHS).save(file)
 
 
 def main(argv: Sequence[str]) -> None:
@@ -129,6 +124,7 @@ def main(argv: Sequence[str]) -> None:
     print(
         f"wrote {folder}: {counts} photographs in {time.monotonic() - start_s:.0f} s"
         + (f"; skipped {num_skipped}, listed in {PROVENANCE_FILE} there" if num_skipped else "")
+        + f"; look at {folder / REPORT_FILE}"
     )
 
 

@@ -13,11 +13,14 @@ from tqdm import tqdm
 from pony_jax.data import photographs, schema
 from pony_jax.data.file_contents import printable
 from pony_jax.data.photograph_builder import PhotographBuilder, check_destination
+from pony_jax.data.picture_facts import PictureFacts, measure
 from pony_jax.data.picture_files import BadPhotographError
 from pony_jax.features.backbones import load_backbone
 from pony_jax.features.errors import ExtractionError, NonFiniteFeaturesError
+from pony_jax.features.estimate import check_room, estimate
 from pony_jax.features.extraction import Extractor, FeatureSizes, fit_extractor
 from pony_jax.features.foreground import fit_foreground
+from pony_jax.features.report import write_report
 from pony_jax.features.reused_projections import StoredProjections
 from pony_jax.features.scenes import MaskedPicture
 
@@ -37,22 +40,42 @@ def extract(
     pca_bytes: int = 512 * 2**20,
     projections: StoredProjections | None = None,
     unusable: Sequence[BadPhotographError] = (),
+    say: Callable[[str], None] = print,
 ) -> Path:
     """Writes data set `dataset`, returns its folder.
 
     `projections`, if any, are used instead of fitting some to the photographs in at most about
     `pca_bytes` of memory; their foreground classifier only where no photograph is for training.
 
+    `say` is told what the work will take. `report.html` beside the shards shows the data set.
     Photographs that turn out not to be usable are logged, and listed in `extraction.json` after
     `unusable`, those that were sorted out before. Raises `UserError` and `OSError` with one line
     that says what to do; a data set that is not whole is never left behind.
     """
     check_destination(dataset, data_dir)
-    good, bad = photographs.split_good_from_bad(found, image_size)
+    facts: dict[str, PictureFacts] = {}
+
+    def look_at(photograph: photographs.Photograph, crop: photographs.Crop) -> None:
+        facts[photograph.id] = measure(crop)
+
+    looked_through = tqdm(found, desc="look through", unit="photograph")
+    good, bad = photographs.split_good_from_bad(looked_through, image_size, look_at)
     for error in bad:
         logging.warning("skipped %s", error)
     skipped = [str(error) for error in (*unusable, *bad)]
     backbone = load_backbone(backbone_name, weights)
+    some = _some(good, _FOREGROUND_PHOTOGRAPHS)
+    num_fitted = 0 if projections is not None else len(_some(good, pca_photographs))
+    expected = estimate(
+        backbone,
+        sizes,
+        image_size,
+        photographs.read_crop(good[0]).image,
+        num_looks=2 * len(good) + num_fitted + 3 * len(some),
+        num_examples=len(good),
+    )
+    say(f"{len(good)} photographs: {expected}")
+    check_room(expected.size_bytes, data_dir)
     if projections is None:
         crops = _crops_to_fit(good, pca_photographs)
         extractor = fit_extractor(backbone, sizes, crops, pca_bytes)
@@ -60,7 +83,6 @@ def extract(
     else:
         extractor = projections.extractor(backbone, sizes)
         origin = {"projections_of": projections.name, "projections_sha256": projections.sha256}
-    some = _some(good, _FOREGROUND_PHOTOGRAPHS)
     foreground = None if some or projections is None else projections.foreground()
     foreground = foreground or fit_foreground(backbone, _pictures(some), len(some))
 
@@ -97,7 +119,9 @@ def extract(
     tfds.disable_progress_bar()
     builder.download_and_prepare()
     progress.close()
-    return Path(builder.data_path)
+    folder = Path(builder.data_path)
+    write_report(folder, facts)
+    return folder
 
 
 def _crops_to_fit(

@@ -75,7 +75,10 @@ def _pixel_backbone(monkeypatch):
 def test_photographs_become_a_data_set(tmp_path):
     found = _make_photographs(tmp_path, 12)
     found[3].image_path.write_bytes(b"corrupt")
-    folder = _extract(found, tmp_path / "tfds")
+    said = []
+    folder = _extract(found, tmp_path / "tfds", say=said.append)
+    assert len(said) == 1 and said[0].startswith("11 photographs: about ")
+    assert "p03: expected" in (folder / "report.html").read_text()
     train, test = (
         pipeline.load_split("toy", name, data_dir=tmp_path / "tfds", image_size=24)
         for name in ("train", "test")
@@ -332,4 +335,4 @@ def test_command_line_makes_a_data_set_with_the_real_backbone(tmp_path):
     assert "3 train, 1 test photographs" in run.stdout
     split = pipeline.load_split("toy", "train", data_dir=tmp_path / "tfds", image_size=32)
     assert (len(split), split.token_grid, split.token_dim) == (3, 8, 8)
-    assert Image.open(tmp_path / "sheet.png").size == (8 * 128, 2 * 128)
+    assert Image.open(tmp_path / "sheet.png").size == (8 * 128, 3 * 128)
