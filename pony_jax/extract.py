@@ -7,6 +7,8 @@ Images and masks are paired by their names without the ending. `--layout` names 
 data set called like a layout has that layout. Photographs are turned upright by their EXIF
 orientation. Those that cannot be used are skipped: each is named in a line, with the reason, and in
 `extraction.json` beside the data set. `report.html` there shows what the data set holds.
+
+An interrupted extraction goes on where it was when the same command is given again.
 """
 
 import json
@@ -82,6 +84,9 @@ _PCA_PHOTOGRAPHS = flags.DEFINE_integer(
 _PCA_MEMORY = flags.DEFINE_integer(
     "pca_memory_mib", 512, "Memory that fitting the PCA may take, about.", 1
 )
+_NUM_WORKERS = flags.DEFINE_integer(
+    "num_workers", 1, "Processes that extract; the data set does not depend on their number.", 1
+)
 _CONTACT_SHEET = path_flags.define_path(
     "contact_sheet", None, "PNG file to show the features of some training photographs in."
 )
@@ -153,6 +158,7 @@ def _extract_as_flags_say() -> Path:
         pca_photographs=_PCA_PHOTOGRAPHS.value,
         pca_bytes=_PCA_MEMORY.value * 2**20,
         projections=projections,
+        num_workers=_NUM_WORKERS.value,
         unusable=found.errors,
     )
     if contact_sheet_file:

@@ -67,6 +67,26 @@ class Extractor:
             )
         return {"feature": np.rint(feature * 255).astype(np.uint8), **patches}
 
+    @classmethod
+    def from_arrays(
+        cls, backbone: Backbone, sizes: FeatureSizes, arrays: Mapping[str, np.ndarray]
+    ) -> "Extractor":
+        """The extractor of `projection_arrays`, without what they were fitted to.
+
+        Raises `ExtractionError` if they are damaged.
+        """
+        feature = projection.Projection.from_arrays(arrays, "feature")
+        has_tokens = any(name.startswith("patch_key/") for name in arrays)
+        if has_tokens:
+            patches = [
+                projection.Projection.from_arrays(arrays, name)
+                for name in ("patch_key", "patch_out")
+            ]
+        else:
+            patches = [None, None]
+            sizes = dataclasses.replace(sizes, token_dim=len(feature.mean))
+        return cls(TokenReader(backbone, sizes.token_grid, *patches), sizes, feature, {})
+
     def projection_arrays(self) -> dict[str, np.ndarray]:
         """The projections that there are, as `np.savez` takes them."""
         there = {

@@ -17,8 +17,6 @@ from pony_jax.features.backbones import Backbone
 from pony_jax.features.errors import ExtractionError
 from pony_jax.features.extraction import Extractor, FeatureSizes
 from pony_jax.features.foreground import ForegroundClassifier
-from pony_jax.features.projection import Projection
-from pony_jax.features.token_reader import TokenReader
 
 
 class StoredProjections(NamedTuple):
@@ -66,16 +64,9 @@ class StoredProjections(NamedTuple):
                     "it to --projections, or fit projections anew without it"
                 )
         try:
-            feature = Projection.from_arrays(self.arrays, "feature")
-            tokens = [
-                Projection.from_arrays(self.arrays, prefix)
-                if any(key.startswith(f"{prefix}/") for key in self.arrays)
-                else None
-                for prefix in ("patch_key", "patch_out")
-            ]
+            return Extractor.from_arrays(backbone, sizes, self.arrays)
         except ExtractionError as error:
             raise ExtractionError(f"{error}, in {name}; extract that data set again") from error
-        return Extractor(TokenReader(backbone, sizes.token_grid, *tokens), sizes, feature, {})
 
 
 def read_projections(dataset: str | os.PathLike[str], data_dir: Path) -> StoredProjections:

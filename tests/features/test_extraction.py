@@ -2,9 +2,12 @@
 
 import dataclasses
 import json
+import os
 import shutil
+import signal
 import subprocess
 import sys
+import time
 
 import numpy as np
 import pytest
@@ -18,7 +21,7 @@ from pony_jax import extract
 from pony_jax.data import mask_files, photograph_builder, photographs, pipeline
 from pony_jax.data.shards import dataset_directory
 from pony_jax.errors import UserError
-from pony_jax.features import extraction_job, reused_projections, token_reader
+from pony_jax.features import extraction_job, reused_projections, shard_job, token_reader
 from pony_jax.features.backbones import Tokens
 from pony_jax.features.extraction import FeatureSizes
 
@@ -207,6 +210,106 @@ def test_mirrored_features_are_those_of_the_mirrored_crop(tmp_path):
     assert (plain[:, :, ::-1] == mirrored).mean() > 0.97
     # ... but this backbone sees a mirrored cell differently.
     assert np.abs(keys[:, 0, :, ::-1] - keys[:, 1]).max() > 0.1
+
+
+class _Counting(_Pixels):
+    """Counts what it looks at, and stops like Ctrl+C before one of the looks."""
+
+    def __init__(self, last=10**9):
+        self.count, self._last = 0, last
+
+    def __call__(self, image):
+        if self.count == self._last:
+            raise KeyboardInterrupt
+        self.count += 1
+        return super().__call__(image)
+
+
+def _contents(folder):
+    """Bytes of what a data set consists of, without the page about it."""
+    return {path.name: path.read_bytes() for path in folder.iterdir() if path.name != "report.html"}
+
+
+def test_an_interrupted_extraction_goes_on_and_makes_the_same_bytes(tmp_path, monkeypatch):
+    monkeypatch.setattr(shard_job, "shard_ranges", lambda n: map(range, *_bounds(n, 3)))
+    found = _make_photographs(tmp_path, 12)  # 10 for training, in 4 shards, 2 for testing
+    whole = _Counting()
+    monkeypatch.setattr(extraction_job, "load_backbone", lambda *_: whole)
+    expected = _contents(_extract(found, tmp_path / "whole"))
+    assert len([name for name in expected if "array_record" in name]) == 5
+    # 2 looks for the estimate, 5 for the PCA, 30 for the foreground; then 2 a photograph.
+    assert whole.count == 2 + 5 + 30 + 24
+    data_dir = tmp_path / "again"
+    # In the estimate; in the fit; in the third shard; in it again; in the test's shard, its last.
+    for stop in (1, 20, 37 + 13, 2 + 5, 2 + 11):
+        backbone = _Counting(stop)
+        monkeypatch.setattr(extraction_job, "load_backbone", lambda *_, b=backbone: b)
+        with pytest.raises(KeyboardInterrupt):
+            _extract(found, data_dir)
+        assert not (data_dir / "toy" / "1.0.0").exists()
+        for partial in data_dir.glob("toy/unfinished/*.partial"):
+            partial.write_bytes(b"what a lost process has left")
+    last, said = _Counting(), []
+    monkeypatch.setattr(extraction_job, "load_backbone", lambda *_: last)
+    folder = _extract(found, data_dir, say=said.append)
+    assert _contents(folder) == expected
+    assert said[1] == f"going on with the unfinished work in {data_dir / 'toy' / 'unfinished'}"
+    assert not (data_dir / "toy" / "unfinished").exists()
+    assert last.count == 2 + 2 * 2  # only the two photographs for testing were left
+
+
+def _bounds(count, size):
+    starts = range(0, count, size)
+    return starts, [min(start + size, count) for start in starts]
+
+
+def test_unfinished_work_on_other_photographs_is_not_used(tmp_path, monkeypatch):
+    found = _make_photographs(tmp_path, 6)
+    monkeypatch.setattr(extraction_job, "load_backbone", lambda *_: _Counting(2 + 5 + 15 + 3))
+    with pytest.raises(KeyboardInterrupt):
+        _extract(found, tmp_path)
+    monkeypatch.setattr(extraction_job, "load_backbone", lambda *_: _Pixels())
+    said = []
+    Image.new("RGB", (60, 40), (200, 30, 30)).save(found[1].image_path)
+    folder = _extract(found, tmp_path, say=said.append)
+    assert len(said) == 1
+    anew = _extract(found, tmp_path / "anew")
+    assert _contents(folder) == _contents(anew)
+
+
+@pytest.mark.slow
+def test_processes_and_kills_do_not_change_a_byte(tmp_path):
+    """The command itself: one process, two, and two that are killed at once after a shard."""
+    _make_photographs(tmp_path, 70)
+    command = [sys.executable, "-m", "pony_jax.extract", "--dataset=toy", "--token_grid=4"]
+    command += [f"--images={tmp_path / 'images'}", f"--masks={tmp_path / 'masks'}"]
+    command += ["--token_dim=8", "--image_size=32", "--input_size=64", "--pca_photographs=9"]
+
+    def run(name, *flags):
+        done = subprocess.run(
+            [*command, f"--data_dir={tmp_path / name}", *flags],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+        return _contents(tmp_path / name / "toy" / "1.0.0")
+
+    expected = run("one")
+    assert run("two", "--num_workers=2") == expected
+    killed = subprocess.Popen(
+        [*command, f"--data_dir={tmp_path / 'killed'}", "--num_workers=2"],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    unfinished = tmp_path / "killed" / "toy" / "unfinished"
+    while killed.poll() is None and not list(unfinished.glob("*.json")):
+        time.sleep(0.02)
+    os.killpg(killed.pid, signal.SIGKILL)
+    killed.wait()
+    assert unfinished.exists()
+    assert run("killed") == expected
 
 
 def test_all_bad_photographs_end_in_one_line(tmp_path):
