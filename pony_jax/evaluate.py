@@ -6,7 +6,9 @@ scores, how they spread, and the best, median and worst images; the page needs n
 `--hide_photographs` keeps photographs out of both, for data that may not be passed on.
 
 Every image is predicted a second time, mirrored (section `mirror_consistency` of the JSON). Where
-the data set knows the truth, there is a section `truth` (`pony_jax.evaluation.truth`).
+the data set knows the truth, there is a section `truth` (`pony_jax.evaluation.truth`). What the
+networks alone score, without refinement, stands beside in every table, and in the JSON under
+`networks_alone`.
 """
 
 import dataclasses
@@ -104,8 +106,13 @@ class _Evaluation:
                 "extract its features as those of the training data"
             )
         self._predictor = Predictor(run.model, run.capacities)
+        self._alone = None
+        if run.model.refinement.steps:
+            without = dataclasses.replace(run.model.refinement, steps=0)
+            self._alone = Predictor(run.model.clone(refinement=without), run.capacities)
         directory = dataset_directory(data.name, Path(os.path.expanduser(data.data_dir)))
         self._comparison = load_comparison(directory, _SPLIT.value, self._split, skeleton)
+        self._comparison_alone = self._comparison and self._comparison.without_predictions()
         self._consistency = MirrorConsistency(skeleton)
         self._gallery = Gallery(self._split.ids, skeleton.num_body_bones, _HIDE.value)
 
@@ -134,7 +141,28 @@ class _Evaluation:
         say(table.format_section("mirrored images against plain ones", consistency))
         if self._comparison:
             scores["truth"] = self._comparison.scores()
-            say(format_table(scores["truth"]))
+        alone = {}
+        if self._alone:
+            alone = scores["networks_alone"] = self._score_alone(self._alone)
+        images = table.image_section(alone) if alone else None
+        say(table.format_section("images", table.image_section(scores), images))
+        if self._comparison:
+            say(format_table(scores["truth"], alone.get("truth")))
+        return scores
+
+    def _score_alone(self, predictor: Predictor) -> dict[str, Any]:
+        """The scores of the images and against the truth without refinement."""
+        run, comparison = self._run, self._comparison_alone
+        scores = evaluate_split(
+            predictor,
+            run.params,
+            run.num_updates,
+            self._split,
+            run.config.data.batch_size,
+            observe=comparison.add if comparison else None,
+        )
+        if comparison:
+            scores["truth"] = comparison.scores()
         return scores
 
     def draw_panel(self) -> Image.Image:

@@ -4,9 +4,10 @@
     python -m pony_jax.extract --images=weizmann_horse_db --dataset=weizmann_horse --data_dir=DIR
 
 Images and masks are paired by their names without the ending. `--layout` names other folders; a
-data set called like a layout has that layout. Photographs are turned upright by their EXIF
-orientation. Those that cannot be used are skipped: each is named in a line, with the reason, and in
-`extraction.json` beside the data set. `report.html` there shows what the data set holds.
+data set called like a layout has that layout. `rendered` is what `pony_jax.data.render_rigged`
+writes; the data set keeps its truth for `pony_jax.evaluate`. Photographs are turned upright by
+their EXIF orientation. Those that cannot be used are skipped: each is named in a line, with the
+reason, and in `extraction.json` beside the data set. `report.html` there shows what it holds.
 
 An interrupted extraction goes on where it was when the same command is given again.
 """
@@ -20,7 +21,14 @@ import tensorflow_datasets as tfds
 from absl import flags
 
 from pony_jax import command_line, path_flags
-from pony_jax.data import magicpony_folder, mask_files, photographs, schema, weizmann_horse
+from pony_jax.data import (
+    magicpony_folder,
+    mask_files,
+    photographs,
+    rendered_folder,
+    schema,
+    weizmann_horse,
+)
 from pony_jax.data.photograph_builder import PROVENANCE_FILE, check_destination, check_writable
 from pony_jax.errors import UserError
 from pony_jax.features.backbones import BACKBONES, DEFAULT_INPUT_SIZES, LAYERS, backbone_options
@@ -30,7 +38,7 @@ from pony_jax.features.report import REPORT_FILE, examples_sheet
 from pony_jax.features.reused_projections import StoredProjections, read_projections
 from pony_jax.training.errors import RunError
 
-_LAYOUTS = ("folders", "weizmann_horse", "magicpony_folder")
+_LAYOUTS = ("folders", "weizmann_horse", "magicpony_folder", "rendered")
 
 _IMAGES = path_flags.define_path("images", None, "Folder of images, or the root of a layout.")
 _MASKS = path_flags.define_path(
@@ -105,6 +113,8 @@ def find_photographs(
         return weizmann_horse.find_photographs(images, mask_label=mask_label)
     if layout == "magicpony_folder":
         return magicpony_folder.find_photographs(images, mask_label=mask_label)
+    if layout == "rendered":
+        return rendered_folder.find_photographs(images, mask_label=mask_label)
     if masks is None:
         raise UserError("expected --masks with layout 'folders', got none; give their folder")
     return photographs.find_pairs(images, masks, test_every=test_every, mask_label=mask_label)

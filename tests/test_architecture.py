@@ -17,7 +17,13 @@ _MAY_IMPORT = {
     "pony_jax.kernels": {"pony_jax.ops", "rasterizer_ffi"},
     "pony_jax.modules": {"pony_jax.ops"},
     "pony_jax.model": {"pony_jax.modules", "pony_jax.ops", "rasterizer_ffi"},
-    "pony_jax.data": {"pony_jax.errors", "pony_jax.ops", "rasterizer_ffi"},
+    "pony_jax.data": {
+        "pony_jax.errors",
+        "pony_jax.ops",
+        "pony_jax.command_line",  # render_rigged is one
+        "pony_jax.path_flags",
+        "rasterizer_ffi",
+    },
     "pony_jax.features": {
         "pony_jax.errors",
         "pony_jax.data",

@@ -4,8 +4,9 @@ import contextlib
 import json
 import os
 import re
+import shutil
 import tempfile
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -80,27 +81,33 @@ class PhotographBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True)
         splits: Mapping[str, Callable[[], Iterable[tuple[str, dict[str, Any]]]]],
         provenance: Mapping[str, Any],
         projection: Mapping[str, np.ndarray],
+        truth: Mapping[str, tfds.features.FeatureConnector] | None = None,
+        copied_files: Sequence[Path] = (),
     ):
-        """`sizes` are the arguments of `schema.example_features`; `splits` maps a split's name to
-        a function that makes its (key, example) pairs, and may add to `provenance` meanwhile."""
+        """`sizes` and `truth` are the arguments of `schema.example_features`; `splits` maps a
+        split's name to a function that makes its (key, example) pairs, and may add to `provenance`
+        meanwhile; `copied_files` are put beside the shards."""
         self.name = name
         self._sizes = dict(sizes)
         self._splits = splits
         self._provenance = provenance
         self._projection = dict(projection)
+        self._truth, self._copied_files = truth, copied_files
         super().__init__(data_dir=data_dir, file_format="array_record")
 
     def _info(self) -> tfds.core.DatasetInfo:
         return tfds.core.DatasetInfo(
             builder=self,
             description="Square crops of animals with masks and self-supervised image features.",
-            features=schema.example_features(**self._sizes),
+            features=schema.example_features(**self._sizes, truth=self._truth),
             disable_shuffling=True,  # keeps the order of the photographs' names
         )
 
     def _split_generators(self, dl_manager: Any) -> dict[str, Iterable]:
         with (self.data_path / PROJECTION_FILE).open("wb") as file:
             np.savez(file, **self._projection)
+        for file in self._copied_files:
+            shutil.copy(file, self.data_path / file.name)
         return {split: self._generate_examples(split) for split in self._splits}
 
     def _generate_examples(self, split: str) -> Iterable[tuple[str, dict[str, Any]]]:

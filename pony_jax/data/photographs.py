@@ -41,6 +41,7 @@ class Photograph(NamedTuple):
     mask_path: Path
     box_path: Path | None = None  # if there: the files are crops already, and this is their box
     mask_label: MaskLabel | None = None  # if there: the only label in the mask that is the animal
+    truth_path: Path | None = None  # if there: the picture was rendered, and this is known of it
 
 
 class FoundPhotographs(list[Photograph]):

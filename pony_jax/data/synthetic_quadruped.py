@@ -180,22 +180,27 @@ def truth_features(template: Template) -> dict[str, tfds.features.FeatureConnect
     }
 
 
+def anatomy_arrays(template: Template) -> dict[str, np.ndarray]:
+    """What all individuals of a species share, as it is stored."""
+    return {
+        **template._asdict(),
+        "bone_names": np.array(BONE_NAMES),
+        "bone_parents": np.array(PARENTS),
+        "keypoint_names": np.array(KEYPOINT_NAMES),
+        "gaits": np.array(GAITS),
+    }
+
+
 def save_anatomy(path: os.PathLike[str], template: Template) -> None:
     """Writes what all individuals of a species share."""
     with Path(path).open("wb") as file:
-        np.savez(
-            file,
-            **template._asdict(),
-            bone_names=np.array(BONE_NAMES),
-            bone_parents=np.array(PARENTS),
-            keypoint_names=np.array(KEYPOINT_NAMES),
-            gaits=np.array(GAITS),
-        )
+        np.savez(file, **anatomy_arrays(template))
 
 
 def load_anatomy(directory: os.PathLike[str]) -> dict[str, np.ndarray]:
     """What all individuals in a data set share: the fields of `Template` (`faces [f,3]`, `weights`,
-    `keypoints`, ...), `bone_names`, `bone_parents`, `keypoint_names`, `gaits`.
+    `keypoints`, ...), `bone_names`, `bone_parents`, `keypoint_names`, `gaits`. Data sets made of
+    rendered glTF have what `pony_jax.data.rigged.examples.shared_arrays` lists instead.
 
     `directory` is that of the shards. Raises `FileNotFoundError` where it holds no such file.
     """
@@ -203,7 +208,7 @@ def load_anatomy(directory: os.PathLike[str]) -> dict[str, np.ndarray]:
     if not path.exists():
         raise FileNotFoundError(
             f"expected {ANATOMY_FILE} in {directory}, found none; give the directory of a data set "
-            "built by SyntheticQuadruped, or build it again"
+            "of rendered animals, or build it again"
         )
     with np.load(path) as arrays:
         return dict(arrays)
@@ -227,6 +232,7 @@ def make_renderer(
     token_grid: int,
     token_dim: int,
     sequence_frames: int = 1,
+    seed: int = _SEED,
 ) -> Callable[[str, int], Shot]:
     """A function of split ('train' or 'test') and index that renders `_BATCH` images from there on.
 
@@ -246,7 +252,7 @@ def make_renderer(
     )
 
     def render_from(split: str, first: int) -> Shot:
-        key = jax.random.key(_SEED, impl="threefry2x32")  # whatever the process's default is
+        key = jax.random.key(seed, impl="threefry2x32")  # whatever the process's default is
         split_key = jax.random.fold_in(key, _SPLITS.index(split))
         indices = jnp.arange(first, first + _BATCH)
         return render(jax.vmap(lambda index: jax.random.fold_in(split_key, index))(indices))
@@ -255,7 +261,7 @@ def make_renderer(
 
 
 def make_examples(
-    config: SyntheticQuadrupedConfig, split: str, count: int
+    config: SyntheticQuadrupedConfig, split: str, count: int, seed: int = _SEED
 ) -> Iterator[tuple[int, dict[str, Any]]]:
     """The first `count` (index, example) of a split, 'train' or 'test'.
 
@@ -265,7 +271,9 @@ def make_examples(
     if not count:
         return
     num_frames = config.sequence_frames
-    render_from = make_renderer(config.species, **config.sizes(), sequence_frames=num_frames)
+    render_from = make_renderer(
+        config.species, **config.sizes(), sequence_frames=num_frames, seed=seed
+    )
     ahead = render_from(split, 0)
     for first in range(0, count, _BATCH):
         shot = ahead

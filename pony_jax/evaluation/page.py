@@ -127,7 +127,7 @@ def render_page(
     if gallery.hides_photographs:
         columns["input"] = "outline"
     sections = table.sections(scores)
-    truth = scores.get("truth")
+    alone = table.sections(scores.get("networks_alone") or {})
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent),
         autoescape=True,
@@ -139,9 +139,11 @@ def render_page(
     return environment.get_template(_TEMPLATE).render(
         title=title,
         facts=facts,
-        headlines=_headlines(sections),
+        headlines=_headlines(sections, alone),
         sections=sections,
-        keypoints=table.each_keypoint(truth["keypoints"]) if truth else {},
+        alone=alone,
+        keypoints=_each_keypoint(scores),
+        keypoints_alone=_each_keypoint(scores.get("networks_alone") or {}),
         prior_views={
             side: _uri(_png(to_image(v, PRIOR_VIEW_PX))) for side, v in prior_views.items()
         },
@@ -187,7 +189,14 @@ def _examples(ranking: _Ranking, gallery: Gallery) -> dict[str, list[dict[str, A
     }
 
 
-def _headlines(sections: Mapping[str, table.Section]) -> list[dict[str, str]]:
+def _each_keypoint(scores: Mapping[str, Any]) -> table.Section:
+    truth = scores.get("truth")
+    return table.each_keypoint(truth["keypoints"]) if truth else {}
+
+
+def _headlines(
+    sections: Mapping[str, table.Section], alone: Mapping[str, table.Section]
+) -> list[dict[str, str]]:
     """The scores that are named first, as far as they are known."""
     found = []
     for title, section, name, statistic in _HEADLINES:
@@ -198,6 +207,8 @@ def _headlines(sections: Mapping[str, table.Section]) -> list[dict[str, str]]:
         if statistic == "mean":
             low, high = (_number(row[key], unit) for key in ("mean_low95", "mean_high95"))
             note += f", 95 %: {low} .. {high}"
+        if beside := alone.get(section, {}).get(name):
+            note += f"; networks alone {_number(beside[statistic], unit)}{unit}"
         found.append({"title": title, "value": _number(row[statistic], unit) + unit, "note": note})
     return found
 

@@ -4,11 +4,13 @@ The skeletons differ: the model's chains of bones are read off its mesh (`pony_j
 true ones are an animal's (`pony_jax.data.synthetic.anatomy`). Chains correspond as follows, and the
 true chain is cut into as many pieces of equal length as the model has bones in it:
 
-| chain              | model                         | truth, joint by joint |
+| chain              | model                         | truth, joint by joint (synthetic animal) |
 |--------------------|-------------------------------|---|
 | `front`            | body bones, centre to head    | chest, neck_low, neck_high, head |
 | `rear`             | body bones, centre to tail    | hips, tail_dock, tail_hair |
 | `left_fore`, ...   | leg, hip to foot              | upper_arm .. fore_hoof, thigh .. hind_hoof |
+
+Data sets of rendered glTF say which of their joints make these chains (`chain_points`).
 
 The chains do not start in the same places (a model's leg hangs from its spine) and the model's are
 straight at rest, so a bone may differ from its true piece by a constant: for each bone the smallest
@@ -16,8 +18,10 @@ rotation between the two mean directions, one for all images, is taken out. `sti
 what a skeleton would get that never moves: a model that reads poses is below it.
 """
 
+from collections.abc import Mapping
+
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Bool, Float, Int
 from scipy.spatial.transform import Rotation
 
 from pony_jax.ops.bones import Skeleton
@@ -70,17 +74,32 @@ def predicted_chains(
     return chains
 
 
-def true_chains(bones: Float[np.ndarray, "n k 2 3"], names: list[str]) -> Chains:
-    """The true chains as they are, joint by joint, object frame."""
+def chain_points(names: list[str]) -> dict[str, Int[np.ndarray, " j"]]:
+    """Rows of the synthetic animal's `bones.reshape(-1, 3)` along each chain: heads of its bones
+    and the tail of the last."""
     parts = dict(_TRUE_BODY)
     for side in ("left", "right"):
         for leg, leg_bones in _TRUE_LEGS.items():
             parts[f"{side}_{leg}"] = tuple(f"{side}_{bone}" for bone in leg_bones)
     rows = {chain: [names.index(bone) for bone in of_chain] for chain, of_chain in parts.items()}
     return {
-        chain: np.concatenate([bones[:, row, 0], bones[:, row[-1:], 1]], axis=1)
-        for chain, row in rows.items()
+        chain: np.array([2 * i for i in row] + [2 * row[-1] + 1]) for chain, row in rows.items()
     }
+
+
+def true_chains(
+    bones: Float[np.ndarray, "n k 2 3"],
+    points: Mapping[str, Int[np.ndarray, " j"] | Int[np.ndarray, "n j"]],
+) -> Chains:
+    """The true chains as they are, joint by joint, object frame.
+
+    Args:
+      points: rows of each image's `bones.reshape(-1, 3)` along a chain, the same for all images or
+        not; one that is repeated adds nothing.
+    """
+    ends = bones.reshape(len(bones), -1, 3)
+    images = np.arange(len(bones))[:, None]
+    return {chain: ends[images, np.atleast_2d(rows)] for chain, rows in points.items()}
 
 
 def cut(joints: Float[np.ndarray, "n j 3"], num_bones: int) -> Float[np.ndarray, "n p 3"]:
@@ -96,8 +115,15 @@ def cut(joints: Float[np.ndarray, "n j 3"], num_bones: int) -> Float[np.ndarray,
     )
 
 
-def score_poses(predicted: Chains, true: Chains) -> dict[str, Float[np.ndarray, " n"]]:
+def score_poses(
+    predicted: Chains,
+    true: Chains,
+    pairs_seen: Mapping[str, Bool[np.ndarray, " n"]] | None = None,
+) -> dict[str, Float[np.ndarray, " n"]]:
     """One number an image, degrees or shares.
+
+    Args:
+      pairs_seen: for `fore` and `hind` the images in which both hooves can be seen.
 
     Returns:
       for `front`, `rear` and `legs` (all four together): `<chain>_error_deg`, the angle between a
@@ -108,7 +134,8 @@ def score_poses(predicted: Chains, true: Chains) -> dict[str, Float[np.ndarray, 
         difference between the skeletons drops out. `leg_swing_still_error_deg` accordingly;
       `share_leg_pairs_swapped`: of the pairs (fore, hind) whose true legs swing more than 15
         degrees apart, those where the model has the wrong leg in front; NaN without such a pair.
-        It is 0.5 for a model that cannot tell left from right.
+        It is 0.5 for a model that cannot tell left from right;
+      `share_seen_leg_pairs_swapped`: the same of the pairs in `pairs_seen`, where that is given.
     """
     directions = {
         chain: (_directions(joints), _directions(cut(true[chain], joints.shape[1] - 1)))
@@ -130,6 +157,7 @@ def score_poses(predicted: Chains, true: Chains) -> dict[str, Float[np.ndarray, 
         scores |= _score_swings(
             {name: _swing_deg(predicted[name]) for name in legs},
             {name: _swing_deg(true[name]) for name in legs},
+            pairs_seen,
         )
     return scores
 
@@ -146,26 +174,37 @@ def _without_constant(
     return turned
 
 
-def _score_swings(ours: dict, truth: dict) -> dict[str, Float[np.ndarray, " n"]]:
+def _score_swings(
+    ours: dict, truth: dict, pairs_seen: Mapping[str, np.ndarray] | None
+) -> dict[str, Float[np.ndarray, " n"]]:
     error, still_error = [], []
     for name in ours:
         wanted = _wrap_deg(truth[name] - _mean_angle_deg(truth[name]))
         got = _wrap_deg(ours[name] - _mean_angle_deg(ours[name]))
         error.append(np.abs(_wrap_deg(got - wanted)))
         still_error.append(np.abs(wanted))
-    pairs = []
+    pairs = {}
     for leg in _TRUE_LEGS:
         wanted, got = (
             _wrap_deg(swing[f"left_{leg}"] - swing[f"right_{leg}"]) for swing in (truth, ours)
         )
-        pairs.append(np.where(np.abs(wanted) > _APART_DEG, wanted * got < 0, np.nan))
-    num_clear = np.sum(np.isfinite(pairs), axis=0)
-    swapped = np.nansum(pairs, axis=0) / np.maximum(num_clear, 1)
-    return {
+        pairs[leg] = np.where(np.abs(wanted) > _APART_DEG, wanted * got < 0, np.nan)
+    scores = {
         "leg_swing_error_deg": np.mean(error, axis=0),
         "leg_swing_still_error_deg": np.mean(still_error, axis=0),
-        "share_leg_pairs_swapped": np.where(num_clear > 0, swapped, np.nan),
+        "share_leg_pairs_swapped": _mean_of_known(list(pairs.values())),
     }
+    if pairs_seen is not None:
+        seen = [np.where(pairs_seen[leg], pair, np.nan) for leg, pair in pairs.items()]
+        scores["share_seen_leg_pairs_swapped"] = _mean_of_known(seen)
+    return scores
+
+
+def _mean_of_known(values: list[Float[np.ndarray, " n"]]) -> Float[np.ndarray, " n"]:
+    """The mean in each image of what is not NaN; NaN where all is."""
+    num_known = np.sum(np.isfinite(values), axis=0)
+    mean = np.nansum(values, axis=0) / np.maximum(num_known, 1)
+    return np.where(num_known > 0, mean, np.nan)
 
 
 def _joints(bones: Float[np.ndarray, "n p 2 3"]) -> Float[np.ndarray, "n j 3"]:

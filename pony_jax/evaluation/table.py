@@ -8,7 +8,8 @@ Summary = Mapping[str, float | None]
 
 Section = Mapping[str, Summary]
 
-HEADER = f"{'':34}{'median':>9}{'mean':>9}   95 % of the mean"
+_HEADER = f"{'':34}{'median':>9}{'mean':>9}   95 % of the mean "
+_HEADER_ALONE = f"{'alone:':>8}{'median':>8}{'mean':>9}"
 _PCK = ("pck_0.1", "pck_0.1_unpadded")
 
 
@@ -19,7 +20,7 @@ def sections(scores: Mapping[str, Any]) -> dict[str, Section]:
     """
     truth = scores.get("truth") or {}
     found = {
-        "image": {name: row for name, row in scores.items() if _is_summary(row)},
+        "image": image_section(scores),
         "mirror consistency": scores.get("mirror_consistency"),
         "viewpoint": truth.get("viewpoint"),
         "shape": truth.get("shape"),
@@ -27,6 +28,11 @@ def sections(scores: Mapping[str, Any]) -> dict[str, Section]:
         "keypoint transfer": keypoint_means(truth["keypoints"]) if truth else None,
     }
     return {title: section for title, section in found.items() if section}
+
+
+def image_section(scores: Mapping[str, Any]) -> Section:
+    """The scores of the images themselves, without truth."""
+    return {name: row for name, row in scores.items() if _is_summary(row)}
 
 
 def keypoint_means(keypoints: Mapping[str, Any]) -> Section:
@@ -39,23 +45,29 @@ def each_keypoint(keypoints: Mapping[str, Any]) -> Section:
     return {name: row for name, row in keypoints[_PCK[0]].items() if name != "mean"}
 
 
-def format_lines(section: Section, prefix: str = "") -> list[str]:
-    """A line a score, under `HEADER`."""
-    return [_line(prefix + name, row) for name, row in section.items()]
+def header(with_alone: bool = False) -> str:
+    """The line above `format_lines`; `with_alone` names the columns of the networks alone."""
+    return (_HEADER + _HEADER_ALONE if with_alone else _HEADER).rstrip()
 
 
-def format_section(title: str, section: Section) -> str:
+def format_lines(section: Section, prefix: str = "", alone: Section | None = None) -> list[str]:
+    """A line a score, under `header`; `alone` is the same section of the networks alone."""
+    return [_line(prefix + name, row, (alone or {}).get(name)) for name, row in section.items()]
+
+
+def format_section(title: str, section: Section, alone: Section | None = None) -> str:
     """Title, header and lines of a section for the terminal."""
-    return "\n".join([title, HEADER, *format_lines(section)])
+    return "\n".join([title, header(alone is not None), *format_lines(section, alone=alone)])
 
 
-def _line(name: str, row: Summary) -> str:
-    def cell(key: str) -> str:
+def _line(name: str, row: Summary, alone: Summary | None = None) -> str:
+    def cell(row: Summary, key: str) -> str:
         value = row.get(key)
         return f"{'-':>9}" if value is None else f"{value:9.3f}"
 
-    interval = f"{cell('mean_low95')} ..{cell('mean_high95')}"
-    return f"{name:34}{cell('median')}{cell('mean')}{interval}"
+    interval = f"{cell(row, 'mean_low95')} ..{cell(row, 'mean_high95')}"
+    line = f"{name:34}{cell(row, 'median')}{cell(row, 'mean')}{interval}"
+    return line if alone is None else f"{line}{cell(alone, 'median')}{cell(alone, 'mean')}"
 
 
 def _is_summary(value: Any) -> bool:

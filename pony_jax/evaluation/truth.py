@@ -5,13 +5,14 @@ since the change of frame between the learned and the true object is one for the
 protocols are in `viewpoint_error`, `shape_error`, `keypoint_transfer` and `pose_error`.
 """
 
+import copy
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
 from pony_jax.data.pipeline import Split
 from pony_jax.data.synthetic.scene import DISTANCE, FOV_DEG
@@ -30,6 +31,7 @@ from pony_jax.ops.bones import Skeleton
 from pony_jax.ops.cameras import transform_points
 
 _seen_verts = jax.jit(seen_verts, static_argnames="image_size")
+_LEG_PAIRS = ("fore", "hind")
 _WIDTH, _HEIGHT = 3, 4  # in `schema.BOX_FIELDS`
 
 
@@ -67,6 +69,12 @@ class TruthComparison:
         self._rows: list[int] = []
         self._collected: dict[str, list[np.ndarray]] = {}
         self._faces = np.zeros((0, 3), np.int32)
+
+    def without_predictions(self) -> "TruthComparison":
+        """A comparison with the same truth that has seen nothing yet."""
+        empty = copy.copy(self)
+        empty._rows, empty._collected = [], {}
+        return empty
 
     def add(self, prediction: Prediction, batch: Mapping[str, np.ndarray]) -> None:
         """Takes note of the predictions of a batch of `evaluation_batches`."""
@@ -130,7 +138,7 @@ class TruthComparison:
             sampled = shape_error.sample_surface(ours["verts"][i], self._faces)
             sampled_cam = shape_error.sample_surface(ours["verts_cam"][i], self._faces)
             true_verts = true["verts_posed"][i].astype(np.float64)
-            wanted = shape_error.sample_surface(true_verts, self._anatomy["faces"], seed=1)
+            wanted = shape_error.sample_surface(true_verts, self._true_faces(true, i), seed=1)
             wanted_cam = _to_cam(wanted, true["rotation"][i], true["translation_cam"][i])
             turned = sampled @ learned_from_true
             if len(turned):
@@ -170,9 +178,39 @@ class TruthComparison:
         predicted = pose_error.predicted_chains(ours["bones"], self._skeleton, learned_from_true)
         if predicted is None:
             return None
-        names = [_text(name) for name in self._anatomy["bone_names"]]
-        chains = pose_error.true_chains(true["bones_posed"], names)
-        return _summarise(pose_error.score_poses(predicted, chains))
+        points = self._chain_points(true)
+        if points is None:
+            return None
+        chains = pose_error.true_chains(true["bones_posed"], points)
+        return _summarise(pose_error.score_poses(predicted, chains, self._seen_pairs(true)))
+
+    def _true_faces(self, true: dict, row: int) -> Int[np.ndarray, "f 3"]:
+        """Of the true mesh in an image; a data set of rendered glTF may have several models."""
+        faces = self._anatomy["faces"]
+        return faces[true["model"][row]] if faces.ndim == 3 else faces
+
+    def _chain_points(self, true: dict) -> dict[str, np.ndarray] | None:
+        """What `pose_error.true_chains` takes; None for skeletons whose joints nobody knows."""
+        if "model_names" not in self._anatomy:
+            names = [_text(name) for name in self._anatomy["bone_names"]]
+            return pose_error.chain_points(names)
+        if "chain_points" not in self._anatomy:
+            return None
+        points = self._anatomy["chain_points"][true["model"]]
+        names = [_text(name) for name in self._anatomy["chain_names"]]
+        return {name: points[:, i] for i, name in enumerate(names)}
+
+    def _seen_pairs(self, true: dict) -> dict[str, np.ndarray] | None:
+        """The images in which both hooves of a pair can be seen; None without such keypoints."""
+        names = [_text(name) for name in self._anatomy["keypoint_names"]]
+        hooves = {leg: [f"{side}_{leg}_hoof" for side in ("left", "right")] for leg in _LEG_PAIRS}
+        if not all(name in names for pair in hooves.values() for name in pair):
+            return None
+        visible = true["keypoints_visible"] > 0
+        return {
+            leg: visible[:, [names.index(name) for name in pair]].all(axis=1)
+            for leg, pair in hooves.items()
+        }
 
 
 def load_comparison(
@@ -186,16 +224,28 @@ def load_comparison(
     )
 
 
-def format_table(scores: Mapping[str, Any]) -> str:
-    """The result of `TruthComparison.scores` for a terminal, a line a score."""
+def format_table(scores: Mapping[str, Any], alone: Mapping[str, Any] | None = None) -> str:
+    """The result of `TruthComparison.scores` for a terminal, a line a score.
+
+    Args:
+      alone: the same of the networks alone, shown beside.
+    """
     angle = scores["frame_change"]["angle_deg"]
     lines = [f"against the truth (learned frame turned by {angle:.1f} degrees)"]
-    lines.append(table.HEADER)
-    for section in ("viewpoint", "shape", "pose"):
-        lines += table.format_lines(scores[section] or {})
-    lines += table.format_lines(table.keypoint_means(scores["keypoints"]))
-    lines += table.format_lines(table.each_keypoint(scores["keypoints"]), "  pck_0.1 ")
+    lines.append(table.header(alone is not None))
+    sections, beside = _sections(scores), _sections(alone) if alone else {}
+    for name, section in sections.items():
+        prefix = "  pck_0.1 " if name == "each keypoint" else ""
+        lines += table.format_lines(section, prefix, beside.get(name))
     return "\n".join(lines)
+
+
+def _sections(scores: Mapping[str, Any]) -> dict[str, table.Section]:
+    return {
+        **{name: scores[name] or {} for name in ("viewpoint", "shape", "pose")},
+        "keypoints": table.keypoint_means(scores["keypoints"]),
+        "each keypoint": table.each_keypoint(scores["keypoints"]),
+    }
 
 
 def _summarise(by_image: Mapping[str, Float[np.ndarray, " n"]]) -> dict[str, Any]:

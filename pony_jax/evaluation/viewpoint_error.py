@@ -56,7 +56,9 @@ def score_viewpoints(
 
     Returns:
       `rotation_error_deg`: geodesic distance after the change of frame;
-      `share_within_15_deg`, `share_within_30_deg` of it;
+      `azimuth_error_deg`, `elevation_error_deg`: of the direction from which the camera sees the
+        animal, about its vertical (0..180) and above its horizon;
+      `share_within_15_deg`, `share_within_30_deg` of the rotation error;
       `share_head_tail_confused`: predicted and true forward are more than 90 degrees apart;
       `share_left_right_confused`: the animal looks to the other side of the image than it should
         (sign of forward's camera x), NaN where it truly looks within 15 degrees of neither side;
@@ -72,14 +74,28 @@ def score_viewpoints(
         wrong = forward[:, axis] * true_forward[:, axis] < 0
         return np.where(np.abs(true_forward[:, axis]) > least, wrong, np.nan)
 
+    azimuth_deg, elevation_deg = camera_direction_deg(turned)
+    true_azimuth_deg, true_elevation_deg = camera_direction_deg(true)
     return {
         "rotation_error_deg": error_deg,
+        "azimuth_error_deg": np.abs((azimuth_deg - true_azimuth_deg + 180) % 360 - 180),
+        "elevation_error_deg": np.abs(elevation_deg - true_elevation_deg),
         "share_within_15_deg": (error_deg < 15).astype(float),
         "share_within_30_deg": (error_deg < 30).astype(float),
         "share_head_tail_confused": (np.sum(forward * true_forward, axis=-1) < 0).astype(float),
         "share_left_right_confused": confused(0),
         "share_near_far_confused": confused(2),
     }
+
+
+def camera_direction_deg(
+    rotation: Float[np.ndarray, "n 3 3"],
+) -> tuple[Float[np.ndarray, " n"], Float[np.ndarray, " n"]]:
+    """From where the camera sees the animal: azimuth (0 = faces the camera, 90 = walks to the
+    image's right) and elevation of the camera above its horizon, degrees."""
+    right, up, forward = rotation[:, :, 2].astype(np.float64).T  # towards the camera, object frame
+    azimuth_deg = np.degrees(np.arctan2(-right, forward))
+    return azimuth_deg, np.degrees(np.arcsin(np.clip(up, -1, 1)))
 
 
 def _angle_of_trace_deg(trace: np.ndarray) -> np.ndarray:

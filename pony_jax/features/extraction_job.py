@@ -16,6 +16,7 @@ from pony_jax.data.photograph_builder import check_destination
 from pony_jax.data.picture_facts import PictureFacts, measure
 from pony_jax.data.picture_files import BadPhotographError
 from pony_jax.data.shard_files import ShardsBuilder
+from pony_jax.data.synthetic_quadruped import ANATOMY_FILE
 from pony_jax.features.backbones import Backbone, load_backbone
 from pony_jax.features.errors import ExtractionError
 from pony_jax.features.estimate import check_room, estimate
@@ -153,6 +154,8 @@ def extract(
             },
             "skipped": [*map(str, (*unusable, *bad)), *not_finite],
         },
+        truth=job.truth_features(),
+        copied_files=_shared_truth(good),
         projection={k: v for k, v in fitted.items() if not k.startswith(_VARIANCE)},
     )
     tfds.disable_progress_bar()
@@ -161,6 +164,12 @@ def extract(
     folder = Path(builder.data_path)
     write_report(folder, facts)
     return folder
+
+
+def _shared_truth(good: Sequence[photographs.Photograph]) -> list[Path]:
+    """The file of what all rendered pictures share; none, of photographs."""
+    truth_path = good[0].truth_path
+    return [] if truth_path is None else [truth_path.parent.parent / ANATOMY_FILE]
 
 
 def _fit(

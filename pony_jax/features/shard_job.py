@@ -16,9 +16,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import tensorflow_datasets as tfds
 from PIL import Image
 
-from pony_jax.data import photographs, schema
+from pony_jax.data import photographs, rendered_folder, schema
 from pony_jax.data.file_contents import printable
 from pony_jax.data.shard_files import Shard, ShardName, find_shard, shard_ranges, write_shard
 from pony_jax.features.backbones import load_backbone
@@ -54,6 +55,11 @@ class ShardJob:
             count = len(list(shard_ranges(len(chosen))))
             names[split] = [ShardName(self.dataset, split, n, count) for n in range(count)]
         return names
+
+    def truth_features(self) -> dict[str, tfds.features.FeatureConnector] | None:
+        """Of rendered pictures, those of `truth/`; None of photographs."""
+        path = next(iter(self.splits.values()))[0].truth_path
+        return path and rendered_folder.truth_features(rendered_folder.read_truth(path))
 
     def run(
         self, extractor: Extractor, num_workers: int, progress: Callable[[int], None]
@@ -100,6 +106,7 @@ class ShardJob:
             feature_size=self.sizes.feature_size,
             token_grid=self.sizes.token_grid,
             token_dim=self.sizes.token_dim,
+            truth=self.truth_features(),
         )
 
         def examples() -> Iterator[dict[str, Any] | str]:
@@ -143,8 +150,8 @@ def inputs_sha256(settings: Mapping[str, Any], found: list[photographs.Photograp
         [photograph.id, photograph.split, photograph.mask_label]
         + [
             [str(path), path.stat().st_size, path.stat().st_mtime_ns]
-            for path in (photograph.image_path, photograph.mask_path, photograph.box_path)
-            if path is not None
+            for path in photograph
+            if isinstance(path, Path)
         ]
         for photograph in found
     ]
@@ -186,6 +193,8 @@ def _example(
     photograph: photographs.Photograph, extractor: Extractor, image_size: int
 ) -> dict[str, Any]:
     crop = photographs.read_crop(photograph)
+    truth_path = photograph.truth_path
+    truth = {} if truth_path is None else {"truth": rendered_folder.read_truth(truth_path)}
     mirrored = [_mirror(picture) for picture in (crop.image, crop.mask)]
     is_animal = photographs.animal_at_size(crop, image_size)
     return {
@@ -195,6 +204,7 @@ def _example(
         "box": crop.box,
         **extractor(crop.image, crop.mask),
         "flip": extractor(*mirrored),
+        **truth,
     }
 
 

@@ -14,7 +14,9 @@ _HALF_TURN = np.diag([-1.0, 1.0, -1.0])
 
 def _true(num: int = 5) -> pose_error.Chains:
     """A horse that lifts its left legs by 10 degrees more from image to image."""
-    chains = pose_error.true_chains(np.repeat(SEGMENTS[None], num, axis=0), list(BONE_NAMES))
+    chains = pose_error.true_chains(
+        np.repeat(SEGMENTS[None], num, axis=0), pose_error.chain_points(list(BONE_NAMES))
+    )
     for leg in ("left_fore", "left_hind"):
         chains[leg] = np.stack([_swung(chains[leg][i], 10.0 * i) for i in range(num)])
     return chains

@@ -108,13 +108,13 @@ COATS: dict[str, Coat] = {
     ),
 }
 
-_NUM_WAVES = 24
+NUM_WAVES = 24  # of a smooth random function
 _NUM_CELLS = 90
 _STRIPES_PER_UNIT = 5.5
 _DARK = np.array([0.05, 0.04, 0.04], np.float32)
 
 
-def _noise(
+def smooth_noise(
     waves: Float[Array, "w 4"], points: Float[Array, "v 3"], scale: float
 ) -> Float[Array, " v"]:
     """A smooth random function of unit variance whose bumps are about `scale` wide, made of waves
@@ -160,7 +160,7 @@ def sample_coat(
     key_uniform, key_waves, key_cells = jax.random.split(key, 3)
     which, *rest = jnp.split(jax.random.uniform(key_uniform, (13,)), (1, 5, 9))
     chosen = (which[0] * len(coats)).astype(int)
-    waves = jax.random.normal(key_waves, (4, _NUM_WAVES, 4))
+    waves = jax.random.normal(key_waves, (4, NUM_WAVES, 4))
     columns = zip(*(COATS[name] for name in coats), strict=True)
     coat = Coat(*(jnp.array(column, jnp.float32)[chosen] for column in columns))
     points = jnp.asarray(template.verts)
@@ -172,7 +172,7 @@ def sample_coat(
 
     legs = _part(template, "fore_cannon", "fore_hoof", "hind_cannon", "hind_hoof")
     colour = jnp.broadcast_to(base, points.shape)
-    mottle = _noise(waves[0], points, 0.15) + _noise(waves[1], points, 0.5)
+    mottle = smooth_noise(waves[0], points, 0.15) + smooth_noise(waves[1], points, 0.5)
     colour *= 1 + coat.mottle * mottle[:, None]
     colour = _mix(colour, dark, coat.points_on_legs * legs)
     colour = _mix(colour, dark, coat.points_on_hair * _part(template, "mane", "tail"))
@@ -188,14 +188,16 @@ def sample_coat(
     field = jnp.full(len(points), -1.0)
     phase = jnp.zeros(len(points))
     if any(COATS[name].patches for name in coats):
-        patches = 0.35 * (_noise(waves[2], points, 0.55) - 1.6 * (0.5 - coat.patches))
+        patches = 0.35 * (smooth_noise(waves[2], points, 0.55) - 1.6 * (0.5 - coat.patches))
         field = jnp.where(coat.patches > 0, patches, field)
     if any(COATS[name].cells for name in coats):
         cells = _cell_walls(key_cells, points) - 0.035 - 0.3 * legs[:, 0]
         field = jnp.where(coat.cells > 0, cells, field)
     if any(COATS[name].stripes for name in coats):
         along = 2 * jnp.pi * _STRIPES_PER_UNIT * jnp.asarray(_stripe_coordinate(template))
-        phase = jnp.where(coat.stripes > 0, along + 0.7 * _noise(waves[3], points, 0.4), phase)
+        phase = jnp.where(
+            coat.stripes > 0, along + 0.7 * smooth_noise(waves[3], points, 0.4), phase
+        )
         field = jnp.where(coat.stripes > 0, 0.0, field)
     return jnp.concatenate([colour, second, field[:, None], phase[:, None]], axis=-1)
 

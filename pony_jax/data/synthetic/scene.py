@@ -29,8 +29,9 @@ DISTANCE = 10.0
 FOV_DEG = 25.0
 _FILL = 1 / 1.2  # longer side of the animal's box / side of the crop
 _MAX_SHIFT = (0.42, 0.42, 1.05)  # object units; the model's viewpoint head reaches 0.44 and 1.1
-_SAMPLES = 2  # samples a pixel, in both directions
-_SENSOR_NOISE = 0.012
+SAMPLES = 2  # samples a pixel, in both directions
+SENSOR_NOISE = 0.012
+"""Standard deviation of the noise on colours in 0..1."""
 _STRIDES_PER_FRAME = 0.04  # of a sequence, about that of a walk filmed at 25 frames a second
 _MAX_TURN_DEG = 3.0  # of the animal before the camera, a frame
 
@@ -162,12 +163,12 @@ def take_shots(
     verts_clip = transform_points(camera.clip_from_world, animal.verts_posed)
     normals = vertex_normals(animal.verts_posed, template.faces) @ viewpoint.rotation
 
-    fine = image_size * _SAMPLES
+    fine = image_size * SAMPLES
     rast, _ = rasterizer_ffi.rasterize(verts_clip, template.faces, (fine, fine), grad_db=False)
     colour, shade, alpha = _shade(rast, template.faces, coat, normals, light)
-    colour, shade, alpha = (_pool(array, _SAMPLES) for array in (colour, shade, alpha))
+    colour, shade, alpha = (pool_samples(array, SAMPLES) for array in (colour, shade, alpha))
     noise = jax.vmap(lambda key: jax.random.normal(key, backdrop.shape[1:]))(keys[:, 5])
-    image = jnp.clip(colour + (1.0 - alpha) * backdrop + _SENSOR_NOISE * noise, 0.0, 1.0)
+    image = jnp.clip(colour + (1.0 - alpha) * backdrop + SENSOR_NOISE * noise, 0.0, 1.0)
 
     feature_map, basis_map, coverage = _describe(verts_clip, template, image_size)
     descriptors, flip_descriptors = render_descriptors(
@@ -195,7 +196,7 @@ def take_shots(
         keypoints_px=project_px(
             camera.clip_from_world, animal.verts_posed[:, template.keypoints], image_size
         ),
-        keypoints_visible=_visible(rast, template),
+        keypoints_visible=visible_keypoints(rast, template.keypoint_faces),
         flow=flow,
         flow_valid=flow_valid,
     )
@@ -229,10 +230,10 @@ def _flow_to_next(
     places = (verts_clip[..., :2] / verts_clip[..., 3:]).reshape(-1, num_frames, v, 2)
     moves = jnp.pad(places[:, 1:] - places[:, :-1], ((0, 0), (0, 1), (0, 0), (0, 0)))
     flow, _ = rasterizer_ffi.interpolate(moves.reshape(b, v, 2), rast, faces)
-    covered = _pool((rast[..., 3:] > 0).astype(jnp.float32), _SAMPLES)
+    covered = pool_samples((rast[..., 3:] > 0).astype(jnp.float32), SAMPLES)
     is_last = jnp.arange(b) % num_frames == num_frames - 1
     valid = (covered > 0.5) & ~is_last[:, None, None, None]
-    return jnp.where(valid, _pool(flow, _SAMPLES) / jnp.maximum(covered, 1e-6), 0.0), valid
+    return jnp.where(valid, pool_samples(flow, SAMPLES) / jnp.maximum(covered, 1e-6), 0.0), valid
 
 
 def _describe(
@@ -247,17 +248,21 @@ def _describe(
     return feature_map, basis_map, (rast[..., 3:] > 0).astype(jnp.float32)
 
 
-def _visible(rast: Float[Array, "b h w 4"], template: Template) -> Bool[Array, "b n"]:
+def visible_keypoints(
+    rast: Float[Array, "b h w 4"], keypoint_faces: Int[Array, "n j"]
+) -> Bool[Array, "b n"]:
     """A keypoint is visible where some sample shows a face around it."""
     face_of_sample = rast[..., 3].astype(jnp.int32).reshape(len(rast), -1)
 
     def of_image(samples: Array) -> Array:
-        shown = jnp.zeros(len(template.faces) + 1, bool).at[samples].set(True)
-        return shown[template.keypoint_faces + 1].any(-1)
+        # Faces that are no neighbour of a keypoint may lie beyond the end, and are dropped.
+        shown = jnp.zeros(keypoint_faces.max() + 2, bool).at[samples].set(True, mode="drop")
+        return shown[keypoint_faces + 1].any(-1)
 
     return jax.vmap(of_image)(face_of_sample)
 
 
-def _pool(image: Float[Array, "b h w c"], by: int) -> Float[Array, "b s s c"]:
+def pool_samples(image: Float[Array, "b h w c"], by: int) -> Float[Array, "b s s c"]:
+    """Means of `by` by `by` samples."""
     b, h, w, c = image.shape
     return image.reshape(b, h // by, by, w // by, by, c).mean((2, 4))

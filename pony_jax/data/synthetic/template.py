@@ -32,7 +32,7 @@ BODY_SIZE = 3.85
 """Longest side of a template's bounding box in object units. At distance 10 and 25 degrees field of
 view an animal seen from the side fills the crop a little too much, one from in front too little: so
 both are within reach of the camera's small shifts."""
-_ORIGIN_HEIGHT = 0.44  # of the box: between the middles of a standing and of a grazing animal
+ORIGIN_HEIGHT = 0.44  # of the box: between the middles of a standing and of a grazing animal
 
 _CENTRE_KEYPOINTS = {
     # name: bone that carries it, place on the horse in the frame of `anatomy`
@@ -249,7 +249,7 @@ def load_template(name: str) -> Template:
     keypoints, keypoint_faces = _keypoints(name, verts, faces)
 
     low, high = verts.min(0), verts.max(0)
-    share = np.array([0.5, _ORIGIN_HEIGHT, 0.5])
+    share = np.array([0.5, ORIGIN_HEIGHT, 0.5])
     centre = (low + share * (high - low)) * np.array([0.0, 1.0, 1.0])
     scale = BODY_SIZE / (high - low).max()
     return Template(
