@@ -18,7 +18,14 @@ from PIL import Image
 pytest.importorskip("sklearn", reason="scikit-learn comes with the extra 'extract'")
 
 from pony_jax import extract
-from pony_jax.data import mask_files, photograph_builder, photographs, pipeline
+from pony_jax.data import (
+    mask_files,
+    photograph_builder,
+    photographs,
+    pipeline,
+    rendered_folder,
+    schema,
+)
 from pony_jax.data.shards import dataset_directory
 from pony_jax.errors import UserError
 from pony_jax.features import extraction_job, reused_projections, shard_job, token_reader
@@ -197,6 +204,33 @@ def test_tokens_without_pca_must_be_of_one_width(tmp_path):
     crop = photographs.read_crop(_make_photographs(tmp_path, 2)[1])
     with pytest.raises(UserError, match="for --token_dim=0, got pixels with 20 and 9; ask for"):
         extraction_job.fit_extractor(Uneven(), sizes, [(crop.image, crop.mask)])
+
+
+def test_truth_of_rendered_pictures_is_kept_and_training_does_not_see_it(tmp_path):
+    rng = np.random.default_rng(0)
+    mask = np.zeros((32, 32, 1), np.uint8)
+    mask[8:24, 6:28] = 255
+    rendered = [
+        {
+            "id": f"{split}_{number}",
+            "image": schema.encode_png(rng.integers(0, 256, (32, 32, 3), np.uint8)),
+            "mask": schema.encode_png(mask),
+            "box": np.array([0, 0, 0, 32, 32, 32, 32, 0], np.float32),
+            "truth": {"azimuth_deg": np.float32(number), "rotation": rng.normal(size=(3, 3))},
+        }
+        for split, count in (("train", 4), ("test", 2))
+        for number in range(count)
+    ]
+    rendered_folder.write_examples(tmp_path / "in", {"faces": np.eye(3)}, rendered)
+    folder = _extract(rendered_folder.find_photographs(tmp_path / "in"), tmp_path)
+    stored = _stored_examples(tmp_path, "toy")
+    assert stored.keys() == {example["id"] for example in rendered}
+    for example in rendered:
+        for key, value in example["truth"].items():
+            np.testing.assert_array_equal(stored[example["id"]]["truth"][key], value)
+    assert (folder / "template.npz").read_bytes() == (tmp_path / "in/template.npz").read_bytes()
+    split = pipeline.load_split("toy", "train", data_dir=tmp_path, image_size=16)
+    assert "truth" not in split.examples.take(split.index[:1])[0]
 
 
 def test_mirrored_features_are_those_of_the_mirrored_crop(tmp_path):
