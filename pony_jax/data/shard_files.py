@@ -54,10 +54,11 @@ def write_shard(
     """Writes a shard of examples, whose bytes depend on nothing but them.
 
     Instead of an example there may be text, a line that says why it is skipped. An interruption
-    leaves a file that nothing reads and the next attempt overwrites.
+    leaves a file that nothing reads, called `NAME.PROCESS.partial`.
     """
     serializer = tfds.core.example_serializer.ExampleSerializer(features.get_serialized_info())
-    partial = folder / f"{name}.partial"
+    # A process that outlives an interruption may still be writing the same shard: the same bytes.
+    partial = folder / f"{name}.{os.getpid()}.partial"
     writer = ArrayRecordWriter(str(partial), "group_size:1")  # as TFDS writes them
     num_examples, num_bytes, skipped = 0, 0, []
     for example in examples:

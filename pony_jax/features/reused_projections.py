@@ -1,5 +1,6 @@
 """The projections of another data set, so that features of both mean the same."""
 
+import dataclasses
 import hashlib
 import json
 import os
@@ -48,10 +49,12 @@ class StoredProjections(NamedTuple):
     def extractor(self, backbone: Backbone, sizes: FeatureSizes) -> Extractor:
         """An extractor that makes features like the data set's.
 
-        `sizes.feature_size` may be another one. Raises `ExtractionError` if the backbone, its
-        weights or other sizes differ.
+        `sizes.feature_size` may be another one; a `token_dim` of 0 is that of projections without
+        PCA of tokens. Raises `ExtractionError` if the backbone, its weights or other sizes differ.
         """
         name = f"the projections of {printable(self.folder)}"
+        if not sizes.token_dim and not any(key.startswith("patch_key/") for key in self.arrays):
+            sizes = dataclasses.replace(sizes, token_dim=self.sizes.token_dim)
         for what, here, there in [
             ("the backbone", backbone.name, self.backbone),
             ("weights with the SHA-256", backbone.weights_sha256, self.weights_sha256),

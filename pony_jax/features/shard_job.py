@@ -9,9 +9,13 @@ import functools
 import hashlib
 import json
 import multiprocessing
+import os
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+import signal
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +27,7 @@ from pony_jax.data import photographs, rendered_folder, schema
 from pony_jax.data.file_contents import printable
 from pony_jax.data.shard_files import Shard, ShardName, find_shard, shard_ranges, write_shard
 from pony_jax.features.backbones import load_backbone
-from pony_jax.features.errors import NonFiniteFeaturesError
+from pony_jax.features.errors import LostProcessError, NonFiniteFeaturesError
 from pony_jax.features.extraction import Extractor, FeatureSizes
 
 _INPUTS_FILE, _FITTED_FILE = "inputs.sha256", "fitted.npz"
@@ -69,6 +73,9 @@ class ShardJob:
         Args:
           extractor: of this process, which writes the shards if there is one worker only.
           progress: told about photographs as they are done, those of earlier attempts first.
+
+        Raises:
+          LostProcessError: if one of several workers came to an end before its work did.
         """
         names = self.shard_names()
         missing = []
@@ -78,17 +85,7 @@ class ShardJob:
             else:
                 progress(len(self._photographs(name)))
         if num_workers > 1 and len(missing) > 1:
-            # Forking would copy the state of XLA's threads, but not the threads.
-            context = multiprocessing.get_context("spawn")
-            with ProcessPoolExecutor(min(num_workers, len(missing)), context) as pool:
-                writing = {pool.submit(_write_in_worker, self, name): name for name in missing}
-                try:
-                    for done in as_completed(writing):
-                        done.result()
-                        progress(len(self._photographs(writing[done])))
-                except BaseException:
-                    pool.shutdown(cancel_futures=True)
-                    raise
+            self._write_in_processes(missing, num_workers, progress)
         else:
             for name in missing:
                 self.write(name, extractor, progress)
@@ -119,10 +116,44 @@ class ShardJob:
 
         return write_shard(self.folder, name, features, examples())
 
+    def _write_in_processes(
+        self, names: Sequence[ShardName], num_workers: int, progress: Callable[[int], None]
+    ) -> None:
+        # Forking would copy the state of XLA's threads, but not the threads.
+        context = multiprocessing.get_context("spawn")
+        with ProcessPoolExecutor(
+            min(num_workers, len(names)), context, initializer=_begin_worker
+        ) as pool:
+            writing = {pool.submit(_write_in_worker, self, name): name for name in names}
+            try:
+                for done in as_completed(writing):
+                    done.result()
+                    progress(len(self._photographs(writing[done])))
+            except BrokenProcessPool as error:
+                raise LostProcessError(
+                    f"expected {num_workers} processes to finish their work, lost one of them, as "
+                    "happens where memory runs out; give the same command again with a smaller "
+                    "--num_workers, and it goes on behind the shards that are done"
+                ) from error
+            except BaseException:
+                pool.shutdown(cancel_futures=True)
+                raise
+
     def _photographs(self, name: ShardName) -> tuple[photographs.Photograph, ...]:
         chosen = self.splits[name.split]
         where = list(shard_ranges(len(chosen)))[name.number]
         return chosen[where.start : where.stop]
+
+
+def _begin_worker() -> None:
+    """Makes this process end with its parent, even one that is killed, and at Ctrl+C at once."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+    def end_with_parent() -> None:
+        multiprocessing.parent_process().join()
+        os._exit(1)
+
+    threading.Thread(target=end_with_parent, daemon=True).start()
 
 
 def _write_in_worker(job: ShardJob, name: ShardName) -> None:

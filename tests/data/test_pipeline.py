@@ -631,7 +631,7 @@ def test_memory_does_not_grow_with_the_data_set(tmp_path):
     # 200 more examples of 160 kB each would be 32 MB. What grows are their ids and positions, less
     # than 1 kB each; what threads happen to decode ahead is some examples more or less.
     for before, after in zip(few, many, strict=True):
-        assert before > 1_000_000  # the cache is full
+        assert before > 1_000_000 - 160_000  # no other example has room
         assert after - before < 2_000_000
 
 

@@ -188,10 +188,11 @@ def test_tokens_without_pca_are_the_backbones(tmp_path):
     # The next data set has none either, and as many channels.
     more = reused_projections.read_projections("toy", tmp_path)
     assert more.sizes.token_dim == 20
-    _extract(found, tmp_path, dataset="more", sizes=more.sizes, projections=more)
-    np.testing.assert_array_equal(
-        _stored_examples(tmp_path, "more")["p01"]["patch_out"], example["patch_out"]
-    )
+    for name, asked in (("more", more.sizes), ("yet_more", sizes)):
+        _extract(found, tmp_path, dataset=name, sizes=asked, projections=more)
+        np.testing.assert_array_equal(
+            _stored_examples(tmp_path, name)["p01"]["patch_out"], example["patch_out"]
+        )
 
 
 def test_tokens_without_pca_must_be_of_one_width(tmp_path):
@@ -340,10 +341,48 @@ def test_processes_and_kills_do_not_change_a_byte(tmp_path):
     while killed.poll() is None and not list(unfinished.glob("*.json")):
         time.sleep(0.02)
     assert killed.poll() is None  # it was not over, nor had it failed
-    os.killpg(killed.pid, signal.SIGKILL)
+    killed.kill()  # this process alone, as the system does where memory runs out
     killed.wait()
     assert unfinished.exists()
+    assert _has_ended(killed.pid)  # the workers too
     assert run("killed", "--num_workers=2") == expected
+
+
+def _has_ended(group, timeout_s=60):
+    """Waits until there is no process of a group, which ends those that there are after a while."""
+    last_s = time.monotonic() + timeout_s
+    while time.monotonic() < last_s:
+        try:
+            os.killpg(group, 0)
+        except ProcessLookupError:
+            return True
+        time.sleep(0.1)
+    os.killpg(group, signal.SIGKILL)
+    return False
+
+
+class _EndsProcess:
+    """What ends the process that unpickles it."""
+
+    def __reduce__(self):
+        return os._exit, (1,)
+
+
+@pytest.mark.slow
+def test_a_lost_worker_ends_in_one_line(tmp_path):
+    found = _make_photographs(tmp_path, 70)
+    job = shard_job.ShardJob(
+        folder=tmp_path,
+        dataset="toy",
+        backbone="pixels",
+        weights=_EndsProcess(),
+        image_size=24,
+        sizes=SIZES,
+        splits={"train": tuple(found)},
+    )
+    with pytest.raises(UserError, match=r"expected 2 processes .* lost one .* smaller") as caught:
+        job.run(None, 2, lambda _: None)
+    assert "\n" not in str(caught.value)
 
 
 def test_all_bad_photographs_end_in_one_line(tmp_path):
