@@ -98,7 +98,7 @@ class _Evaluation:
         data, skeleton = run.config.data, run.model.instance.skeleton
         self._run = run
         self._split = split = load_named_split(data, _SPLIT.value, say)
-        check_data(run.config, (split.token_grid, split.token_dim), split.feature.shape[-1])
+        check_data(run.config, (split.token_grid, split.token_dim), split.feature_dim)
         if (split.token_grid, split.token_dim) != run.token_shape:
             raise RunError(
                 f"data: expected tokens of side and channels {run.token_shape}, as the run was "

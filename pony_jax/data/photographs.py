@@ -1,7 +1,7 @@
 """Photographs with masks: where they lie, which are good, and the square crop around the animal."""
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
@@ -209,11 +209,14 @@ def animal_at_size(crop: Crop, size: int) -> Bool[np.ndarray, "size size"]:
 
 
 def split_good_from_bad(
-    photographs: Sequence[Photograph], size: int | None = None
+    photographs: Sequence[Photograph],
+    size: int | None = None,
+    look_at: Callable[[Photograph, Crop], None] = lambda *_: None,
 ) -> tuple[list[Photograph], list[BadPhotographError]]:
     """Tries to read every photograph, and to see its animal with the crop at `size` pixels a side.
 
-    Raises `BadPhotographError` if none is good.
+    `look_at` is called for each good one, since reading them takes time. Raises
+    `BadPhotographError` if none is good.
     """
     good, bad = [], []
     for photograph in photographs:
@@ -228,6 +231,7 @@ def split_good_from_bad(
             bad.append(error)
         else:
             good.append(photograph)
+            look_at(photograph, crop)
     if not good:
         raise BadPhotographError(
             f"expected photographs with masks, found {len(bad)} bad ones and no good one; the "

@@ -1,7 +1,7 @@
 """From shards on disk to batches for the model.
 
-A split is read and decoded once, into arrays small enough to stay in memory; a batch is then a
-gather from those arrays. Which examples a training batch holds, and which of them are mirrored, is
+Examples are decoded when a batch needs them, and those that were read first stay in memory, up to a
+stated size. Which examples a training batch holds, and which of them are mirrored, is
 a pure function of seed and step, so a resumed run sees what it would have seen. Neither TensorFlow
 nor PyTorch is imported.
 
@@ -29,78 +29,77 @@ other, and two more arrays:
 """
 
 import dataclasses
-import io
+import functools
 import os
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import grain
 import numpy as np
 from absl import logging
-from jaxtyping import Bool, Float, Float32, Int, Shaped, UInt8
-from PIL import Image
-from scipy import ndimage
+from jaxtyping import Bool, Float32, Int, Shaped, UInt8
 
+from pony_jax.data.decoding import decode_example
+from pony_jax.data.example_cache import ExampleCache
 from pony_jax.data.shards import DataError, open_split
 
 Batch = dict[str, np.ndarray]
-
-_VALID_MARGIN = 0.02
-"""Share of the photograph's crop, on each side, that does not count as inside the photograph."""
 
 _NUM_EXAMPLES = 2**50
 """Length of the endless stream. Grain's own endless one is so long that it has no length in batches
 of one; this one outlives every run, and a double, which Grain divides it in, holds it exactly."""
 
 
+CACHE_BYTES = 2 * 2**30
+"""Memory for decoded examples of a split; those beyond it are decoded each time."""
+
+
 @dataclasses.dataclass(frozen=True)
-class Sequences:
-    """What a split of n frames of sequences holds beside images (`schema`)."""
+class Frames:
+    """Where the n images of a split lie in sequences."""
 
     name: Shaped[np.ndarray, " n"]  # texts
     frame: Int[np.ndarray, " n"]
-    flow: Float[np.ndarray, "n s s 2"]  # float16, 0 where it is not known
-    flow_valid: Bool[np.ndarray, "n s s"]
 
 
 @dataclasses.dataclass(frozen=True)
 class Split:
-    """A decoded split of a data set, n examples; S = image_size, the first axis of the feature
-    arrays' second dimension is 0 as stored, 1 mirrored."""
+    """The n usable examples of a split of a data set; S = image_size."""
 
-    image: UInt8[np.ndarray, "n s s 3"]
-    signed_distance: Float[np.ndarray, "n s s"]  # float16, units of S px, positive on the animal
-    valid_rows: Bool[np.ndarray, "n s"]
-    valid_columns: Bool[np.ndarray, "n s"]
-    feature: UInt8[np.ndarray, "n 2 s s 16"]
-    patch_key: Float[np.ndarray, "n 2 t t d"]  # float16
-    patch_out: Float[np.ndarray, "n 2 t t d"]  # float16
-    index: Int[np.ndarray, " n"]
+    examples: ExampleCache
+    index: Int[np.ndarray, " n"]  # positions in the split
     ids: tuple[str, ...]
     skipped: int  # examples of the split that could not be used, each logged when it was read
-    sequences: Sequences | None = None  # if the images are frames of sequences
+    frames: Frames | None = None  # if the images are frames of sequences
 
     def __len__(self) -> int:
         return len(self.index)
 
+    @functools.cached_property
+    def _shapes(self) -> dict[str, tuple[int, ...]]:
+        (example,) = self.examples.take(self.index[:1])
+        return {key: value.shape for key, value in example.items() if hasattr(value, "shape")}
+
     @property
     def image_size(self) -> int:
-        return self.image.shape[1]
+        return self._shapes["image"][0]
+
+    @property
+    def feature_dim(self) -> int:
+        return self._shapes["feature"][-1]
 
     @property
     def token_grid(self) -> int:
-        return self.patch_key.shape[2]
+        return self._shapes["patch_key"][1]
 
     @property
     def token_dim(self) -> int:
-        return self.patch_key.shape[-1]
+        return self._shapes["patch_key"][-1]
 
     @property
     def num_bytes(self) -> int:
-        """Memory held, in bytes."""
-        held = vars(self) | (vars(self.sequences) if self.sequences else {})
-        return sum(value.nbytes for value in held.values() if isinstance(value, np.ndarray))
+        """Memory that decoded examples take, in bytes; it does not grow once it is full."""
+        return self.examples.num_bytes
 
     def clips(self, num_frames: int) -> Int[np.ndarray, "c frames"]:
         """Rows of the frames of every clip of `num_frames` consecutive frames, in order.
@@ -110,13 +109,13 @@ class Split:
         """
         if num_frames == 1:
             return np.arange(len(self))[:, None]
-        if self.sequences is None:
+        if self.frames is None:
             raise DataError(
                 f"expected a data set of sequences with flow for clips of {num_frames} frames, got "
                 "one of single images; set data.clip_frames to 1, or data.name to a data set with "
                 "sequences, such as synthetic_quadruped/horse_sequences"
             )
-        places = list(zip(self.sequences.name.tolist(), self.sequences.frame.tolist(), strict=True))
+        places = list(zip(self.frames.name.tolist(), self.frames.frame.tolist(), strict=True))
         row_of = {place: row for row, place in enumerate(places)}
         clips = [
             [row_of.get((name, frame + i), -1) for i in range(num_frames)] for name, frame in places
@@ -129,38 +128,54 @@ class Split:
             )
         return np.array(whole)
 
-    def gather(self, rows: Int[np.ndarray, " b"], mirrored: Bool[np.ndarray, " b"]) -> Batch:
-        """The batch of the examples in `rows`, those marked in `mirrored` flipped left to right."""
+    def gather(
+        self,
+        rows: Int[np.ndarray, " b"],
+        mirrored: Bool[np.ndarray, " b"],
+        *,
+        with_flow: bool = False,
+    ) -> Batch:
+        """The batch of the examples in `rows`, those marked in `mirrored` flipped left to right.
 
-        def pixels(stored: np.ndarray) -> np.ndarray:
-            taken = stored[rows]
+        `with_flow`, only of a split with `frames`, adds what a batch of clips has. Raises
+        `DataError` if a record has been damaged since the split was loaded.
+        """
+        examples = self.examples.take(self.index[rows])
+        side = mirrored.astype(np.int32)
+
+        def pixels(taken: Shaped[np.ndarray, "b s s *c"]) -> Shaped[np.ndarray, "b s s *c"]:
             taken[mirrored] = taken[mirrored, :, ::-1]
             return taken
 
-        signed_distance = pixels(self.signed_distance).astype(np.float32)[..., None]
-        columns = self.valid_columns[rows]
+        def stacked(key: str) -> np.ndarray:
+            return np.stack([example[key] for example in examples])
+
+        def of_side(key: str) -> np.ndarray:
+            return np.stack([e[key][s] for e, s in zip(examples, side, strict=True)])
+
+        signed_distance = pixels(stacked("signed_distance")).astype(np.float32)[..., None]
+        columns = stacked("valid_columns")
         columns[mirrored] = columns[mirrored, ::-1]
-        valid = self.valid_rows[rows][:, :, None] & columns[:, None, :]
-        side = mirrored.astype(np.int32)
-        return {
-            "image": _unit_range(pixels(self.image)),
+        valid = stacked("valid_rows")[:, :, None] & columns[:, None, :]
+        batch = {
+            "image": _unit_range(pixels(stacked("image"))),
             "mask": (signed_distance > 0).astype(np.float32),
             "valid": valid[..., None].astype(np.float32),
             "distance_inside": np.maximum(signed_distance, 0),
             "distance_outside": np.maximum(-signed_distance, 0),
-            "feature": _unit_range(self.feature[rows, side]),
-            "patch_key": self.patch_key[rows, side].astype(np.float32),
-            "patch_out": self.patch_out[rows, side].astype(np.float32),
+            "feature": _unit_range(of_side("feature")),
+            "patch_key": of_side("patch_key").astype(np.float32),
+            "patch_out": of_side("patch_out").astype(np.float32),
             "index": self.index[rows].astype(np.int32),
         }
-
-    def gather_flow(self, rows: Int[np.ndarray, " b"], mirrored: Bool[np.ndarray, " b"]) -> Batch:
-        """What a batch of clips has beside `gather`'s arrays; only where there are `sequences`."""
-        flow = self.sequences.flow[rows].astype(np.float32)
-        valid = self.sequences.flow_valid[rows]
-        flow[mirrored] = flow[mirrored, :, ::-1] * np.float32([-1, 1])  # what went right goes left
-        valid[mirrored] = valid[mirrored, :, ::-1]
-        return {"flow": flow, "flow_valid": valid[..., None].astype(np.float32)}
+        if not with_flow:
+            return batch
+        sequences = [example["sequence"] for example in examples]
+        flow = np.stack([sequence["flow"] for sequence in sequences]).astype(np.float32)
+        flow = pixels(flow)
+        flow[mirrored] *= np.float32([-1, 1])  # what went right goes left
+        flow_valid = pixels(np.stack([sequence["flow_valid"] for sequence in sequences]))
+        return batch | {"flow": flow, "flow_valid": flow_valid[..., None].astype(np.float32)}
 
 
 def load_split(
@@ -170,13 +185,16 @@ def load_split(
     data_dir: str | os.PathLike[str],
     image_size: int,
     max_examples: int | None = None,
+    cache_bytes: int = CACHE_BYTES,
 ) -> Split:
-    """Reads and decodes a whole split, images, masks and features resized to S = `image_size`.
+    """Opens a split, images, masks and features resized to S = `image_size`.
 
-    Reads `data_dir/dataset_name/VERSION`, the newest version there. An example that is corrupt, or
-    whose mask is empty at this size, is skipped, logged and counted. `max_examples` keeps only the
-    first ones. Raises `MissingDataError` if there is no such data set or split, `DataError` if its
-    files are damaged, it is empty or none of its examples can be used.
+    Reads `data_dir/dataset_name/VERSION`, the newest version there. Every example is read once: one
+    that is corrupt, or whose mask is empty at this size, is skipped, logged and counted.
+    `max_examples` keeps only the first ones. Decoded examples take at most `cache_bytes` of memory;
+    those that find no room are decoded again when a batch needs them. Raises `MissingDataError` if
+    there is no such data set or split, `DataError` if its files are damaged, it is empty or none of
+    its examples can be used.
     """
     records = open_split(dataset_name, split, data_dir)
     num_wanted = len(records) if max_examples is None else min(max_examples, len(records))
@@ -185,38 +203,36 @@ def load_split(
             f"expected examples in split {split!r} of data set {dataset_name!r} under {data_dir}, "
             "found none; build the data set again"
         )
-
-    reasons: dict[int, str] = {}
-
-    def read(position: int) -> dict[str, Any] | None:
-        try:
-            return _decode(records.read(position), image_size) | {"index": position}
-        except DataError as error:
-            reasons[position] = str(error)
-            logging.warning("skipped example %d of %s/%s: %s", position, dataset_name, split, error)
-            return None
-
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        examples = [example for example in pool.map(read, range(num_wanted)) if example]
-    skipped = num_wanted - len(examples)
-    if not examples:
+    examples = ExampleCache(
+        lambda position: decode_example(records.read(position), image_size), cache_bytes
+    )
+    index, facts, first_reason = [], [], ""
+    for position, fact in enumerate(examples.survey(num_wanted, _facts)):
+        if isinstance(fact, DataError):
+            logging.warning("skipped example %d of %s/%s: %s", position, dataset_name, split, fact)
+            first_reason = first_reason or str(fact)
+        else:
+            index.append(position)
+            facts.append(fact)
+    skipped = num_wanted - len(index)
+    if not index:
         raise DataError(
             f"expected usable examples in split {split!r} of data set {dataset_name!r} under "
-            f"{data_dir}, found {skipped} bad ones; the first: {reasons[min(reasons)]}"
+            f"{data_dir}, found {skipped} bad ones; the first: {first_reason}"
         )
     if skipped:
         logging.warning(
-            "%s/%s: %d examples skipped, %d left", dataset_name, split, skipped, len(examples)
+            "%s/%s: %d examples skipped, %d left", dataset_name, split, skipped, len(index)
         )
-    ids = tuple(example.pop("id") for example in examples)
-    frames = [example.pop("sequence") for example in examples if "sequence" in example]
-    sequences = Sequences(**_stack(frames)) if frames else None
-    return Split(**_stack(examples), ids=ids, skipped=skipped, sequences=sequences)
+    ids, names, numbers = zip(*facts, strict=True)
+    frames = None if names[0] is None else Frames(np.array(names), np.array(numbers))
+    return Split(examples, np.array(index), ids, skipped, frames)
 
 
-def _stack(examples: list[dict[str, Any]]) -> dict[str, np.ndarray]:
-    """Rows to columns; empties the rows on the way, so that memory holds little twice."""
-    return {key: np.stack([example.pop(key) for example in examples]) for key in [*examples[0]]}
+def _facts(example: dict[str, Any]) -> tuple[str, str | None, int | None]:
+    """What has to be known of every example: id, sequence and frame."""
+    sequence = example.get("sequence", {})
+    return example["id"], sequence.get("name"), sequence.get("frame")
 
 
 class TrainingBatches:
@@ -251,8 +267,7 @@ class TrainingBatches:
         def assemble(chosen: np.ndarray, rng: np.random.Generator) -> Batch:
             rows = clips[chosen].reshape(-1)
             mirrored = np.repeat(rng.random(num_clips) < mirror_probability, clip_frames)
-            batch = split.gather(rows, mirrored)
-            return batch | split.gather_flow(rows, mirrored) if clip_frames > 1 else batch
+            return split.gather(rows, mirrored, with_flow=clip_frames > 1)
 
         self._batches = (
             grain.MapDataset.range(len(clips))
@@ -286,123 +301,6 @@ def evaluation_batches(split: Split, batch_size: int, *, mirrored: bool = False)
         real = rows < len(split)
         batch = split.gather(np.minimum(rows, len(split) - 1), np.full(batch_size, mirrored))
         yield batch | {"real": real}
-
-
-def signed_distance(mask: Bool[np.ndarray, "h w"]) -> Float32[np.ndarray, "h w"]:
-    """Exact Euclidean distance in pixels of each pixel to the nearest one of the other kind.
-
-    Positive on the animal, negative off it, never 0. A mask with one kind of pixel only counts as
-    surrounded by the other kind (the original gets 1.8e19 there, which explodes its loss).
-    Source: elliottwu/MagicPony@e4a8b20, its distance maps (mask == 1, mask == 0).
-    """
-    if mask.all() or not mask.any():
-        padded = np.pad(mask, 1, constant_values=not mask.flat[0])
-        return signed_distance(padded)[1:-1, 1:-1]
-    inside = ndimage.distance_transform_edt(mask)
-    outside = ndimage.distance_transform_edt(~mask)
-    return (inside - outside).astype(np.float32)
-
-
-def valid_extent(
-    start: float, length: float, full_length: float, size: int
-) -> Bool[np.ndarray, " size"]:
-    """Along one axis, which of the `size` pixels of a crop lie inside the photograph.
-
-    The crop covers `start` .. `start + length` of a photograph of `full_length` pixels; a margin of
-    2 % of the crop on each side of the photograph counts as outside. Source:
-    elliottwu/MagicPony@e4a8b20, its valid mask (nearest sampling of the crop).
-    """
-    margin = int(length * _VALID_MARGIN)
-    pixel = np.floor(np.arange(size) * (int(length) / size))
-    position = int(start) + pixel
-    return (position >= margin) & (position < int(full_length) - margin)
-
-
-def _decode(example: dict[str, Any], image_size: int) -> dict[str, Any]:
-    """The compact form of one example, as `Split` stacks it. Raises `DataError`."""
-    size = (image_size, image_size)
-    image = _open_image(example["image"], "image").convert("RGB")
-    mask = _open_image(example["mask"], "mask").convert("L").resize(size, Image.Resampling.NEAREST)
-    is_animal = np.asarray(mask) > 0.9 * 255
-    if not is_animal.any():
-        raise DataError(f"expected a mask with foreground, {example['id']!r} has none")
-    _check_finite(example)
-    _, x0, y0, width, height, full_width, full_height, _ = example["box"]
-    sides = (example, example["flip"])
-    sequence = example.get("sequence")
-    return {
-        "id": example["id"].decode(),
-        "image": np.asarray(image.resize(size, Image.Resampling.BILINEAR)),
-        "signed_distance": (signed_distance(is_animal) / image_size).astype(np.float16),
-        "valid_rows": valid_extent(y0, height, full_height, image_size),
-        "valid_columns": valid_extent(x0, width, full_width, image_size),
-        "feature": np.stack([_resize_feature(side["feature"], image_size) for side in sides]),
-        "patch_key": np.stack([side["patch_key"] for side in sides]),
-        "patch_out": np.stack([side["patch_out"] for side in sides]),
-    } | ({"sequence": _decode_sequence(sequence, image_size)} if sequence else {})
-
-
-def _check_finite(example: dict[str, Any]) -> None:
-    """Raises `DataError` for a number that would make a loss infinite or no number."""
-    stored = {"box": example["box"]}
-    for prefix, side in (("", example), ("flip/", example["flip"])):
-        stored |= {f"{prefix}{key}": side[key] for key in ("patch_key", "patch_out")}
-    for key, values in stored.items():
-        if not np.isfinite(values).all():
-            raise DataError(f"expected finite numbers in {key}, {example['id']!r} has others")
-
-
-def _decode_sequence(sequence: dict[str, Any], image_size: int) -> dict[str, Any]:
-    """One row of `Sequences`."""
-    flow = sequence["flow"].astype(np.float32)
-    is_known = (sequence["flow_valid"] > 0) & np.isfinite(flow).all(axis=-1, keepdims=True)
-    flow, valid = np.where(is_known, flow, 0), is_known.astype(np.float32)
-    flow, valid = (_resize_bilinear(array, image_size) for array in (flow, valid))
-    # Known is what is made from known flow alone.
-    valid = valid[..., 0] > 0.999
-    return {
-        "name": sequence["name"].decode(),
-        "frame": sequence["frame"],
-        "flow": np.where(valid[..., None], flow, 0).astype(np.float16),
-        "flow_valid": valid,
-    }
-
-
-def _open_image(encoded: bytes, what: str) -> Image.Image:
-    try:
-        image = Image.open(io.BytesIO(encoded))
-        image.load()
-    except Exception as error:  # Pillow raises whatever a damaged file happens to cause
-        raise DataError(f"expected a readable {what}, got a corrupt file ({error})") from error
-    return image
-
-
-def _resize_feature(
-    feature: UInt8[np.ndarray, "p p c"], size: int
-) -> UInt8[np.ndarray, "size size c"]:
-    if feature.shape[0] == size:
-        return feature
-    return np.rint(_resize_bilinear(feature.astype(np.float32), size)).astype(np.uint8)
-
-
-def _resize_bilinear(
-    values: Float32[np.ndarray, "p p c"], size: int
-) -> Float32[np.ndarray, "size size c"]:
-    """Bilinear with half-pixel centres, borders clamped and no antialiasing, as the original."""
-    return _stretch(_stretch(values, size, axis=0), size, axis=1)
-
-
-def _stretch(
-    values: Float32[np.ndarray, "..."], size: int, axis: int
-) -> Float32[np.ndarray, "..."]:
-    """Linear interpolation along one axis; without BLAS, whose threads would fight the loader's."""
-    num_stored = values.shape[axis]
-    position = np.clip((np.arange(size) + 0.5) * num_stored / size - 0.5, 0, num_stored - 1)
-    before = position.astype(int)
-    weight = (position - before).astype(np.float32)
-    low = np.take(values, before, axis)
-    high = np.take(values, np.minimum(before + 1, num_stored - 1), axis)
-    return low + (high - low) * weight.reshape([-1 if a == axis else 1 for a in range(values.ndim)])
 
 
 def _unit_range(stored: UInt8[np.ndarray, "..."]) -> Float32[np.ndarray, "..."]:

@@ -1,5 +1,6 @@
 """DINO ViT-S/8 as a backbone: the paper's choice."""
 
+import functools
 from pathlib import Path
 
 import jax
@@ -7,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, UInt8
 
-from pony_jax.features.backbones import Tokens, file_sha256
+from pony_jax.features.backbones import BackboneOptions, Tokens, file_sha256
 from pony_jax.features.errors import MissingPackageError, MissingWeightsError
 from pony_jax.features.weights import read_weights
 from pony_jax.interop.torch_names import vit_params
@@ -22,25 +23,25 @@ _MEAN, _DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet'
 
 
 class DinoViTS8:
-    """Tokens of 384 channels on a grid of 32 x 32, from 256 pixels.
+    """Tokens of 384 channels, one for 8 x 8 pixels: 32 x 32 from 256 pixels.
 
-    key: the keys of the last block; out: its tokens after the final normalisation. Source:
+    key: the keys of `options.layers`, by default of the last block; several are each scaled to unit
+    deviation, so that none outweighs the others, and lie side by side. out: the last block's tokens
+    after the final normalisation. Source:
     elliottwu/MagicPony@e4a8b20, its ViT encoder, except that pixels are normalised the way the
     network was trained (the original does so for its features, but not for its tokens).
     """
 
-    name = "dino_vits8"
-    image_size = 256
-
-    def __init__(self, weights: Path | None = None):
+    def __init__(self, weights: Path | None, options: BackboneOptions):
         """Raises `ExtractionError` if the weights are another network's, `MissingWeightsError` if
         they had to be fetched and could not."""
         path = weights or _fetch_weights()
+        self.name, self.image_size = options.name, options.input_size
         self.weights_sha256 = file_sha256(path)
         self._params = vit_params(read_weights(path, _shapes(), _ARCHITECTURE, ignored=("head.",)))
-        self._tokens = jax.jit(_tokens)
+        self._tokens = jax.jit(functools.partial(_tokens, layers=options.layers))
 
-    def __call__(self, image: UInt8[np.ndarray, "256 256 3"]) -> Tokens:
+    def __call__(self, image: UInt8[np.ndarray, "s s 3"]) -> Tokens:
         key, out = self._tokens(self._params, image)
         return Tokens(np.asarray(key), np.asarray(out))
 
@@ -87,10 +88,23 @@ def _shapes() -> dict[str, tuple[int, ...]]:
     return shapes
 
 
-def _tokens(params: dict, image: UInt8[Array, "256 256 3"]) -> tuple[Array, Array]:
+def _tokens(
+    params: dict, image: UInt8[Array, "s s 3"], *, layers: tuple[int, ...]
+) -> tuple[Array, Array]:
     """key and out of `Tokens`."""
     pixels = (image[None] / np.float32(255) - jnp.array(_MEAN)) / jnp.array(_DEVIATION)
-    tokens = ViT(width=_WIDTH, depth=_DEPTH, num_heads=6, resize="timm").apply(
-        {"params": params}, pixels
+    network = ViT(width=_WIDTH, depth=_DEPTH, num_heads=6, resize="timm")
+    if layers == (_DEPTH - 1,):
+        tokens = network.apply({"params": params}, pixels)
+        return tokens.key[0], tokens.out[0]
+    blocks = [f"block_{layer}" for layer in layers]
+    tokens, kept = network.apply(
+        {"params": params},
+        pixels,
+        capture_intermediates=lambda module, _: module.name in blocks,
     )
-    return tokens.key[0], tokens.out[0]
+    keys = [kept["intermediates"][block]["__call__"][0][1][0, 1:] for block in blocks]
+    if len(keys) > 1:
+        keys = [key / jnp.maximum(jnp.std(key), jnp.finfo(key.dtype).tiny) for key in keys]
+    grid = tokens.out.shape[1:3]
+    return jnp.concatenate(keys, axis=-1).reshape(*grid, -1), tokens.out[0]

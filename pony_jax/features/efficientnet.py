@@ -1,5 +1,6 @@
 """EfficientNet-Lite0 as a backbone: small, quick on a CPU, its weights inside a Python package."""
 
+import functools
 import importlib.util
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ import numpy as np
 from flax.traverse_util import unflatten_dict
 from jaxtyping import Array, Float, UInt8
 
-from pony_jax.features.backbones import Tokens, file_sha256
+from pony_jax.features.backbones import BackboneOptions, Tokens, file_sha256
 from pony_jax.features.errors import MissingWeightsError
 from pony_jax.features.weights import read_weights
 from pony_jax.modules import efficientnet
@@ -25,25 +26,23 @@ _NOT_NEEDED = ("_blocks.15.", "_conv_head.", "_bn1.", "_fc.", "num_batches_track
 
 
 class EfficientNetLite0:
-    """Tokens of 304 (key) and 155 (out) channels on a grid of 32 x 32, from 512 pixels.
+    """Tokens of 304 (key) and 155 (out) channels, one for 16 x 16 pixels: 32 x 32 from 512 pixels.
 
-    key: the middle block at stride 16 and the last at stride 32, which together colour head, legs,
-    back, belly and tail of horses alike. out: pixels, early and middle block, for texture and
-    colour before the network learns to ignore them.
+    key: the outputs of `options.layers`. The default, the middle block at stride 16 and the last at
+    stride 32, colours head, legs, back, belly and tail of horses alike. out: pixels, early and
+    middle block, for texture and colour before the network learns to ignore them.
     """
 
-    name = "efficientnet_lite0"
-    image_size = 512
-
-    def __init__(self, weights: Path | None = None):
+    def __init__(self, weights: Path | None, options: BackboneOptions):
         """Raises `ExtractionError` if the weights are another network's, `MissingWeightsError` if
         there are none."""
         path = weights or published_weights()
+        self.name, self.image_size = options.name, options.input_size
         self.weights_sha256 = file_sha256(path)
         self._params = read_params(path)
-        self._tokens = jax.jit(_tokens)
+        self._tokens = jax.jit(functools.partial(_tokens, layers=options.layers))
 
-    def __call__(self, image: UInt8[np.ndarray, "512 512 3"]) -> Tokens:
+    def __call__(self, image: UInt8[np.ndarray, "s s 3"]) -> Tokens:
         key, out = self._tokens(self._params, image)
         return Tokens(np.asarray(key), np.asarray(out))
 
@@ -72,7 +71,7 @@ def read_params(path: Path) -> dict[str, Any]:
     layers = _layers()
     shapes = {f"{theirs}.weight": shape for theirs, _, shape in layers.values()}
     shapes |= {f"{norm}.{name}": shape[:1] for _, norm, shape in layers.values() for name in _NORM}
-    state = read_weights(path, shapes, EfficientNetLite0.name, ignored=_NOT_NEEDED)
+    state = read_weights(path, shapes, "efficientnet_lite0", ignored=_NOT_NEEDED)
     flat = {}
     for path_of_ours, (theirs, norm, _) in layers.items():
         kernel = state[f"{theirs}.weight"].transpose(2, 3, 1, 0)
@@ -112,13 +111,21 @@ def _layers() -> dict[str, tuple[str, str, tuple[int, int, int, int]]]:
     return layers
 
 
-def _tokens(params: dict[str, Any], image: UInt8[Array, "h w 3"]) -> tuple[Array, Array]:
+def _tokens(
+    params: dict[str, Any], image: UInt8[Array, "h w 3"], *, layers: tuple[int, ...]
+) -> tuple[Array, Array]:
     """key and out of `Tokens`."""
     pixels = image[None].astype(jnp.float32)
     network = efficientnet.EfficientNetLite0()
     early, middle, last = network.apply({"params": params}, (pixels - 127) / 128)
-    last = jax.image.resize(last, (*middle.shape[:3], last.shape[-1]), "linear")
-    key = jnp.concatenate([_unit_deviation(middle), _unit_deviation(last)], axis=-1)
+    on_grid = {
+        efficientnet.EARLY_BLOCK: lambda: _block_means(early, middle.shape[1]),
+        efficientnet.MIDDLE_BLOCK: lambda: middle,
+        efficientnet.LAST_BLOCK: lambda: jax.image.resize(
+            last, (*middle.shape[:3], last.shape[-1]), "linear"
+        ),
+    }
+    key = jnp.concatenate([_unit_deviation(on_grid[layer]()) for layer in layers], axis=-1)
     key = key / jnp.maximum(jnp.linalg.norm(key, axis=-1, keepdims=True), 1e-12)
     # Colour, texture and parts get an equal say in the PCA that follows, whatever their number of
     # channels.

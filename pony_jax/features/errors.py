@@ -17,3 +17,7 @@ class MissingWeightsError(UserError, FileNotFoundError):
 
 class MissingPackageError(UserError, ImportError):
     """A package of the extra `extract` that is not installed."""
+
+
+class LostProcessError(UserError, RuntimeError):
+    """A process that ended before its work did."""

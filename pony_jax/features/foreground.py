@@ -1,7 +1,7 @@
 """Which parts of a picture show the animal: a linear classifier of a backbone's tokens."""
 
 import dataclasses
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -33,6 +33,14 @@ class ForegroundClassifier:
     def __call__(self, key: Float[np.ndarray, "*g c"]) -> Float32[np.ndarray, "*g"]:
         """Share of each cell that the animal covers, as far as the token tells."""
         return special.expit(key @ self.weights + self.bias)
+
+    @classmethod
+    def from_arrays(
+        cls, arrays: Mapping[str, np.ndarray], prefix: str
+    ) -> "ForegroundClassifier | None":
+        """The one that `arrays` names so, None if there is none."""
+        found = [arrays.get(f"{prefix}/{field.name}") for field in dataclasses.fields(cls)]
+        return None if any(value is None for value in found) else cls(*found)
 
     def arrays(self, prefix: str) -> dict[str, np.ndarray]:
         """Its arrays for `np.savez`, named `prefix/weights` and `prefix/bias`."""

@@ -1,15 +1,14 @@
 """The linear maps from a backbone's tokens to the arrays of an example."""
 
 import dataclasses
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float, Float32
 
 from pony_jax.features.errors import ExtractionError
-
-if TYPE_CHECKING:
-    from sklearn.decomposition import PCA
+from pony_jax.features.token_statistics import Components, TokenStatistics
 
 _LOW_PERCENTILE, _HIGH_PERCENTILE = 1.0, 99.0
 """The range of a feature channel: what lies outside is clipped, so that a few odd tokens do not
@@ -32,38 +31,64 @@ class Projection:
     def __call__(self, tokens: Float[np.ndarray, "... c"]) -> Float32[np.ndarray, "... d"]:
         return ((tokens - self.mean) @ self.basis - self.offset) / self.scale
 
+    @classmethod
+    def from_arrays(cls, arrays: Mapping[str, np.ndarray], prefix: str) -> "Projection":
+        """The one that `arrays` names so. Raises `ExtractionError` if they are none."""
+        names = [field.name for field in dataclasses.fields(cls)]
+        found = {name: arrays.get(f"{prefix}/{name}") for name in names}
+        if missing := [name for name, value in found.items() if value is None]:
+            raise ExtractionError(f"expected a projection {prefix!r}, found no {missing[0]} of it")
+        dims = found["basis"].shape
+        shapes = {"mean": dims[:1], "basis": dims, "offset": dims[1:], "scale": dims[1:]}
+        for name, value in found.items():
+            if len(dims) != 2 or value.shape != shapes[name] or value.dtype != np.float32:
+                raise ExtractionError(
+                    f"expected a projection {prefix!r} of float32, found {prefix}/{name} of "
+                    f"{value.dtype} and shape {value.shape}"
+                )
+            if not np.isfinite(value).all():
+                raise ExtractionError(f"expected finite numbers in {prefix}/{name}, found others")
+        return cls(**found)
+
     def arrays(self, prefix: str) -> dict[str, np.ndarray]:
         """Its arrays for `np.savez`, named `prefix/mean` and so on."""
         return {f"{prefix}/{key}": value for key, value in dataclasses.asdict(self).items()}
 
 
-def fit_features(tokens: Float[np.ndarray, "n c"], num_channels: int) -> Projection:
+class Fitted(NamedTuple):
+    """A projection and, for each of its channels, the share of the tokens' variance in it."""
+
+    projection: Projection
+    explained_variance: Float[np.ndarray, " d"]
+
+
+def fit_features(tokens: TokenStatistics, num_channels: int) -> Fitted:
     """Onto the leading components of foreground tokens, mapped so that 0..1 holds 98 % of each.
 
     The caller clips. Raises `ExtractionError` if there are fewer tokens or channels than
-    components, or tokens that are not finite.
+    components.
     """
-    pca = _fit(tokens, num_channels)
-    projected = pca.transform(tokens)
+    components = tokens.leading_components(num_channels)
+    projected = (tokens.sample() - components.mean) @ components.basis
     low, high = np.percentile(projected, [_LOW_PERCENTILE, _HIGH_PERCENTILE], axis=0)
-    return _projection(pca, offset=low, scale=np.maximum(high - low, 1e-6))
+    return _fitted(components, offset=low, scale=np.maximum(high - low, 1e-6))
 
 
-def fit_tokens(tokens: Float[np.ndarray, "n c"], num_channels: int) -> Projection:
+def fit_tokens(tokens: TokenStatistics, num_channels: int) -> Fitted:
     """Onto the leading components, all divided by one number: unit variance on average.
 
     One number, not one a channel: distances between tokens stay as the backbone made them, and its
     faintest components are not blown up to the size of the strongest. Raises `ExtractionError` like
     `fit_features`, and if all tokens are the same.
     """
-    pca = _fit(tokens, num_channels)
-    deviation = np.sqrt(pca.explained_variance_.mean())
-    if deviation <= _MIN_SPREAD * np.sqrt(np.mean(tokens**2)):
+    components = tokens.leading_components(num_channels)
+    deviation = np.sqrt(components.variance.mean())
+    if deviation <= _MIN_SPREAD * np.sqrt(tokens.mean_square):
         raise ExtractionError(
             "expected photographs that differ, got tokens that are all the same; give others"
         )
     scale = np.full(num_channels, deviation)
-    return _projection(pca, offset=np.zeros(num_channels), scale=scale)
+    return _fitted(components, offset=np.zeros(num_channels), scale=scale)
 
 
 def upsample_foreground(
@@ -83,23 +108,10 @@ def upsample_foreground(
     return np.where(is_animal[..., None], total / weight, 0).astype(np.float32)
 
 
-def _fit(tokens: np.ndarray, num_channels: int) -> "PCA":
-    from sklearn.decomposition import PCA  # needed where projections are fitted, not applied
-
-    if not np.isfinite(tokens).all():
-        raise ExtractionError("expected finite features, the backbone made NaN or infinity")
-    if min(tokens.shape) < num_channels:
-        raise ExtractionError(
-            f"expected at least {num_channels} tokens of at least {num_channels} channels for as "
-            f"many principal components, got {tokens.shape[0]} of {tokens.shape[1]}; give more "
-            "photographs or ask for fewer channels"
-        )
-    return PCA(num_channels, svd_solver="covariance_eigh").fit(tokens)
-
-
-def _projection(pca: "PCA", *, offset: np.ndarray, scale: np.ndarray) -> Projection:
-    arrays = (pca.mean_, pca.components_.T, offset, scale)
-    return Projection(*(np.asarray(array, np.float32) for array in arrays))
+def _fitted(components: Components, *, offset: np.ndarray, scale: np.ndarray) -> Fitted:
+    arrays = (components.mean, components.basis, offset, scale)
+    projection = Projection(*(np.asarray(array, np.float32) for array in arrays))
+    return Fitted(projection, components.variance_share)
 
 
 def _interpolation(num_in: int, num_out: int) -> Float32[np.ndarray, "out in"]:

@@ -45,7 +45,7 @@ def _train(config: ConfigDict, path: Path) -> dict[str, Any]:
     train_split, test_split = load_train_and_test(config.data, say)
     copy_projections(config.data, path)
     token_shape = (train_split.token_grid, train_split.token_dim)
-    check_data(config, token_shape, train_split.feature.shape[-1])
+    check_data(config, token_shape, train_split.feature_dim)
     checkpoints = Checkpoints(path, config.checkpoint.keep)
     params_key, steps_key = run_keys(config.seed)
     model = build_model(config, token_shape)

@@ -1,18 +1,22 @@
 """Splits and batches against the original's data set, and against bad input."""
 
 import dataclasses
+import functools
+import gc
 import json
 import os
 import re
 import shutil
 import subprocess
 import sys
+import tracemalloc
 
 import numpy as np
 import pytest
 import tensorflow_datasets as tfds
 
-from pony_jax.data import pipeline, schema, shards
+from pony_jax.data import decoding, pipeline, schema, shards
+from pony_jax.data.example_cache import ExampleCache
 from pony_jax.data.photograph_builder import PhotographBuilder
 
 SIZES = {"image_size": 16, "feature_size": 8, "token_grid": 4, "token_dim": 3}
@@ -59,6 +63,16 @@ def split(tmp_path_factory):
     rng = np.random.default_rng(0)
     _write(data_dir, [_example(number, rng) for number in range(7)])
     return pipeline.load_split("toy", "train", data_dir=data_dir, image_size=16)
+
+
+def _stored(split, key, row, side):
+    """A feature array of a decoded example; side 1 is that of the mirrored image."""
+    (example,) = split.examples.take(split.index[[row]])
+    return example[key][side]
+
+
+def _tokens(split, rows, side):
+    return np.stack([_stored(split, "patch_key", row, side) for row in rows]).astype(np.float32)
 
 
 def test_batch_has_the_documented_arrays(split):
@@ -138,8 +152,12 @@ def test_mirroring_flips_pixels_and_takes_the_stored_mirrored_features(split):
         np.testing.assert_array_equal(mixed[key][0], value[0])
     for key in ("image", "mask", "valid", "distance_inside", "distance_outside"):
         np.testing.assert_array_equal(mixed[key][1], plain[key][1][:, ::-1])
-    np.testing.assert_array_equal(mixed["patch_key"][1], split.patch_key[5, 1].astype(np.float32))
-    np.testing.assert_array_equal(mixed["feature"][1], split.feature[5, 1] * np.float32(1 / 255))
+    np.testing.assert_array_equal(
+        mixed["patch_key"][1], _stored(split, "patch_key", 5, 1).astype(np.float32)
+    )
+    np.testing.assert_array_equal(
+        mixed["feature"][1], _stored(split, "feature", 5, 1) * np.float32(1 / 255)
+    )
 
 
 def test_evaluation_can_mirror_every_image(split):
@@ -150,7 +168,7 @@ def test_evaluation_can_mirror_every_image(split):
     ):
         np.testing.assert_array_equal(mirrored["real"], plain["real"])
         np.testing.assert_array_equal(mirrored["image"], plain["image"][:, :, ::-1])
-        tokens = split.patch_key[plain["index"], 1].astype(np.float32)
+        tokens = _tokens(split, plain["index"], 1)
         np.testing.assert_array_equal(mirrored["patch_key"], tokens)
 
 
@@ -160,7 +178,7 @@ def test_mirror_probability(split, probability):
     mirrored = []
     for step in range(20):
         batch = batches.batch(step)
-        stored = split.patch_key[batch["index"], 1].astype(np.float32)
+        stored = _tokens(split, batch["index"], 1)
         mirrored.append((batch["patch_key"] == stored).all(axis=(1, 2, 3)))
     share = np.mean(mirrored)
     assert share == probability if probability != 0.5 else 0.35 < share < 0.65
@@ -184,14 +202,14 @@ def test_signed_distance_matches_the_original(golden):
     for mask, (inside, outside) in zip(masks, expected, strict=True):
         if not np.isin(mask, (0, 1)).all():
             continue  # soft edges: ours are thresholded before
-        distance = pipeline.signed_distance(mask == 1)
+        distance = decoding.signed_distance(mask == 1)
         np.testing.assert_allclose(np.maximum(distance, 0), inside, atol=1e-5)
         np.testing.assert_allclose(np.maximum(-distance, 0), outside, atol=1e-5)
 
 
 @pytest.mark.parametrize("value", [False, True])
 def test_signed_distance_of_one_kind_of_pixel_is_finite(value):
-    distance = pipeline.signed_distance(np.full((5, 7), value))
+    distance = decoding.signed_distance(np.full((5, 7), value))
     assert np.abs(distance).max() == 3  # the middle of 5 rows, to a border just beyond the image
     assert ((distance > 0) == value).all()
 
@@ -205,8 +223,8 @@ def test_valid_extent_matches_the_original(golden):
             arrays["validmask/in/boxes"], arrays[f"validmask_{size}/out"], strict=True
         ):
             _, x0, y0, width, height, full_width, full_height, _ = box
-            rows = pipeline.valid_extent(y0, height, full_height, size)
-            columns = pipeline.valid_extent(x0, width, full_width, size)
+            rows = decoding.valid_extent(y0, height, full_height, size)
+            columns = decoding.valid_extent(x0, width, full_width, size)
             np.testing.assert_array_equal(rows[:, None] & columns, expected)
 
 
@@ -231,10 +249,10 @@ def test_examples_equal_the_original(golden_case, equals_original, item, mirrore
         "flip": unread,
     }
     size = source["cfg"]["in_image_size"]
-    decoded = pipeline._decode(example, size)
-    del decoded["id"]
-    stacked = {name: np.asarray(value)[None] for name, value in decoded.items()}
-    split = pipeline.Split(**stacked, index=np.zeros(1, int), ids=("photo",), skipped=0)
+    decoded = decoding.decode_example(example, size)
+    split = pipeline.Split(
+        ExampleCache(lambda _: decoded, 0), index=np.zeros(1, int), ids=("photo",), skipped=0
+    )
     batch = split.gather(np.zeros(1, int), np.array([mirrored]))
     image = np.moveaxis(arrays["images"], 1, -1)
     equals_original("image", batch["image"], image, 1e-6)
@@ -303,7 +321,7 @@ def test_batches_of_clips_hold_frames_in_order_with_their_own_flow(sequences):
 
 
 def test_single_images_come_as_from_a_data_set_without_sequences(sequences):
-    kept = dataclasses.replace(sequences, sequences=None)
+    kept = dataclasses.replace(sequences, frames=None)
     for step in range(3):
         plain, other = (
             pipeline.TrainingBatches(split, batch_size=3, seed=1).batch(step)
@@ -343,7 +361,7 @@ def test_at_a_smaller_size_flow_is_known_where_all_that_it_is_made_of_is():
     valid[:, :9] = 1
     flow = np.full((16, 16, 2), 0.25, np.float16)
     frame = {"name": b"a", "frame": np.int64(0), "flow": flow, "flow_valid": valid}
-    decoded = pipeline._decode_sequence(frame, 8)
+    decoded = decoding.decode_sequence(frame, 8)
     # Pixel 4 is made of columns 8 and 9, of which the last is not known.
     np.testing.assert_array_equal(decoded["flow_valid"], np.tile(np.arange(8) < 4, (8, 1)))
     np.testing.assert_array_equal(decoded["flow"][:, :4], 0.25)
@@ -368,15 +386,26 @@ def test_flow_of_clips_equals_the_original(golden_case, equals_original, item):
             "flow": stored.astype(np.float16),
             "flow_valid": np.ones((*stored.shape[:2], 1), np.uint8),
         }
-        rows.append(pipeline._decode_sequence(row, size))
-    sequences = pipeline.Sequences(**pipeline._stack(rows))
-    blank = {
-        field.name: np.zeros(len(sequences.frame)) for field in dataclasses.fields(pipeline.Split)
+        rows.append(decoding.decode_sequence(row, size))
+    unread = {
+        "image": np.zeros((size, size, 3), np.uint8),
+        "signed_distance": np.zeros((size, size), np.float16),
+        "valid_rows": np.ones(size, bool),
+        "valid_columns": np.ones(size, bool),
+        **dict.fromkeys(("feature", "patch_key", "patch_out"), np.zeros((2, 1, 1, 1), np.float16)),
     }
-    split = pipeline.Split(**blank | {"index": sequences.frame, "sequences": sequences})
+    numbers = np.arange(len(rows))
+    split = pipeline.Split(
+        ExampleCache(lambda row: unread | {"sequence": rows[row]}, 0),
+        index=numbers,
+        ids=("",) * len(rows),
+        skipped=0,
+        frames=pipeline.Frames(np.array(["a"] * len(rows)), numbers),
+    )
     clips = split.clips(2)
-    (clip,) = clips[(sequences.frame[clips] == arrays["frame_idx"]).all(axis=1)]
-    flow = split.gather_flow(clip, np.full(2, item.endswith("flip1")))["flow"]
+    (clip,) = clips[(clips == arrays["frame_idx"]).all(axis=1)]
+    mirrored = np.full(2, item.endswith("flip1"))
+    flow = split.gather(clip, mirrored, with_flow=True)["flow"]
     # Flow is kept in float16, which is good to 2^-11 of it, before and after the resizing.
     equals_original("flow", flow[:1], np.moveaxis(arrays["flows"], 1, -1), 1e-3)
 
@@ -384,7 +413,7 @@ def test_flow_of_clips_equals_the_original(golden_case, equals_original, item):
 def test_feature_resize_is_bilinear_with_half_pixel_centres():
     ramp = np.arange(0, 80, 10, dtype=np.uint8)
     feature = np.broadcast_to(ramp[None, :, None], (8, 8, 2))
-    resized = pipeline._resize_feature(feature, 16)
+    resized = decoding._resize_feature(feature, 16)
     inner = (np.arange(16) + 0.5) / 2 - 0.5
     expected = np.rint(10 * np.clip(inner, 0, 7))
     np.testing.assert_array_equal(resized, np.broadcast_to(expected[None, :, None], (16, 16, 2)))
@@ -427,14 +456,14 @@ def test_examples_with_numbers_that_are_not_finite_are_bad(key, value):
     stored = example[side][name] if side else example[name]
     stored.flat[3] = value
     with pytest.raises(shards.DataError, match=f"finite numbers in {key}, b'photo' has others"):
-        pipeline._decode(example, 16)
+        decoding.decode_example(example, 16)
 
 
 def test_flow_that_is_no_number_is_not_known():
     flow = np.full((16, 16, 2), np.nan, np.float16)
     flow[:, 8:] = 0.25
     frame = {"name": b"a", "frame": np.int64(0), "flow": flow}
-    decoded = pipeline._decode_sequence(frame | {"flow_valid": np.ones((16, 16, 1), np.uint8)}, 16)
+    decoded = decoding.decode_sequence(frame | {"flow_valid": np.ones((16, 16, 1), np.uint8)}, 16)
     np.testing.assert_array_equal(decoded["flow_valid"], np.tile(np.arange(16) >= 8, (16, 1)))
     np.testing.assert_array_equal(decoded["flow"][:, 8:], 0.25)
     np.testing.assert_array_equal(decoded["flow"][:, :8], 0)
@@ -511,13 +540,15 @@ def test_damaged_records_are_skipped_and_counted(stored, tmp_path, caplog):
     content = bytearray(_shard(folder).read_bytes())
     whole = pipeline.load_split("toy", "train", data_dir=stored, image_size=16)
     # In the middle of the fourth record: its first half is the PNG of random pixels, stored plain.
-    at = content.index(whole.patch_key[3, 0].tobytes())
+    at = content.index(_stored(whole, "patch_key", 3, 0).tobytes())
     content[at] ^= 0xFF
     _shard(folder).write_bytes(content)
     split = pipeline.load_split("toy", "train", data_dir=tmp_path, image_size=16)
     assert (len(split), split.skipped) == (29, 1)
     assert 3 not in split.index
-    np.testing.assert_array_equal(split.patch_key, np.delete(whole.patch_key, 3, axis=0))
+    for side in (0, 1):
+        kept = _tokens(whole, [row for row in range(30) if row != 3], side)
+        np.testing.assert_array_equal(_tokens(split, range(29), side), kept)
 
 
 def test_a_data_set_of_another_kind_is_refused_by_its_keys(stored, tmp_path):
@@ -548,6 +579,72 @@ def test_interrupted_writing_leaves_no_data_set(tmp_path):
         builder.download_and_prepare()
     with pytest.raises(FileNotFoundError, match="expected data set 'toy'"):
         pipeline.load_split("toy", "train", data_dir=tmp_path, image_size=16)
+
+
+@pytest.mark.parametrize("cache_bytes", [0, 100_000])
+@pytest.mark.parametrize("clip_frames", [1, 2])
+def test_batches_do_not_depend_on_how_much_stays_in_memory(
+    stored, sequences, tmp_path, cache_bytes, clip_frames
+):
+    if clip_frames == 1:
+        load = functools.partial(
+            pipeline.load_split, "toy", "train", data_dir=stored, image_size=16
+        )
+        whole, partly = load(), load(cache_bytes=cache_bytes)
+        assert partly.num_bytes <= cache_bytes < whole.num_bytes
+    else:
+        whole = sequences
+        examples = ExampleCache(sequences.examples._read, cache_bytes)
+        partly = dataclasses.replace(sequences, examples=examples)
+    options = {"batch_size": 4, "seed": 2, "clip_frames": clip_frames}
+    expected = pipeline.TrainingBatches(whole, **options)
+    resumed = pipeline.TrainingBatches(partly, **options).iterate(first_step=5)
+    for step in range(5, 20):
+        batch, again = expected.batch(step), next(resumed)
+        assert batch.keys() == again.keys()
+        for key, value in batch.items():
+            np.testing.assert_array_equal(again[key], value)
+
+
+def _memory_of_reading(data_dir, count):
+    """Bytes that stay and bytes at most, of opening and reading a data set of `count` examples."""
+    gc.collect()
+    tracemalloc.start()
+    split = pipeline.load_split(
+        f"n{count}", "train", data_dir=data_dir, image_size=64, cache_bytes=1_000_000
+    )
+    batches = pipeline.TrainingBatches(split, batch_size=4, seed=0)
+    for step in range(count // 4):  # all examples
+        batches.batch(step)
+    assert split.num_bytes <= 1_000_000
+    gc.collect()
+    stays, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    return stays, peak
+
+
+def test_memory_does_not_grow_with_the_data_set(tmp_path):
+    rng = np.random.default_rng(0)
+    for count in (40, 240):
+        _write(tmp_path, [_example(number, rng) for number in range(count)], name=f"n{count}")
+    few, many = (_memory_of_reading(tmp_path, count) for count in (40, 240))
+    # 200 more examples of 160 kB each would be 32 MB. What grows are their ids and positions, less
+    # than 1 kB each; what threads happen to decode ahead is some examples more or less.
+    for before, after in zip(few, many, strict=True):
+        assert before > 1_000_000 - 160_000  # no other example has room
+        assert after - before < 2_000_000
+
+
+def test_a_record_damaged_after_loading_is_named(stored, tmp_path):
+    folder = tmp_path / "toy" / "1.0.0"
+    shutil.copytree(next((stored / "toy").iterdir()), folder)
+    split = pipeline.load_split("toy", "train", data_dir=tmp_path, image_size=16, cache_bytes=0)
+    content = bytearray(_shard(folder).read_bytes())
+    at = content.index(_stored(split, "patch_key", 3, 0).tobytes())
+    content[at] ^= 0xFF
+    _shard(folder).write_bytes(content)
+    with pytest.raises(shards.DataError, match=r"expected a whole shard at .*toy-train"):
+        split.gather(np.array([2, 3]), np.zeros(2, bool))
 
 
 @pytest.mark.parametrize(

@@ -1,10 +1,19 @@
 """The backbones: shapes, sensitivity to place, and errors."""
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from pony_jax.errors import UserError
-from pony_jax.features.backbones import BACKBONES, load_backbone
+from pony_jax.features import dino
+from pony_jax.features.backbones import (
+    BACKBONES,
+    backbone_options,
+    load_backbone,
+    parse_backbone,
+)
+from pony_jax.modules.vit import ViT
 
 
 @pytest.fixture(scope="module")
@@ -21,6 +30,42 @@ def test_unknown_backbone_lists_those_there_are():
 def test_missing_weights_file(tmp_path):
     with pytest.raises(FileNotFoundError, match="expected the weights of dino_vits8 at"):
         load_backbone("dino_vits8", tmp_path / "none.pth")
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "again"),
+    [
+        ("efficientnet_lite0", ("efficientnet_lite0", 512, (10, 14)), None),
+        ("dino_vits8:layers=9,11", ("dino_vits8", 256, (9, 11)), None),
+        ("efficientnet_lite0:input_size=256", ("efficientnet_lite0", 256, (10, 14)), None),
+        ("dino_vits8:layers=11:input_size=256", ("dino_vits8", 256, (11,)), "dino_vits8"),
+    ],
+)
+def test_a_name_says_what_is_unusual(name, options, again):
+    assert parse_backbone(name) == options
+    assert parse_backbone(name).name == (again or name)
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("efficientnet_lite0:input_size=200", "multiple of 32, got 200; try 192"),
+        ("dino_vits8:input_size=0", "multiple of 8, got 0; try 8"),
+        ("efficientnet_lite0:layers=10,4", "out of 4, 10, 14, each once and in ascending order"),
+        ("efficientnet_lite0:layers=11", "out of 4, 10, 14, .* got 11"),
+        ("dino_vits8:layers=12", "got 12"),
+        ("dino_vits8:layers=", "expected options such as"),
+        ("dino_vits8:stride=4", "got 'stride=4' in 'dino_vits8:stride=4'"),
+    ],
+)
+def test_options_that_a_backbone_does_not_have_are_refused(name, message):
+    with pytest.raises(UserError, match=message):
+        load_backbone(name)
+
+
+def test_no_layers_are_refused():
+    with pytest.raises(UserError, match="got none"):
+        backbone_options("dino_vits8", layers=())
 
 
 def _image(size):
@@ -45,6 +90,33 @@ def test_efficientnet():
     top_left = deviation[:8, :8].mean()
     assert top_left > 2 * deviation[20:, 20:].mean()
     assert len(backbone.weights_sha256) == 64
+
+
+def test_efficientnet_at_another_size_with_other_layers():
+    image = _image(128)
+    both = load_backbone("efficientnet_lite0:input_size=128:layers=4,10")(image)
+    assert both.key.shape == (8, 8, 40 + 112) and both.out.shape == (8, 8, 155)
+    middle = load_backbone("efficientnet_lite0:input_size=128:layers=10")(image).key
+    # Keys have unit length, so that the part of a layer in joined keys has its direction.
+    part = both.key[..., 40:] / np.linalg.norm(both.key[..., 40:], axis=-1, keepdims=True)
+    np.testing.assert_allclose(part, middle, atol=1e-5)  # float32, in another program
+
+
+def test_keys_of_any_block_of_dino():
+    """Blocks behind the last one that is asked for do not matter; those before it do."""
+    params = ViT(resize="timm").init(jax.random.key(0), jnp.zeros((1, 16, 16, 3)))["params"]
+    image = _image(32)
+    last, out = dino._tokens(params, image, layers=(11,))
+    early, same_out = dino._tokens(params, image, layers=(3,))
+    np.testing.assert_array_equal(out, same_out)
+    shallow = ViT(depth=4, resize="timm").apply(
+        {"params": params},
+        (image[None] / np.float32(255) - jnp.array(dino._MEAN)) / jnp.array(dino._DEVIATION),
+    )
+    np.testing.assert_allclose(early, shallow.key[0], atol=1e-5)  # the same sums
+    joined, _ = dino._tokens(params, image, layers=(3, 11))
+    expected = [key / np.std(key) for key in (early, last)]
+    np.testing.assert_allclose(joined, np.concatenate(expected, axis=-1), atol=1e-4)
 
 
 @pytest.mark.slow

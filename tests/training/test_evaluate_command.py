@@ -12,6 +12,7 @@ import pytest
 
 from configs import horse
 from pony_jax import command_line
+from pony_jax.data.example_cache import ExampleCache
 from pony_jax.data.pipeline import Split
 from pony_jax.model import NO_CAPACITIES, build_model
 from pony_jax.training.checkpoints import Checkpoints, Progress, open_workdir
@@ -77,20 +78,15 @@ def test_mistakes_are_one_line(evaluate: Callable, arguments: str, expected: str
 
 
 def _split(token_side: int, token_dim: int) -> Split:
-    n, s = 2, 32
-    tokens = np.zeros((n, 2, token_side, token_side, token_dim), np.float16)
-    return Split(
-        image=np.zeros((n, s, s, 3), np.uint8),
-        signed_distance=np.zeros((n, s, s), np.float16),
-        valid_rows=np.zeros((n, s), bool),
-        valid_columns=np.zeros((n, s), bool),
-        feature=np.zeros((n, 2, s, s, 16), np.uint8),
-        patch_key=tokens,
-        patch_out=tokens,
-        index=np.arange(n),
-        ids=("a", "b"),
-        skipped=0,
-    )
+    s = 32
+    tokens = np.zeros((2, token_side, token_side, token_dim), np.float16)
+    example = {
+        "image": np.zeros((s, s, 3), np.uint8),
+        "feature": np.zeros((2, s, s, 16), np.uint8),
+        "patch_key": tokens,
+        "patch_out": tokens,
+    }
+    return Split(ExampleCache(lambda _: example, 0), np.arange(2), ids=("a", "b"), skipped=0)
 
 
 @pytest.mark.parametrize(
