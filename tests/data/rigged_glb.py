@@ -128,7 +128,10 @@ def write_glb(
         axis, degrees = end_turn
         # In a z-up file the world's y is z, and its z is -y.
         turned = axes @ np.eye(3)[axis]
-        whole = [0, 0, 0, 1], [*(np.sin(np.radians(degrees) / 2) * turned), quaternion(0, degrees)[3]]
+        whole = (
+            [0, 0, 0, 1],
+            [*(np.sin(np.radians(degrees) / 2) * turned), quaternion(0, degrees)[3]],
+        )
         nod = [0, 0, 0, 1], quaternion(0, 40.0)
         moves = [
             (1, "rotation", np.array(whole, np.float32)),

@@ -208,9 +208,7 @@ def test_models_take_turns_and_share_shapes(template, renderer):
     assert shared["faces"].shape == (2, len(template.faces), 3)
     assert (shared["faces"][1, -1] == 0).all() and shared["faces"].max() < len(template.verts)
     assert shared["model_names"].tolist() == ["box", "smaller"]
-    made = list(
-        make_examples([template, smaller], [renderer] * 2, seed=0, split="test", count=3)
-    )
+    made = list(make_examples([template, smaller], [renderer] * 2, seed=0, split="test", count=3))
     assert [int(e["truth"]["model"]) for e in made] == [0, 1, 0]
     assert [e["id"] for e in made] == [f"test_{i:05d}" for i in range(3)]
     assert len({e["truth"]["verts_posed"].shape for e in made}) == 1

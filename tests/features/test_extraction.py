@@ -1,5 +1,6 @@
 """From photographs to a data set on disk, with a backbone that needs no network."""
 
+import dataclasses
 import json
 import subprocess
 import sys
@@ -12,10 +13,18 @@ from PIL import Image
 pytest.importorskip("sklearn", reason="scikit-learn comes with the extra 'extract'")
 
 from pony_jax import extract
-from pony_jax.data import mask_files, photograph_builder, photographs, pipeline
+from pony_jax.data import (
+    mask_files,
+    photograph_builder,
+    photographs,
+    pipeline,
+    rendered_folder,
+    synthetic_quadruped,
+)
 from pony_jax.errors import UserError
 from pony_jax.features.backbones import Tokens
 from pony_jax.features.extraction import FeatureSizes
+from tests.data import rendered_examples
 
 SIZES = FeatureSizes(feature_size=16, feature_dim=16, token_grid=4, token_dim=6)
 
@@ -90,6 +99,29 @@ def test_mirrored_features_are_those_of_the_mirrored_crop(tmp_path):
     assert (plain[:, :, ::-1] == mirrored).mean() > 0.97
     # ... but this backbone sees a mirrored cell differently.
     assert np.abs(split.patch_key[:, 0, :, ::-1] - split.patch_key[:, 1]).max() > 0.1
+
+
+def test_truth_of_rendered_pictures_is_kept_for_evaluation_alone(tmp_path):
+    examples = rendered_examples.make_examples()
+    rendered_folder.write_examples(tmp_path / "in", rendered_examples.SHARED, examples)
+    folder = _extract(extract.find_photographs("rendered", tmp_path / "in", None, 10), tmp_path)
+    for split_name, expected in (("train", examples[:5]), ("test", examples[5:])):
+        truth = synthetic_quadruped.load_truth(folder, split_name)
+        assert [name.decode() for name in truth["id"]] == [e["id"] for e in expected]
+        assert truth.keys() == {"id", "box", *expected[0]["truth"]}
+        for key in expected[0]["truth"]:
+            stored = np.stack([e["truth"][key] for e in expected])
+            np.testing.assert_array_equal(truth[key], stored)
+            assert stored.ndim == 1 or truth[key].dtype == stored.dtype  # of numbers, TFDS' own
+        np.testing.assert_array_equal(truth["box"], [e["box"] for e in expected])
+        # What training sees is the same as without truth.
+        split = pipeline.load_split("toy", split_name, data_dir=tmp_path, image_size=24)
+        assert set(vars(split)) == {field.name for field in dataclasses.fields(pipeline.Split)}
+        batch = next(pipeline.evaluation_batches(split, 2))
+        seen = {"image", "mask", "feature", "patch_key", "patch_out", "index", "real"}
+        assert not {key for key in batch if key.startswith("truth")} and seen <= batch.keys()
+    anatomy = synthetic_quadruped.load_anatomy(folder)
+    np.testing.assert_array_equal(anatomy["faces"], rendered_examples.SHARED["faces"])
 
 
 def test_all_bad_photographs_end_in_one_line(tmp_path):
