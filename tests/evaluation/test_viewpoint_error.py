@@ -46,7 +46,7 @@ def test_azimuth_and_elevation_are_told_apart() -> None:
     found = camera_direction_deg(_looking(azimuth, elevation))
     np.testing.assert_allclose(found[0] % 360, azimuth, atol=1e-9)
     np.testing.assert_allclose(found[1], elevation, atol=1e-9)
-    predicted = _looking(azimuth + [0, 0, 30, -170], elevation + [7, 0, 0, 0])
+    predicted = _looking(azimuth + np.array([0, 0, 30, -170]), elevation + np.array([7, 0, 0, 0]))
     scores = score_viewpoints(predicted, _looking(azimuth, elevation), np.eye(3))
     np.testing.assert_allclose(scores["azimuth_error_deg"], [0, 0, 30, 170], atol=1e-9)
     np.testing.assert_allclose(scores["elevation_error_deg"], [7, 0, 0, 0], atol=1e-9)
