@@ -1,5 +1,6 @@
 """Models of animals by what a command line calls them, as something that makes examples."""
 
+import os
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -53,7 +54,9 @@ def open_models(
                 "set of each"
             )
         return _open_species(synthetic[0].removeprefix(SYNTHETIC), image_size, seed)
-    templates = [make_template(read_rigged_model(name), forward) for name in models]
+    templates = [
+        make_template(read_rigged_model(os.path.expanduser(name)), forward) for name in models
+    ]
     renderers = [make_renderer(template, image_size) for template in templates]
     for template in templates:
         counts = count_poses(template.poses)
