@@ -107,6 +107,8 @@ def _run(command, monkeypatch, *arguments: str) -> str | int | None:
         (["--model=box.glb", "--image_size=8"], "--image_size"),
         (["--model=box.glb", "--forward=up"], "--forward"),
         (["--model=still.glb"], "expected animations to take poses from"),
+        (["--model=box.glb", "--clips=Nod,Walk"], "expected animations of box out of Nod, got 'W"),
+        (["--model=synthetic/horse", "--clips=Nod"], "expected --clips with glTF files only"),
     ],
 )
 def test_mistakes_are_one_line(command, monkeypatch, tmp_path, arguments, message):
@@ -126,7 +128,8 @@ def test_no_file_is_overwritten(command, monkeypatch, tmp_path, folder):
 
 def test_the_command_writes_what_examples_it_is_given(command, monkeypatch, tmp_path, capsys):
     def open_models(models, **options):
-        assert options["forward"] == "+z" and options["image_size"] == 64
+        assert options.pop("say") is print
+        assert options == {"image_size": 64, "seed": 0, "forward": "+z", "clips": []}
         by_split = {"train": make_examples()[:5], "test": make_examples()[5:]}
         return SHARED, lambda split, count: iter(by_split[split][:count])
 
