@@ -75,7 +75,7 @@ def main(argv: Sequence[str]) -> None:
             f"the web app needs {error.name}; install it: pip install 'pony_jax[export]'"
         ) from error
     examples = find_examples(Path(_EXAMPLES.value) if _EXAMPLES.value else None)
-    prepare_process(_CACHE.value)
+    prepare_process(_CACHE.value, keep_small_programs=True)
     model = load(_MODEL.value, _WEIGHTS.value)
     if model.learned.foreground_classifier() is None:
         raise UserError(

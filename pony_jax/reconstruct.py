@@ -6,8 +6,10 @@
 Pictures are files or folders of files. --model is the folder of a training run, a packed model file
 (`python -m pony_jax.pack`), the name of a model that ships with the project, or hf://OWNER/NAME.
 Without --masks the animal is found in the picture; the largest, if there are several, or each of
-them with --all. A picture that cannot be used is named in a line, the others go on, and the exit
-status says that there was one.
+them with --all. Each picture gets NAME.glb and NAME.html, a page that can be mailed; index.html
+leads to the pages of this run. A picture that cannot be used is named in a line, the others go on,
+and the exit status says that there was one; what lies in the folders and is passed over is named
+too.
 """
 
 import itertools
@@ -23,7 +25,9 @@ from tqdm import tqdm
 from pony_jax import command_line, path_flags
 from pony_jax.data import picture_files
 from pony_jax.data.file_contents import printable
+from pony_jax.data.picture_pairs import loose_name
 from pony_jax.errors import UserError
+from pony_jax.features.errors import MissingPackageError, MissingWeightsError
 from pony_jax.reconstruction import files
 from pony_jax.reconstruction.animal import Animal, Clip
 from pony_jax.reconstruction.joint_names import read_table
@@ -32,11 +36,11 @@ from pony_jax.reconstruction.load import load
 from pony_jax.reconstruction.model import Model
 from pony_jax.reconstruction.motion import GAITS, make_clips
 from pony_jax.training.environment import prepare_process
-from pony_jax.training.errors import RunError
+from pony_jax.training.errors import RunError, user_files
 
 _PICTURES = "pictures"
-_MOST_CLIPS = {"obj": 0, "ply": 0, "usdz": 1}  # the other formats hold any number
-_WITH_NAMES = ("glb", "bvh", "usdz")
+_INDEX = "index"
+_NAMED = 5  # of what is passed over; the rest is counted
 _FORMATS = (*(suffix[1:] for suffix in files.SUFFIXES), _PICTURES)
 
 _MODEL = path_flags.define_path(
@@ -56,11 +60,19 @@ _CLIPS = flags.DEFINE_list(
 _NAMES = path_flags.define_path(
     "names", None, "JSON or TSV table of joint names for rigged files, ours and theirs."
 )
+_INFLUENCES = flags.DEFINE_enum(
+    "influences",
+    "4",
+    ("4", "8", "all"),
+    "Bones that a vertex of .glb follows; 8 and all move more exactly where programs read them.",
+)
 _REFINE = flags.DEFINE_bool("refine", True, "Whether pose and colours are fitted to the picture.")
 _WEIGHTS = path_flags.define_path("weights", None, "The backbone's, if not those it publishes.")
 _CACHE = path_flags.define_path(
     "compilation_cache_dir", "~/.cache/pony_jax", "Where compiled programs are kept."
 )
+
+_NONE_CAN_WORK = (ModelError, ModuleNotFoundError, MissingPackageError, MissingWeightsError)
 
 
 class Job(NamedTuple):
@@ -74,7 +86,8 @@ class Job(NamedTuple):
 def find_jobs(arguments: Sequence[str], masks: Path | None) -> list[Job]:
     """The pictures that were asked for, in order; those of a folder by name.
 
-    Pictures of one name from several folders get numbers, so that no file overwrites another.
+    Pictures of one name from several folders get numbers, so that no file overwrites another; so
+    does one that is called like the page that leads to all.
 
     Raises:
       UserError: if there is none, or --masks is no folder.
@@ -88,16 +101,35 @@ def find_jobs(arguments: Sequence[str], masks: Path | None) -> list[Job]:
     if masks is not None and not masks.is_dir():
         raise UserError(f"--masks: expected a folder, found none at {printable(masks)}")
     # Some file systems take names that differ in case for one.
+    stems = {picture.stem for picture in pictures}
     own_names = {picture.stem.casefold() for picture in pictures}
-    taken: set[str] = set()
+    taken = {_INDEX}
     jobs = []
     for picture in pictures:
         numbered = (f"{picture.stem}_{number}" for number in itertools.count(2))
         free = (name for name in numbered if name.casefold() not in taken | own_names)
         name = next(free) if picture.stem.casefold() in taken else picture.stem
         taken.add(name.casefold())
-        jobs.append(Job(picture, None if masks is None else _mask_of(picture, masks), name))
+        jobs.append(Job(picture, None if masks is None else _mask_of(picture, masks, stems), name))
     return jobs
+
+
+def passed_over(arguments: Sequence[str], jobs: Sequence[Job], masks: Path | None) -> list[str]:
+    """A line for each folder in which something is not used: how much, and what.
+
+    Names that start with a dot do not count.
+    """
+    lines = []
+    for folder in [Path(os.path.expanduser(argument)) for argument in arguments]:
+        if folder.is_dir():
+            used = set(_pictures_at(folder))
+            left = [entry for entry in _entries(folder) if entry not in used]
+            lines += _line(folder, left, "which do not end like pictures, or are folders")
+    if masks is not None:
+        used = {job.mask for job in jobs}
+        left = [entry for entry in _entries(masks) if entry not in used]
+        lines += _line(masks, left, "which have the name of no picture")
+    return lines
 
 
 def reconstruct(model: Model, job: Job, *, refine: bool, each: bool) -> list[Animal]:
@@ -117,23 +149,20 @@ def write_files(
     formats: Sequence[str],
     clips: Sequence[Clip],
     names: Mapping[str, str] | None = None,
+    influences: str = "4",
 ) -> list[Path]:
     """Writes an animal in all formats and returns the files.
 
     Args:
-      clips: motions, for the formats that hold some; .usdz holds the first alone.
-      names: of the joints in rigged files, by ours.
+      formats: of `files.SUFFIXES` without the dot, and `pictures`.
+      clips, names, influences: as `files.export_all` takes them.
     """
-    written: list[Path] = []
-    for name in formats:
-        if name == _PICTURES:
-            from pony_jax.reconstruction.pictures import draw_all  # needs the extra `export`
+    suffixes = [f".{name}" for name in formats if name != _PICTURES]
+    written = files.export_all(animal, out, suffixes, clips, names=names, influences=influences)
+    if _PICTURES in formats:
+        from pony_jax.reconstruction.pictures import draw_all  # needs the extra `export`
 
-            written += draw_all(animal, out, clips)
-            continue
-        held = clips[: _MOST_CLIPS.get(name, len(clips))]
-        options = {"names": names} if names and name in _WITH_NAMES else {}
-        written += animal.export(out / f"{animal.name}.{name}", clips=held, **options)
+        written += draw_all(animal, out, clips)
     return written
 
 
@@ -147,28 +176,37 @@ def main(argv: Sequence[str]) -> None:
             raise UserError("expected --masks or --all, got both; a mask is of one animal")
         jobs = find_jobs(argv[1:], masks)
         names = read_table(Path(_NAMES.value)) if _NAMES.value else None
-        prepare_process(_CACHE.value)
+        prepare_process(_CACHE.value, keep_small_programs=True)
         model = load(_MODEL.value, _WEIGHTS.value)
         out = Path(_OUT.value)
         out.mkdir(parents=True, exist_ok=True)
     except UserError as error:
         raise RunError(str(error)) from error
-    num_failed = 0
+    num_failed, entries = 0, []
     with tqdm(jobs, desc="reconstruct", unit="photograph", disable=None) as progress:
+        for line in passed_over(argv[1:], jobs, masks):
+            progress.write(line, file=sys.stderr)
         for job in progress:
+            progress.set_postfix_str(printable(job.name))
             try:
                 for animal in reconstruct(model, job, refine=_REFINE.value, each=_ALL.value):
                     clips, missing = make_clips(animal, _CLIPS.value)
                     for name, reason in missing.items():
                         progress.write(f"{animal.name} without {name}: {reason}", file=sys.stderr)
-                    written = write_files(animal, out, _FORMATS_FLAG.value, clips, names)
+                    written = write_files(
+                        animal, out, _FORMATS_FLAG.value, clips, names, _INFLUENCES.value
+                    )
                     progress.write(f"wrote {', '.join(map(str, written))}")
-            except (ModelError, ModuleNotFoundError) as error:  # none of them can work
+                    if "html" in _FORMATS_FLAG.value:
+                        entries.append(_index_entry(animal))
+            except _NONE_CAN_WORK as error:
                 raise RunError(str(error)) from error
-            except (ValueError, OSError, UserError) as error:
+            except (OSError, UserError) as error:  # any other error is a fault of this project
                 num_failed += 1
                 text = " ".join(str(error).split())
                 progress.write(f"failed {printable(job.picture)}: {text}", file=sys.stderr)
+    if entries:
+        print(f"wrote {_write_index(entries, out)}")
     if num_failed:
         raise RunError(f"{num_failed} of {len(jobs)} photographs failed; the lines above say why")
 
@@ -184,20 +222,51 @@ def _pictures_at(path: Path) -> Iterator[Path]:
     if not path.is_dir():
         yield path
         return
-    for entry in sorted(path.iterdir()):
-        if entry.suffix.lower() in picture_files.SUFFIXES and not entry.name.startswith("."):
+    for entry in _entries(path):
+        if entry.suffix.lower() in picture_files.SUFFIXES and not entry.is_dir():
             yield entry
 
 
-def _mask_of(picture: Path, masks: Path) -> Path:
+def _entries(folder: Path) -> list[Path]:
+    return [entry for entry in sorted(folder.iterdir()) if not entry.name.startswith(".")]
+
+
+def _line(folder: Path, left: Sequence[Path], why: str) -> list[str]:
+    if not left:
+        return []
+    named = ", ".join(printable(entry.name) for entry in left[:_NAMED])
+    more = f" and {len(left) - _NAMED} more" if len(left) > _NAMED else ""
+    return [f"passed over {len(left)} in {printable(folder)}, {why}: {named}{more}"]
+
+
+def _index_entry(animal: Animal) -> Mapping[str, str | None]:
+    from pony_jax.reconstruction.page import index_entry  # needs the extra `export`
+
+    return index_entry(animal)
+
+
+def _write_index(entries: Sequence[Mapping[str, str | None]], out: Path) -> Path:
+    from pony_jax.reconstruction.page import write_index  # needs the extra `export`
+
+    path = out / f"{_INDEX}.html"
+    with user_files("--out: expected a folder that can be written", path):
+        write_index(entries, path)
+    return path
+
+
+def _mask_of(picture: Path, masks: Path, stems: set[str]) -> Path:
     """The mask of the same name; where there is none, a path that fails when it is opened.
+
+    Names that are equal come first. Else case, the Unicode form of letters and spaces at the ends
+    may differ, unless the mask has the very name of another picture (`stems`).
 
     Raises `UserError` if there are several.
     """
-    found = [
-        entry
-        for entry in sorted(os.listdir(masks))
-        if Path(entry).stem == picture.stem and Path(entry).suffix.lower() in picture_files.SUFFIXES
+    candidates = [e.name for e in _entries(masks) if e.suffix.lower() in picture_files.SUFFIXES]
+    found = [name for name in candidates if Path(name).stem == picture.stem] or [
+        name
+        for name in candidates
+        if loose_name(Path(name).stem) == loose_name(picture.stem) and Path(name).stem not in stems
     ]
     if len(found) > 1:
         raise UserError(

@@ -66,7 +66,7 @@ def match_by_name(pictures: Mapping[str, list[Path]], masks: Mapping[str, list[P
     for side, names in enumerate((pictures, masks)):
         for name in names:
             if not (name in pictures and name in masks):
-                left[_loose(name)][side].append(name)
+                left[loose_name(name)][side].append(name)
     matches = [(name, name) for name in pictures if name in masks]
     for picture_names, mask_names in left.values():
         if len(picture_names) == len(mask_names) == 1:
@@ -149,7 +149,7 @@ def _names(paths: Iterable[Path], full: bool = False) -> str:
     return " and ".join(printable(path if full else path.name) for path in paths)
 
 
-def _loose(name: str) -> str:
+def loose_name(name: str) -> str:
     """Equal for names that are equal but for case, Unicode form and spaces at the ends."""
     folded = unicodedata.normalize("NFC", name).casefold()
     return "/".join(part.strip() for part in unicodedata.normalize("NFC", folded).split("/"))

@@ -8,7 +8,7 @@ from jaxtyping import Float
 from scipy.spatial.transform import Rotation, Slerp
 
 from pony_jax.reconstruction.animal import Animal, Clip
-from pony_jax.reconstruction.joint_names import ROOT, joint_names
+from pony_jax.reconstruction.joint_names import ROOT, JointNamesError, joint_names
 from pony_jax.reconstruction.skeleton import Skeleton
 
 _ROTATIONS = "Xrotation Yrotation Zrotation"
@@ -42,7 +42,7 @@ def write_bvh(
     named = joint_names(animal.skeleton, names)
     spaced = [name for name in named.values() if len(name.split()) != 1]
     if spaced:
-        raise ValueError(f"joint names: expected names without spaces in BVH, got {spaced}")
+        raise JointNamesError(f"joint names: expected names without spaces in BVH, got {spaced}")
     if not clips:
         motion = _motion(animal.skeleton, _still(animal), frames_per_second)
         texts = {path: _header(animal.skeleton, named) + motion}

@@ -1,23 +1,35 @@
 """Files that other programs open; the suffix says the format."""
 
 import importlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from pony_jax.reconstruction.animal import Animal, Clip
 
-# Suffix -> (module, function) that writes it. The modules need what extras install (`export`, and
-# `usd` for .usdz), so they are imported when they are used.
-_WRITERS = {
-    ".glb": ("gltf", "write_glb"),
-    ".obj": ("obj", "write_obj"),
-    ".ply": ("ply", "write_ply"),
-    ".usdz": ("usdz", "write_usdz"),
-    ".bvh": ("bvh", "write_bvh"),
-    ".html": ("page", "write_page"),
+
+class _Format(NamedTuple):
+    """How a format is written and what it holds.
+
+    The module needs what extras install (`export`, and `usd` for .usdz), so it is imported when it
+    is used.
+    """
+
+    module: str
+    function: str
+    most_clips: int | None  # None: any number
+    has_names: bool  # of joints
+
+
+_FORMATS = {
+    ".glb": _Format("gltf", "write_glb", None, True),
+    ".obj": _Format("obj", "write_obj", 0, False),
+    ".ply": _Format("ply", "write_ply", 0, False),
+    ".usdz": _Format("usdz", "write_usdz", 1, True),
+    ".bvh": _Format("bvh", "write_bvh", None, True),
+    ".html": _Format("page", "write_page", None, False),
 }
-SUFFIXES = tuple(_WRITERS)
+SUFFIXES = tuple(_FORMATS)
 
 
 def export(
@@ -45,14 +57,50 @@ def export(
       OSError: if the file cannot be written.
     """
     path = Path(path)
-    if path.suffix not in _WRITERS:
+    if path.suffix not in _FORMATS:
         raise ValueError(f"{path}: expected a name that ends in one of {', '.join(SUFFIXES)}")
-    module, function = _WRITERS[path.suffix]
+    format = _FORMATS[path.suffix]
     try:
-        writer = getattr(importlib.import_module(f"pony_jax.reconstruction.{module}"), function)
+        module = importlib.import_module(f"pony_jax.reconstruction.{format.module}")
     except ModuleNotFoundError as error:
         extra = "usd" if path.suffix == ".usdz" else "export"
         raise ModuleNotFoundError(
             f"{path.suffix} files need {error.name}; install it: pip install 'pony_jax[{extra}]'"
         ) from error
-    return writer(animal, path, clips, **options)
+    return getattr(module, format.function)(animal, path, clips, **options)
+
+
+def export_all(
+    animal: Animal,
+    folder: Path,
+    suffixes: Sequence[str],
+    clips: Sequence[Clip] = (),
+    *,
+    names: Mapping[str, str] | None = None,
+    influences: str = "4",
+) -> list[Path]:
+    """Writes an animal in several formats, with what each of them holds; returns all files.
+
+    Args:
+      folder: must exist; files are called `animal.name` and the suffix.
+      suffixes: of `SUFFIXES`.
+      clips: motions; `.usdz` holds the first alone, `.obj` and `.ply` none.
+      names: of the joints in rigged files, by ours; the page shows ours.
+      influences: of `.glb`, see `gltf.encode_glb`; the page's viewer takes four.
+
+    Raises as `export` does.
+    """
+    written: list[Path] = []
+    # The file before the page, which can carry that very file.
+    for suffix in sorted(suffixes, key=lambda suffix: suffix != ".glb"):
+        format = _FORMATS[suffix]
+        options: dict[str, Any] = {}
+        if names and format.has_names:
+            options["names"] = names
+        if suffix == ".glb":
+            options["influences"] = influences
+        if suffix == ".html" and ".glb" in suffixes and not names and influences == "4":
+            options["glb"] = (folder / f"{animal.name}.glb").read_bytes()
+        held = clips[: format.most_clips]
+        written += export(animal, folder / f"{animal.name}{suffix}", clips=held, **options)
+    return written

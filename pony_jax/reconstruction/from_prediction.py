@@ -10,7 +10,8 @@ from jaxtyping import Float
 from pony_jax.model import Pony, Prediction
 from pony_jax.model.pony import Params
 from pony_jax.reconstruction.animal import Animal, Camera, Hypotheses, Light, TriangleMesh
-from pony_jax.reconstruction.skeleton import Skeleton, bone_names
+from pony_jax.reconstruction.learned import ModelError
+from pony_jax.reconstruction.skeleton import Skeleton
 
 _CHUNK = 1 << 14
 """Points whose colours are looked up at once: one program serves any number of them."""
@@ -35,23 +36,19 @@ def animal_from_prediction(
       shown: `photograph`, `mask` and `box_px` of `Animal`.
 
     Raises:
-      ValueError: if the mesh is empty.
+      ModelError: if the mesh is empty.
     """
     rig = prediction.rig
     num_verts, num_faces = int(rig.prior.vert_count), int(rig.prior.face_count)
     if not num_faces:
-        raise ValueError("expected a shape, found an empty mesh; the model has not learned one yet")
+        raise ModelError("expected a shape, found an empty mesh; the model has not learned one yet")
     faces = np.ascontiguousarray(np.asarray(rig.prior.faces[:num_faces])[:, ::-1])
 
     def mesh(verts: np.ndarray) -> TriangleMesh:
         return TriangleMesh(np.asarray(verts[0, :num_verts]), faces)
 
-    bones_rest = np.asarray(rig.bones_rest[0])
-    skeleton = Skeleton(
-        names=bone_names(model.instance.skeleton),
-        parents=np.asarray(rig.parents[0]),
-        bones_rest=bones_rest,
-        root_rest=bones_rest[model.instance.skeleton.root_bones[0], 0],
+    skeleton = Skeleton.from_model(
+        model.instance.skeleton, np.asarray(rig.bones_rest[0]), np.asarray(rig.parents[0])
     )
     weights = np.asarray(rig.weights[0, :num_verts], np.float32)
     light = prediction.light

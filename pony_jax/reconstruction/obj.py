@@ -5,6 +5,7 @@ from pathlib import Path
 
 from pony_jax.reconstruction.animal import Animal, Clip, TriangleMesh
 from pony_jax.reconstruction.atlas import bake_animal
+from pony_jax.reconstruction.errors import ExportError
 
 
 def write_obj(
@@ -30,8 +31,9 @@ def write_obj(
     """
     refuse_clips(path, clips)
     if any(character.isspace() for character in path.name):
-        raise ValueError(
-            f"{path.name!r}: expected a name without spaces, which OBJ cannot refer to"
+        raise ExportError(
+            f"{path.name!r}: expected a name without spaces, which OBJ cannot refer to; rename the "
+            "picture"
         )
     mesh = mesh_in_pose(animal, pose)
     textured = bake_animal(animal, texture_size)

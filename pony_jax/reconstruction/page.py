@@ -14,6 +14,7 @@ import webbrowser
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import jinja2
 import numpy as np
@@ -34,7 +35,7 @@ _WHAT = {
     ".mp4": "video",
     ".webp": "moving picture",
 }
-_PHOTOGRAPH_PX = 512
+_PHOTOGRAPH_PX, _THUMBNAIL_PX = 512, 176
 
 
 def render_page(
@@ -64,12 +65,9 @@ def render_page(
         }
         for i, (name, data) in enumerate(contents.items())
     ]
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(_FOLDER), autoescape=True, undefined=jinja2.StrictUndefined
-    )
-    return environment.get_template("page.html").render(
+    return _template("page.html").render(
         title=f"{animal.category.capitalize()} from {animal.name}",
-        photograph=_photograph(animal),
+        photograph=_photograph(animal, _PHOTOGRAPH_PX),
         facts=facts(animal),
         files=files,
         pictures={name: _data_uri(data) for name, data in (pictures or {}).items()},
@@ -84,14 +82,16 @@ def write_page(
     *,
     pictures: Mapping[str, bytes] | None = None,
     downloads: Mapping[str, bytes] | None = None,
+    glb: bytes | None = None,
     **options: Any,
 ) -> list[Path]:
     """Writes `render_page` of an animal with clips; returns the file.
 
     Args:
+      glb: that is shown, if it has been made already; `clips` and `options` then do not count.
       options: of `gltf.encode_glb`.
     """
-    glb = encode_glb(animal, clips, **options)
+    glb = glb or encode_glb(animal, clips, **options)
     page = render_page(animal, glb, pictures=pictures, downloads=downloads)
     path.write_text(page, encoding="utf-8")
     return [path]
@@ -145,11 +145,37 @@ def facts(animal: Animal) -> dict[str, str]:
     }
 
 
-def _photograph(animal: Animal) -> str | None:
+def index_entry(animal: Animal) -> dict[str, str | None]:
+    """What `write_index` shows of an animal; small, so that thousands can wait for it."""
+    return {
+        "name": animal.name,
+        "link": quote(f"{animal.name}.html"),
+        "photograph": _photograph(animal, _THUMBNAIL_PX),
+        "seen_from": facts(animal)["seen from"],
+    }
+
+
+def write_index(entries: Sequence[Mapping[str, str | None]], path: Path) -> None:
+    """Writes a page that leads to the pages of animals in its folder.
+
+    Args:
+      entries: of `index_entry`.
+    """
+    path.write_text(_template("index.html").render(entries=entries), encoding="utf-8")
+
+
+def _template(name: str) -> jinja2.Template:
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(_FOLDER), autoescape=True, undefined=jinja2.StrictUndefined
+    )
+    return environment.get_template(name)
+
+
+def _photograph(animal: Animal, size_px: int) -> str | None:
     if animal.photograph is None:
         return None
     image = Image.fromarray(animal.photograph)
-    image.thumbnail((_PHOTOGRAPH_PX, _PHOTOGRAPH_PX))
+    image.thumbnail((size_px, size_px))
     data = io.BytesIO()
     image.save(data, "PNG")
     return _data_uri(data.getvalue())

@@ -56,21 +56,20 @@ class Skeleton:
         cls,
         skeleton: model_bones.Skeleton,
         bones_rest: Float[np.ndarray, "k 2 3"],
-        leg_attachments: Sequence[int] | None,
+        parents: Sequence[int],
     ) -> "Skeleton":
         """The skeleton of a model's rig.
 
         Args:
           skeleton: number and order of bones.
           bones_rest: of one animal, as `ops.bones.estimate_bones` makes them.
-          leg_attachments: body bone that each leg hangs from; None where the model's legs do not
-            follow the body (they then hang from the root joint).
+          parents: bone that each bone hangs from, as `ops.bones.Skeleton.parents` gives them; -1
+            for those on the root joint.
         """
         bones_rest = np.asarray(bones_rest, np.float32)
-        attachments = None if leg_attachments is None else tuple(int(i) for i in leg_attachments)
         return cls(
             names=bone_names(skeleton),
-            parents=np.array(skeleton.parents(attachments), np.int32),
+            parents=np.array(parents, np.int32),
             bones_rest=bones_rest,
             root_rest=bones_rest[skeleton.root_bones[0], 0],
         )

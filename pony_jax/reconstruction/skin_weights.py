@@ -59,16 +59,19 @@ def four_weights(
     return _sorted_sets(candidates, kept, 4)
 
 
-def all_weights(
-    weights: Float[np.ndarray, "v k"],
+def largest_weights(
+    weights: Float[np.ndarray, "v k"], count: int
 ) -> tuple[Int[np.ndarray, "v n"], Float[np.ndarray, "v n"]]:
-    """All bones of each vertex and their shares, as `four_weights` gives them.
+    """The bones with the largest shares of each vertex, as `four_weights` gives them.
+
+    Args:
+      count: bones that are kept; what is more than there are keeps all.
 
     Returns:
-      (bones, shares), n the multiple of four that holds all bones.
+      (bones, shares), n the multiple of four that holds them.
     """
     bones = np.broadcast_to(np.arange(weights.shape[1]), weights.shape)
-    return _sorted_sets(bones, weights, weights.shape[1])
+    return _sorted_sets(bones, weights, min(count, weights.shape[1]))
 
 
 def _sorted_sets(

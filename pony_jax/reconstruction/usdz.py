@@ -16,7 +16,7 @@ from pony_jax.reconstruction import skin_weights
 from pony_jax.reconstruction.animal import Animal, Clip
 from pony_jax.reconstruction.atlas import TexturedMesh, bake_animal
 from pony_jax.reconstruction.gltf import check_exportable
-from pony_jax.reconstruction.joint_names import ROOT, joint_names
+from pony_jax.reconstruction.joint_names import ROOT, JointNamesError, joint_names
 
 _FRAMES_PER_SECOND = 24.0
 
@@ -51,7 +51,7 @@ def write_usdz(
     named = joint_names(animal.skeleton, names)
     wrong = [name for name in named.values() if not Sdf.Path.IsValidIdentifier(name)]
     if wrong:
-        raise ValueError(f"joint names: expected letters, digits and underscores, got {wrong}")
+        raise JointNamesError(f"joint names: expected letters, digits and underscores, got {wrong}")
     textured = bake_animal(animal, texture_size)
     with tempfile.TemporaryDirectory() as folder:
         layer = Path(folder) / "animal.usdc"

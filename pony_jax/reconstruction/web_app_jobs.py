@@ -20,6 +20,7 @@ from PIL import Image
 
 from pony_jax.data import picture_files
 from pony_jax.errors import UserError
+from pony_jax.reconstruction import files
 from pony_jax.reconstruction.animal import Animal, Clip
 from pony_jax.reconstruction.motion import make_clips
 
@@ -27,7 +28,7 @@ Reconstruct = Callable[[Path, str], Animal]
 """An animal from a picture's file and its name, as `Model.reconstruct`."""
 
 _KEPT_RESULTS = 8
-_MOVING, _STILL = (".bvh",), (".obj", ".ply")  # formats besides .html and .glb
+_FORMATS = (".glb", ".html", ".bvh", ".obj", ".ply")
 _SHARE_OF_RECONSTRUCTION = 0.6  # of a job's time, for the progress bar
 
 
@@ -175,24 +176,15 @@ def safe_name(file_name: str) -> str:
 
 def write_files(animal: Animal, clips: Sequence[Clip], folder: Path) -> dict[str, bytes]:
     """The page, the `.glb`, and a `.zip` of these with all other formats; by name."""
-    from pony_jax.reconstruction.gltf import encode_glb  # these need the extra `export`
-    from pony_jax.reconstruction.page import render_page
-
-    name = animal.name
-    glb = encode_glb(animal, clips)
-    files = {f"{name}.html": render_page(animal, glb).encode(), f"{name}.glb": glb}
-    others = [
-        path
-        for suffix in _MOVING + _STILL
-        for path in animal.export(
-            folder / f"{name}{suffix}", clips=clips if suffix in _MOVING else ()
-        )
-    ]
+    paths = files.export_all(animal, folder, _FORMATS, clips)
+    contents = {path.name: path.read_bytes() for path in paths}
     archive = io.BytesIO()
     with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as zipped:
-        for file, data in (files | {path.name: path.read_bytes() for path in others}).items():
-            zipped.writestr(zipfile.ZipInfo(file), data, zipfile.ZIP_DEFLATED)
-    return files | {f"{name}.zip": archive.getvalue()}
+        for name, data in contents.items():
+            zipped.writestr(zipfile.ZipInfo(name), data, zipfile.ZIP_DEFLATED)
+    offered = {f"{animal.name}{suffix}" for suffix in (".html", ".glb")}
+    shown = {name: data for name, data in contents.items() if name in offered}
+    return shown | {f"{animal.name}.zip": archive.getvalue()}
 
 
 def _report(job: Job, stage: str, share: float) -> None:

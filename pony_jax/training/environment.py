@@ -34,11 +34,13 @@ _M_ARENA_MAX = -8
 _TOP_PAD_BYTES = 64 * 2**20
 
 
-def prepare_process(compilation_cache_dir: str) -> None:
+def prepare_process(compilation_cache_dir: str, *, keep_small_programs: bool = False) -> None:
     """Call before the first array is made.
 
     Args:
       compilation_cache_dir: where compiled programs are kept for later runs; '' keeps none.
+      keep_small_programs: keep also what compiles in less than a second, which JAX leaves out; of
+        use where a process ends after seconds and most of its programs are such.
 
     Raises:
       RunError: if JAX is set to what this project cannot run with, or finds no device.
@@ -50,6 +52,8 @@ def prepare_process(compilation_cache_dir: str) -> None:
         with user_files("compilation_cache_dir: expected a folder that can be made", folder):
             folder.mkdir(parents=True, exist_ok=True)
         jax.config.update("jax_compilation_cache_dir", os.fspath(folder))
+        if keep_small_programs:
+            jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
 
 
 def check_jax_settings() -> None:

@@ -10,7 +10,8 @@ import rasterizer_ffi
 from pony_jax.reconstruction.animal import TriangleMesh
 from pony_jax.reconstruction.atlas import bake_animal
 from pony_jax.reconstruction.gltf import encode_glb
-from pony_jax.reconstruction.skin_weights import all_weights, four_weights
+from pony_jax.reconstruction.motion import GAITS, make_clips
+from pony_jax.reconstruction.skin_weights import four_weights, largest_weights
 from tests.reconstruction.glb_reader import Glb
 from tests.reconstruction.sample_animal import make_animal, make_clip
 
@@ -52,7 +53,8 @@ def test_validator_finds_nothing(animal, clips, assert_valid_gltf, tmp_path):
     variants = {
         "plain": {},
         "moving": {"clips": clips},
-        "all": {"all_weights": True, "clips": clips},
+        "all": {"influences": "all", "clips": clips},
+        "eight": {"influences": "8", "clips": clips},
         "unlit": {"light": "unlit", "pose": "rest"},
         "named": {"names": {"root": "Armature", "head": "Bip01 Head"}},
     }
@@ -73,7 +75,7 @@ def test_the_validator_finds_mistakes(animal, assert_valid_gltf, tmp_path):
 
 
 def test_all_weights_pose_as_the_model_does(animal, textured, write):
-    glb = write(all_weights=True)
+    glb = write(influences="all")
     expected = animal.posed_mesh.verts[textured.atlas.vert_rows]
     # Float32 weights, quaternions and positions: 1e-6 of the size.
     assert _largest_error(glb.skinned(), expected, animal) < 1e-5
@@ -92,8 +94,24 @@ def test_four_weights_pose_the_photograph_nearly(animal, textured, write):
     assert _largest_error(plain, expected, animal) > 0.005
 
 
+def test_eight_weights_pose_every_gait_nearly(animal, textured, write):
+    gaits, missing = make_clips(animal)
+    assert len(gaits) == len(GAITS) and not missing
+    glb = write(gaits, influences="8")
+    for number, clip in enumerate(gaits):
+        for frame in range(0, len(clip.times_s), 4):
+            mesh = animal.pose(
+                clip.angles_rad[frame], clip.root_translation[frame], clip.root_rotation[frame]
+            )
+            time_s = float(np.float32(clip.times_s[frame]))  # as the file has it
+            skinned = glb.skinned(glb.animated(number, time_s))
+            # 0.005 is the promise, of the body's length.
+            expected = mesh.verts[textured.atlas.vert_rows]
+            assert _largest_error(skinned, expected, animal) < 0.005
+
+
 def test_clips_move_the_file_as_they_move_the_animal(animal, textured, clips, write):
-    glb = write(clips, all_weights=True)
+    glb = write(clips, influences="all")
     assert [a.name for a in glb.document.animations] == ["walk", "trot"]
     for number, clip in enumerate(clips):
         for frame in (0, 1, len(clip.times_s) - 1):
@@ -144,7 +162,7 @@ def test_file_is_wound_outwards_with_normals(animal, write):
 
 
 def test_camera_sees_what_the_model_saw(animal, write):
-    glb = write(all_weights=True)
+    glb = write(influences="all")
     camera = glb.document.cameras[0].perspective
     assert camera.yfov == pytest.approx(np.deg2rad(25)) and camera.aspectRatio == 1
     cam_from_world = np.linalg.inv(glb.world_from_node(glb.node("camera")))
@@ -164,7 +182,7 @@ def test_light_comes_from_where_it_came(animal, write):
 
 def test_texture_shows_the_albedo_from_the_camera(animal, write):
     """The baked file against colours asked for at each pixel: at least 27 dB; far more here."""
-    glb = write(all_weights=True)
+    glb = write(influences="all")
     size = 128, 128
     faces = glb.array(glb.primitive.indices).reshape(-1, 3).astype(np.int32)
     points = np.c_[glb.skinned(), np.ones(len(glb.attribute("POSITION")))]
@@ -207,7 +225,7 @@ def test_weights_are_few_and_normalised(animal):
 
 
 def test_all_weights_are_the_animals(animal):
-    bones, shares = all_weights(animal.skin_weights)
+    bones, shares = largest_weights(animal.skin_weights, animal.skeleton.num_bones)
     dense = np.zeros_like(animal.skin_weights)
     np.add.at(dense, (np.arange(len(dense))[:, None], bones), shares)
     np.testing.assert_allclose(dense, animal.skin_weights, atol=3e-7)  # float32, normalised anew
@@ -217,6 +235,7 @@ def test_all_weights_are_the_animals(animal):
     ("options", "message"),
     [
         ({"light": "neon"}, "punctual"),
+        ({"influences": "5"}, "'8'"),
         ({"pose": "gallop"}, "photograph"),
         ({"names": {"fifth_leg": "x"}}, "no joint 'fifth_leg'"),
     ],

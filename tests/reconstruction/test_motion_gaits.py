@@ -51,7 +51,9 @@ def rigged(sample: Animal, verts: np.ndarray, faces: np.ndarray) -> Animal:
         posed_mesh=mesh,
         prior_verts=verts,
         skin_weights=np.asarray(skinning_weights(verts[None], bones, 0.05)[0]),
-        skeleton=Skeleton.from_model(model, np.asarray(bones[0]), np.asarray(attachments[0])),
+        skeleton=Skeleton.from_model(
+            model, np.asarray(bones[0]), model.parents(np.asarray(attachments[0]))
+        ),
     )
 
 

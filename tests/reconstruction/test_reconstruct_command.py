@@ -1,6 +1,9 @@
 """The command line: which pictures it takes, and that one bad picture does not stop the others."""
 
+import base64
 import dataclasses
+import re
+from urllib.parse import unquote
 
 import pytest
 from absl import flags
@@ -34,6 +37,63 @@ def test_pictures_of_folders_and_files_get_names_of_their_own(reconstruct, tmp_p
     assert reconstruct.find_jobs(arguments, None)[0].mask is None
 
 
+def test_what_is_passed_over_is_counted_and_named(reconstruct, tmp_path):
+    names = [f"photos/{i}.heic" for i in range(6)]
+    names += ["photos/a.png", "photos/.hidden", "photos/more/b.png", "masks/A.png", "masks/b.png"]
+    for name in names:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    arguments, masks = [str(tmp_path / "photos")], tmp_path / "masks"
+    jobs = reconstruct.find_jobs(arguments, masks)
+    assert [(job.picture.name, job.mask.name) for job in jobs] == [("a.png", "A.png")]
+    photos_line, masks_line = reconstruct.passed_over(arguments, jobs, masks)
+    assert photos_line.startswith(f"passed over 7 in {tmp_path / 'photos'}, which do not end like")
+    assert photos_line.endswith("0.heic, 1.heic, 2.heic, 3.heic, 4.heic and 2 more")
+    assert "passed over 1 in" in masks_line and masks_line.endswith(": b.png")
+    assert not reconstruct.passed_over([str(tmp_path / "photos/a.png")], jobs, None)
+
+
+def test_a_mask_of_another_pictures_very_name_is_not_taken(reconstruct, tmp_path):
+    for name in ("a/Horse.png", "a/horse.png", "masks/horse.png"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    upper, lower = reconstruct.find_jobs([str(tmp_path / "a")], tmp_path / "masks")
+    assert lower.mask.exists() and not upper.mask.exists()
+
+
+def test_the_page_of_all_leads_to_each(reconstruct, tmp_path, monkeypatch):
+    for name in ("index", "a & b"):
+        picture((30, 20)).save(tmp_path / f"{name}.png")
+    monkeypatch.setattr(reconstruct, "load", lambda model, weights: _Model())
+    monkeypatch.setattr(reconstruct, "prepare_process", lambda folder, **options: None)
+    flags.FLAGS.mark_as_parsed()
+    out = tmp_path / "out"
+    with flagsaver.as_parsed(model="m", out=str(out), formats="html,glb", clips=""):
+        reconstruct.main(["", str(tmp_path / "index.png"), str(tmp_path / "a & b.png")])
+    text = (out / "index.html").read_text()
+    links = re.findall(r'href="([^"]+)"', text)
+    assert links == ["index_2.html", "a%20%26%20b.html"]
+    assert "a &amp; b</a>" in text and "seen from its" in text
+    for link in links:
+        assert (out / unquote(link)).is_file()
+    glb = base64.b64encode((out / "a & b.glb").read_bytes()).decode()
+    assert glb in (out / "a & b.html").read_text()
+
+
+def test_a_fault_of_this_project_is_not_called_the_pictures(reconstruct, tmp_path, monkeypatch):
+    class Faulty:
+        def reconstruct(self, source, mask, refine, name):
+            raise ValueError("operands could not be broadcast together")
+
+    picture((30, 20)).save(tmp_path / "a.png")
+    monkeypatch.setattr(reconstruct, "load", lambda model, weights: Faulty())
+    monkeypatch.setattr(reconstruct, "prepare_process", lambda folder, **options: None)
+    flags.FLAGS.mark_as_parsed()
+    with flagsaver.as_parsed(model="m", out=str(tmp_path / "out")):
+        with pytest.raises(ValueError, match="broadcast"):
+            reconstruct.main(["", str(tmp_path / "a.png")])
+
+
 def test_no_pictures_and_no_masks_are_refused(reconstruct, tmp_path):
     with pytest.raises(UserError, match="expected pictures, got none; give files"):
         reconstruct.find_jobs([], None)
@@ -52,7 +112,7 @@ def test_a_bad_picture_is_named_and_the_others_go_on(reconstruct, tmp_path, monk
     for name in ("bad", "good"):
         picture((30, 20)).save(tmp_path / f"{name}.png")
     monkeypatch.setattr(reconstruct, "load", lambda model, weights: _Model())
-    monkeypatch.setattr(reconstruct, "prepare_process", lambda folder: None)
+    monkeypatch.setattr(reconstruct, "prepare_process", lambda folder, **options: None)
     arguments = ["", *(str(tmp_path / f"{name}.png") for name in ("bad", "good"))]
     out = tmp_path / "out"
     flags.FLAGS.mark_as_parsed()
