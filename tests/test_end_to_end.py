@@ -66,6 +66,9 @@ def test_train_kill_resume_evaluate(tmp_path: Path) -> None:
     assert 0 < scores["mask_iou"]["mean"] < 1
     assert 0 < scores["truth"]["viewpoint"]["rotation_error_deg"]["median"] <= 180
     assert 0 < scores["mirror_consistency"]["mask_iou"]["mean"] <= 1
+    alone = scores["networks_alone"]
+    assert 0 < alone["mask_iou"]["mean"] < 1
+    assert alone["truth"]["keypoints"].keys() == scores["truth"]["keypoints"].keys()
     page = (killed / "evaluation_test.html").read_text()
     assert f"{scores['mask_iou']['mean']:.3f}" in page and "PCK@0.1" in page
     # The scores at the end of training are those of the saved state.

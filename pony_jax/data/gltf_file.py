@@ -1,16 +1,17 @@
 """Reads nodes, arrays and animations of a glTF 2.0 file, `.glb` or `.gltf`.
 
-`open_gltf` parses it with pygltflib; what a file says is then asked of the `GltfFile`. Everything
-that a damaged or foreign file does ends in a `GltfError` of one line.
+`open_gltf` parses it with pygltflib, whose objects documents, animations, skins and primitives are;
+the numbers behind them are asked of the `GltfFile`. Everything that a damaged or foreign file does
+ends in a `GltfError` of one line.
 """
 
 import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-import pygltflib
 from jaxtyping import Float, Int
 from scipy.spatial.transform import Rotation, Slerp
 
@@ -18,13 +19,14 @@ from pony_jax.errors import UserError
 
 _TYPES = {"SCALAR": 1, "VEC2": 2, "VEC3": 3, "VEC4": 4, "MAT4": 16}
 _COMPONENTS = {
-    pygltflib.BYTE: np.int8,
-    pygltflib.UNSIGNED_BYTE: np.uint8,
-    pygltflib.SHORT: np.int16,
-    pygltflib.UNSIGNED_SHORT: np.uint16,
-    pygltflib.UNSIGNED_INT: np.uint32,
-    pygltflib.FLOAT: np.float32,
+    5120: np.int8,
+    5121: np.uint8,
+    5122: np.int16,
+    5123: np.uint16,
+    5125: np.uint32,
+    5126: np.float32,
 }
+"""Types of numbers by glTF's code for them."""
 _DAMAGE = (ValueError, LookupError, TypeError, AttributeError, struct.error, OSError)
 """What damaged and foreign files raise in the library and here."""
 
@@ -42,9 +44,15 @@ def open_gltf(path: str | Path) -> "GltfFile":
     """Opens a file.
 
     Raises:
-      GltfError: for one that is cut or no glTF, or has no nodes.
+      GltfError: for one that is cut or no glTF, or has no nodes; where pygltflib is missing.
       OSError: if it cannot be read.
     """
+    try:
+        import pygltflib  # the extra `export` brings it
+    except ModuleNotFoundError as error:
+        raise GltfError(
+            "glTF files need pygltflib; install it: pip install 'pony_jax[export]'"
+        ) from error
     path = Path(path)
     path.stat()  # raises where nothing is
     with naming_damage(path):
@@ -79,7 +87,7 @@ class GltfFile:
       order: of all nodes, parents before their children.
     """
 
-    def __init__(self, path: Path, document: pygltflib.GLTF2) -> None:
+    def __init__(self, path: Path, document: Any) -> None:
         self.path, self.document = path, document
         self.parents = np.full(len(document.nodes), -1)
         for i, node in enumerate(document.nodes):
@@ -116,7 +124,7 @@ class GltfFile:
         )
 
     def animated_parts(
-        self, animation: pygltflib.Animation, frames_per_second: float
+        self, animation: Any, frames_per_second: float
     ) -> tuple[Float[np.ndarray, " t"], NodeParts]:
         """The times (s) at which an animation is looked at, and the nodes at each of them."""
         channels = [c for c in animation.channels if c.target.node is not None]
@@ -151,7 +159,7 @@ class GltfFile:
                 rotations[:, node] = rotations[:, parent] @ turns[:, node]
         return matrices, rotations
 
-    def inverse_bind_matrices(self, skin: pygltflib.Skin) -> Float[np.ndarray, "k 4 4"]:
+    def inverse_bind_matrices(self, skin: Any) -> Float[np.ndarray, "k 4 4"]:
         """From the space of a skin's mesh to that of each of its joints."""
         if skin.inverseBindMatrices is None:
             return np.tile(np.eye(4), (len(skin.joints), 1, 1))

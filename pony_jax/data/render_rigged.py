@@ -5,10 +5,11 @@
     python -m pony_jax.extract --layout=rendered --images=DIR --dataset=donkey --data_dir=data
 
 A model is a glTF file with a skin and animations (y up, the head towards +z), or `synthetic/` and a
-species of `pony_jax.data.synthetic_quadruped`. Poses come from its animations, upright ones, at
-random times; the viewpoint is anywhere around it, -5 to 25 degrees up, low more often; individuals
-differ in the length and girth of limbs, trunk and neck, and in their coats; light and background
-vary. Several models take turns. The same flags give the same files.
+species of `pony_jax.data.synthetic_quadruped`. Poses come from its animations, each as often, at
+random times, as long as the animal is upright. The viewpoint is anywhere around it, -5 to 25
+degrees up, low more often; individuals differ in the length and girth of limbs, trunk and neck, and
+in their coats; light and background vary. Several models take turns. The same flags give the same
+files; pictures of one number and seed have the same background and viewpoint whatever the model.
 
 `pony_jax.data.rendered_folder` says what is written, `pony_jax.data.rigged.examples` what is true
 of each picture. The truth never reaches training.
@@ -47,6 +48,9 @@ _SEED = flags.DEFINE_integer("seed", 0, "Another number gives other pictures.", 
 _FORWARD = flags.DEFINE_enum(
     "forward", "+z", list(FORWARD), "Where the animal's head points in the files; y is up."
 )
+_CLIPS = flags.DEFINE_list(
+    "clips", [], "Animations that poses are taken from, such as Walk,Gallop; if not all."
+)
 
 
 def main(argv: Sequence[str]) -> None:
@@ -62,6 +66,7 @@ def main(argv: Sequence[str]) -> None:
         image_size=_IMAGE_SIZE.value,
         seed=_SEED.value,
         forward=_FORWARD.value,
+        clips=_CLIPS.value,
         say=print,
     )
     all_examples = itertools.chain(*(examples(split, counts[split]) for split in SPLITS))

@@ -1,12 +1,13 @@
 """Models of animals by what a command line calls them, as something that makes examples."""
 
+import os
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
 
 from pony_jax.data.rigged.examples import make_examples, shared_arrays
-from pony_jax.data.rigged.model import read_rigged_model
+from pony_jax.data.rigged.model import RiggedModel, read_rigged_model
 from pony_jax.data.rigged.poses import count_poses
 from pony_jax.data.rigged.scene import make_renderer
 from pony_jax.data.rigged.template import make_template
@@ -29,6 +30,7 @@ def open_models(
     image_size: int,
     seed: int,
     forward: str = "+z",
+    clips: Sequence[str] = (),
     say: Callable[[str], None],
 ) -> tuple[dict[str, np.ndarray], Examples]:
     """What all examples share, and the function that makes them.
@@ -38,6 +40,7 @@ def open_models(
       image_size: side of a picture, pixels.
       seed: another one gives other pictures.
       forward: where the animals' heads point in the files, out of `template.FORWARD`.
+      clips: the animations of the files that poses are taken from; none for all.
       say: is told how many upright poses each animation has.
 
     Raises:
@@ -52,8 +55,11 @@ def open_models(
                 f"--model: expected {synthetic[0]} alone, got {len(models)} models; make a data "
                 "set of each"
             )
+        if clips:
+            raise UserError(f"expected --clips with glTF files only, got it with {synthetic[0]}")
         return _open_species(synthetic[0].removeprefix(SYNTHETIC), image_size, seed)
-    templates = [make_template(read_rigged_model(name), forward) for name in models]
+    opened = [_with_clips(read_rigged_model(os.path.expanduser(name)), clips) for name in models]
+    templates = [make_template(model, forward) for model in opened]
     renderers = [make_renderer(template, image_size) for template in templates]
     for template in templates:
         counts = count_poses(template.poses)
@@ -64,6 +70,16 @@ def open_models(
         return make_examples(templates, renderers, seed=seed, split=split, count=count)
 
     return shared_arrays(templates), examples
+
+
+def _with_clips(model: RiggedModel, clips: Sequence[str]) -> RiggedModel:
+    missing = [name for name in clips if name not in model.clips]
+    if missing:
+        raise UserError(
+            f"--clips: expected animations of {model.name} out of {', '.join(model.clips)}, got "
+            f"{missing[0]!r}"
+        )
+    return model._replace(clips={n: m for n, m in model.clips.items() if not clips or n in clips})
 
 
 def _open_species(

@@ -14,7 +14,7 @@ keeps TensorFlow out of writing and reading. `pony_jax.data.pipeline` reads ever
 | `patch_key` | float16 [T,T,d] | tokens that tell parts apart (viewpoint, pose, deformation) |
 | `patch_out` | float16 [T,T,d] | tokens that tell looks apart (texture, light) |
 | `flip/...`  | as above        | the three feature arrays of the mirrored crop |
-| `truth/...` | builder's own   | optional, synthetic data only; training never reads it |
+| `truth/...` | builder's own   | optional, of rendered pictures; training never reads it |
 
 Frames of sequences have four more keys, all of them in every record of the data set:
 

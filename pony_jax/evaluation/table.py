@@ -8,8 +8,8 @@ Summary = Mapping[str, float | None]
 
 Section = Mapping[str, Summary]
 
-_HEADER = f"{'':34}{'median':>9}{'mean':>9}   95 % of the mean "
-_HEADER_ALONE = f"{'alone:':>8}{'median':>8}{'mean':>9}"
+_HEADER = f"{'':34}{'median':>9}{'mean':>9}   95 % of the mean"
+_HEADER_ALONE = f"{'alone: median':>15}{'mean':>9}"
 _PCK = ("pck_0.1", "pck_0.1_unpadded")
 
 
@@ -47,7 +47,7 @@ def each_keypoint(keypoints: Mapping[str, Any]) -> Section:
 
 def header(with_alone: bool = False) -> str:
     """The line above `format_lines`; `with_alone` names the columns of the networks alone."""
-    return (_HEADER + _HEADER_ALONE if with_alone else _HEADER).rstrip()
+    return f"{_HEADER:73}{_HEADER_ALONE}" if with_alone else _HEADER
 
 
 def format_lines(section: Section, prefix: str = "", alone: Section | None = None) -> list[str]:
@@ -67,7 +67,7 @@ def _line(name: str, row: Summary, alone: Summary | None = None) -> str:
 
     interval = f"{cell(row, 'mean_low95')} ..{cell(row, 'mean_high95')}"
     line = f"{name:34}{cell(row, 'median')}{cell(row, 'mean')}{interval}"
-    return line if alone is None else f"{line}{cell(alone, 'median')}{cell(alone, 'mean')}"
+    return line if alone is None else f"{line}{'':6}{cell(alone, 'median')}{cell(alone, 'mean')}"
 
 
 def _is_summary(value: Any) -> bool:

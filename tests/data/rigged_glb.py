@@ -21,7 +21,6 @@ def surface() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     boxes = [((-0.3, -0.5, -1.0), (0.3, 0.2, 0.6)), ((-0.1, 0.0, 0.6), (0.1, 0.8, 1.0))]
     verts, faces = [], []
     for low, high in boxes:
-        corners = np.array([[low, high][i >> 2 & 1][:1] for i in range(8)])
         corners = np.array(
             [[(low, high)[i >> axis & 1][axis] for axis in range(3)] for i in range(8)]
         )
@@ -62,8 +61,7 @@ def write_glb(
     """Within a second the neck nods by 40 degrees, and the whole animal walks 2 ahead and turns.
 
     Args:
-      z_up: the armature and its mesh are turned and 100 times as small, below a node that undoes
-        it.
+      z_up: armature and mesh are turned and 100 times as small, below a node that undoes it.
       end_turn: axis and degrees of the whole animal's turn.
       texture: of base colours, [h, w, 3] bytes; else the head is red and the trunk green.
     """
@@ -129,8 +127,8 @@ def write_glb(
         axis, degrees = end_turn
         # In a z-up file the world's y is z, and its z is -y.
         turned = axes @ np.eye(3)[axis]
-        half_turn = [*(np.sin(np.radians(degrees) / 2) * turned), quaternion(0, degrees)[3]]
-        whole = [0, 0, 0, 1], half_turn
+        half = np.radians(degrees) / 2
+        whole = [0, 0, 0, 1], [*(np.sin(half) * turned), np.cos(half)]
         nod = [0, 0, 0, 1], quaternion(0, 40.0)
         moves = [
             (1, "rotation", np.array(whole, np.float32)),

@@ -96,6 +96,24 @@ def test_the_numbers_are_there() -> None:
         assert text in page, text
 
 
+def test_the_networks_alone_stand_beside() -> None:
+    scores = _scores(truth=True)
+    assert "networks alone" not in _page()
+    alone = _scores(truth=True)
+    for part in (alone, alone["truth"]["keypoints"]["pck_0.1"], alone["truth"]["viewpoint"]):
+        for name, row in part.items():
+            if isinstance(row, dict) and row.get("median") is not None:
+                part[name] = {key: value + 0.1 for key, value in row.items()}
+    alone.pop("mirror_consistency")
+    page = render_page(
+        "run", {}, scores | {"networks_alone": alone}, _gallery(), {}, np.arange(7.0)
+    )
+    assert "networks alone 0.725" in page  # beside the headline's 0.625
+    assert page.count("<td>0.725</td>") == 2  # median and mean of the mask's IoU
+    assert "<td>0.988</td>" in page and "<td>0.754</td>" in page  # nose, within 15 degrees
+    assert "<td>0.625</td>" in page
+
+
 def test_nothing_is_fetched_from_elsewhere() -> None:
     page = _page()
     assert "http" not in page

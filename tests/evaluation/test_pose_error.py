@@ -129,3 +129,28 @@ def test_a_model_without_legs_is_scored_on_its_spine() -> None:
         *("front_error_deg", "front_still_error_deg", "front_raw_error_deg"),
         *("rear_error_deg", "rear_still_error_deg", "rear_raw_error_deg"),
     }
+
+
+def test_only_pairs_that_are_seen_count_as_seen() -> None:
+    true = _true()
+    swapped = dict(true)
+    for leg in ("fore", "hind"):
+        sides = f"left_{leg}", f"right_{leg}"
+        swapped[sides[0]], swapped[sides[1]] = (true[side] * [-1, 1, 1] for side in sides[::-1])
+    seen = {"fore": np.array([1, 1, 1, 0, 0], bool), "hind": np.array([1, 1, 0, 1, 0], bool)}
+    scores = pose_error.score_poses(swapped, true, seen)
+    np.testing.assert_array_equal(scores["share_leg_pairs_swapped"], [np.nan, np.nan, 1, 1, 1])
+    expected = [np.nan, np.nan, 1, 1, np.nan]
+    np.testing.assert_array_equal(scores["share_seen_leg_pairs_swapped"], expected)
+    assert "share_seen_leg_pairs_swapped" not in pose_error.score_poses(swapped, true)
+
+
+def test_chains_of_several_skeletons_may_differ_by_image() -> None:
+    bones = np.random.default_rng(0).normal(size=(2, 3, 2, 3))
+    points = np.array([[0, 2, 5], [0, 3, 3]])  # the second one is shorter, and repeats its end
+    chain = pose_error.true_chains(bones, {"front": points})["front"]
+    np.testing.assert_array_equal(chain[0], [bones[0, 0, 0], bones[0, 1, 0], bones[0, 2, 1]])
+    np.testing.assert_array_equal(chain[1], [bones[1, 0, 0], bones[1, 1, 1], bones[1, 1, 1]])
+    pieces = pose_error.cut(chain, 2)
+    middle = (bones[1, 0, 0] + bones[1, 1, 1]) / 2
+    np.testing.assert_allclose(pieces[1, 1], middle, atol=1e-12)

@@ -24,3 +24,13 @@ def test_lines_stand_under_their_header() -> None:
     assert first.split() == ["mask_iou", "0.550", "0.500", "0.400", "..", "0.600"]
     assert second.split() == ["nothing", "-", "-", "-", "..", "-"]
     assert first.index("0.550") + 5 == header.index("median") + len("median")
+
+
+def test_the_networks_alone_stand_beside() -> None:
+    alone = {"mask_iou": _ROW | {"mean": 0.3, "median": 0.35}}
+    text = table.format_section("images", {"mask_iou": _ROW, "other": _ROW}, alone)
+    _, header, first, second = text.splitlines()
+    assert first.split()[-2:] == ["0.350", "0.300"]
+    assert first.index("0.350") + 5 == header.rindex("median") + len("median")
+    assert len(header) <= 100
+    assert second.split()[-1] == "0.600"  # nothing is known of it alone

@@ -11,6 +11,7 @@ import pytest
 from pony_jax.data.synthetic.anatomy import BONE_NAMES
 from pony_jax.data.synthetic.scene import Viewpoint, camera_of, project_px
 from pony_jax.data.synthetic.template import KEYPOINT_NAMES, load_template
+from pony_jax.evaluation import pose_error
 from pony_jax.evaluation.truth import TruthComparison, format_table, load_comparison
 from pony_jax.model import Prediction, Rig
 from pony_jax.model.render import seen_verts
@@ -73,7 +74,12 @@ class _Split(SimpleNamespace):
         return len(self.ids)
 
 
-def _compare(turn: np.ndarray, verts: np.ndarray | None = None) -> dict:
+def _compare(
+    turn: np.ndarray,
+    verts: np.ndarray | None = None,
+    truth: dict | None = None,
+    anatomy: dict | None = None,
+) -> dict:
     """Scores of a model that knows the truth, but whose object frame is turned."""
     rows = np.array([2, 0, 3, 3])  # the last one fills the batch up
     template, viewpoint = load_template("horse"), _viewpoint()
@@ -93,17 +99,58 @@ def _compare(turn: np.ndarray, verts: np.ndarray | None = None) -> dict:
         rotation=rotation,
         rig=Rig(**dict.fromkeys(Rig._fields))._replace(prior=prior),
     )
-    comparison = TruthComparison(_Split(), _truth(), _anatomy(), Skeleton())
+    truth, anatomy = truth or _truth(), anatomy or _anatomy()
+    comparison = TruthComparison(_Split(), truth, anatomy, Skeleton())
     real = np.array([True, True, True, False])
     comparison.add(prediction, {"real": real, "index": np.array([5, 7, 9, 9])})
     return comparison.scores()
+
+
+@functools.cache
+def _exact() -> dict:
+    """Scores of a model that knows the truth."""
+    return _compare(np.eye(3, dtype=np.float32))
+
+
+def _of_two_models() -> tuple[dict, dict]:
+    """The same truth as a data set of rendered glTF states it; the second model has fewer faces."""
+    template, truth = load_template("horse"), dict(_truth())
+    truth["model"] = np.array([0, 1, 0, 1])
+    points = pose_error.chain_points(list(BONE_NAMES))
+    longest = 1 + max(map(len, points.values()))
+    rows = np.stack([np.append(p, [p[-1]] * (longest - len(p))) for p in points.values()])
+    faces = np.stack([template.faces] * 2)
+    faces[1, -5:] = 0  # as `shared_arrays` fills up
+    anatomy = _anatomy() | {
+        "model_names": np.array(["one", "two"]),
+        "faces": faces,
+        "bone_names": np.array([BONE_NAMES] * 2),
+        "chain_names": np.array(list(points)),
+        "chain_points": np.stack([rows, rows]),
+    }
+    return truth, anatomy
+
+
+def test_rendered_models_are_scored_like_synthetic_animals() -> None:
+    truth, anatomy = _of_two_models()
+    turn = np.eye(3, dtype=np.float32)
+    expected, found = _exact(), _compare(turn, truth=truth, anatomy=anatomy)
+    assert found["pose"] == expected["pose"]
+    assert "share_seen_leg_pairs_swapped" in found["pose"]
+    assert found["keypoints"] == expected["keypoints"]
+    assert found["viewpoint"] == expected["viewpoint"]
+    assert found["shape"]["aligned_chamfer_percent"]["mean"] < 0.9
+    # Which bones are which is unknown for rigs without a table: then no pose is scored.
+    for name in ("chain_names", "chain_points"):
+        anatomy.pop(name)
+    assert TruthComparison(_Split(), truth, anatomy, Skeleton())._chain_points(truth) is None
 
 
 @pytest.mark.parametrize(
     ("turn", "angle_deg"), [(np.eye(3, dtype=np.float32), 0), (_HALF_TURN, 180)]
 )
 def test_who_knows_the_truth_scores_best(turn: np.ndarray, angle_deg: float) -> None:
-    scores = _compare(turn)
+    scores = _compare(turn) if angle_deg else _exact()
     assert scores["frame_change"]["angle_deg"] == pytest.approx(angle_deg, abs=0.1)
     assert scores["viewpoint"]["rotation_error_deg"]["mean"] < 0.1
     assert scores["viewpoint"]["share_head_tail_confused"]["mean"] == 0
@@ -123,11 +170,14 @@ def test_size_is_aligned_away_but_seen_by_the_camera() -> None:
 
 
 def test_the_table_names_every_score() -> None:
-    scores = _compare(np.eye(3, dtype=np.float32))
+    scores = _exact()
     table = format_table(scores)
     assert "rotation_error_deg" in table
     assert "pck_0.1 left_hock" in table
     assert max(map(len, table.splitlines())) <= 100
+    beside = format_table(scores, scores)
+    assert len(beside.splitlines()) == len(table.splitlines())
+    assert max(map(len, beside.splitlines())) <= 100
     assert "legs_error_deg" not in format_table(scores | {"pose": None})
 
 

@@ -6,6 +6,7 @@ from scipy.spatial.transform import Rotation
 
 from pony_jax.evaluation.viewpoint_error import (
     angle_between_deg,
+    camera_direction_deg,
     find_frame_change,
     score_viewpoints,
 )
@@ -38,6 +39,17 @@ def test_a_constant_change_of_frame_costs_nothing(turn: list[float]) -> None:
     assert scores["rotation_error_deg"].max() < 1e-4
     for name in ("head_tail", "left_right", "near_far"):
         assert np.nanmax(scores[f"share_{name}_confused"]) == 0
+
+
+def test_azimuth_and_elevation_are_told_apart() -> None:
+    azimuth, elevation = np.array([10.0, 100.0, 350.0, 180.0]), np.array([0.0, 20.0, -5.0, 10.0])
+    found = camera_direction_deg(_looking(azimuth, elevation))
+    np.testing.assert_allclose(found[0] % 360, azimuth, atol=1e-9)
+    np.testing.assert_allclose(found[1], elevation, atol=1e-9)
+    predicted = _looking(azimuth + np.array([0, 0, 30, -170]), elevation + np.array([7, 0, 0, 0]))
+    scores = score_viewpoints(predicted, _looking(azimuth, elevation), np.eye(3))
+    np.testing.assert_allclose(scores["azimuth_error_deg"], [0, 0, 30, 170], atol=1e-9)
+    np.testing.assert_allclose(scores["elevation_error_deg"], [7, 0, 0, 0], atol=1e-9)
 
 
 def test_a_minority_turned_about_does_not_move_the_frame() -> None:

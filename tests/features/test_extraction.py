@@ -24,13 +24,14 @@ from pony_jax.data import (
     photographs,
     pipeline,
     rendered_folder,
-    schema,
+    synthetic_quadruped,
 )
 from pony_jax.data.shards import dataset_directory
 from pony_jax.errors import UserError
 from pony_jax.features import extraction_job, reused_projections, shard_job, token_reader
 from pony_jax.features.backbones import Tokens
 from pony_jax.features.extraction import FeatureSizes
+from tests.data import rendered_examples
 
 SIZES = FeatureSizes(feature_size=16, feature_dim=16, token_grid=4, token_dim=6)
 
@@ -207,33 +208,6 @@ def test_tokens_without_pca_must_be_of_one_width(tmp_path):
         extraction_job.fit_extractor(Uneven(), sizes, [(crop.image, crop.mask)])
 
 
-def test_truth_of_rendered_pictures_is_kept_and_training_does_not_see_it(tmp_path):
-    rng = np.random.default_rng(0)
-    mask = np.zeros((32, 32, 1), np.uint8)
-    mask[8:24, 6:28] = 255
-    rendered = [
-        {
-            "id": f"{split}_{number}",
-            "image": schema.encode_png(rng.integers(0, 256, (32, 32, 3), np.uint8)),
-            "mask": schema.encode_png(mask),
-            "box": np.array([0, 0, 0, 32, 32, 32, 32, 0], np.float32),
-            "truth": {"azimuth_deg": np.float32(number), "rotation": rng.normal(size=(3, 3))},
-        }
-        for split, count in (("train", 4), ("test", 2))
-        for number in range(count)
-    ]
-    rendered_folder.write_examples(tmp_path / "in", {"faces": np.eye(3)}, rendered)
-    folder = _extract(rendered_folder.find_photographs(tmp_path / "in"), tmp_path)
-    stored = _stored_examples(tmp_path, "toy")
-    assert stored.keys() == {example["id"] for example in rendered}
-    for example in rendered:
-        for key, value in example["truth"].items():
-            np.testing.assert_array_equal(stored[example["id"]]["truth"][key], value)
-    assert (folder / "template.npz").read_bytes() == (tmp_path / "in/template.npz").read_bytes()
-    split = pipeline.load_split("toy", "train", data_dir=tmp_path, image_size=16)
-    assert "truth" not in split.examples.take(split.index[:1])[0]
-
-
 def test_mirrored_features_are_those_of_the_mirrored_crop(tmp_path):
     found = _make_photographs(tmp_path, 6)
     _extract(found, tmp_path / "tfds")
@@ -383,6 +357,29 @@ def test_a_lost_worker_ends_in_one_line(tmp_path):
     with pytest.raises(UserError, match=r"expected 2 processes .* lost one .* smaller") as caught:
         job.run(None, 2, lambda _: None)
     assert "\n" not in str(caught.value)
+
+
+def test_truth_of_rendered_pictures_is_kept_for_evaluation_alone(tmp_path):
+    examples = rendered_examples.make_examples()
+    rendered_folder.write_examples(tmp_path / "in", rendered_examples.SHARED, examples)
+    folder = _extract(extract.find_photographs("rendered", tmp_path / "in", None, 10), tmp_path)
+    for split_name, expected in (("train", examples[:5]), ("test", examples[5:])):
+        truth = synthetic_quadruped.load_truth(folder, split_name)
+        assert [name.decode() for name in truth["id"]] == [e["id"] for e in expected]
+        assert truth.keys() == {"id", "box", *expected[0]["truth"]}
+        for key in expected[0]["truth"]:
+            stored = np.stack([e["truth"][key] for e in expected])
+            np.testing.assert_array_equal(truth[key], stored)
+            assert stored.ndim == 1 or truth[key].dtype == stored.dtype  # of numbers, TFDS' own
+        np.testing.assert_array_equal(truth["box"], [e["box"] for e in expected])
+        # What training sees is the same as without truth.
+        split = pipeline.load_split("toy", split_name, data_dir=tmp_path, image_size=24)
+        assert set(vars(split)) == {field.name for field in dataclasses.fields(pipeline.Split)}
+        batch = next(pipeline.evaluation_batches(split, 2))
+        seen = {"image", "mask", "feature", "patch_key", "patch_out", "index", "real"}
+        assert not {key for key in batch if key.startswith("truth")} and seen <= batch.keys()
+    anatomy = synthetic_quadruped.load_anatomy(folder)
+    np.testing.assert_array_equal(anatomy["faces"], rendered_examples.SHARED["faces"])
 
 
 def test_all_bad_photographs_end_in_one_line(tmp_path):

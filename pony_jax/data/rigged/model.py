@@ -5,10 +5,9 @@ it; joints are those nodes that move a vertex. Every matrix here takes points at
 """
 
 import io
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
-import pygltflib
 from absl import logging
 from jaxtyping import Float, Int
 from PIL import Image
@@ -193,7 +192,7 @@ class _Reader:
             parts.append(part | {"weights": weights})
         return parts
 
-    def _surface(self, primitive: pygltflib.Primitive) -> dict[str, np.ndarray]:
+    def _surface(self, primitive: Any) -> dict[str, np.ndarray]:
         attributes, file = primitive.attributes, self._file
         verts = file.array(attributes.POSITION)
         num = len(verts)
@@ -215,9 +214,7 @@ class _Reader:
             "uv": uv,
         }
 
-    def _add_weights(
-        self, weights: np.ndarray, primitive: pygltflib.Primitive, joints: list[int]
-    ) -> None:
+    def _add_weights(self, weights: np.ndarray, primitive: Any, joints: list[int]) -> None:
         rows = np.arange(len(weights))
         for number in (0, 1):
             indices = getattr(primitive.attributes, f"JOINTS_{number}", None)
