@@ -254,7 +254,7 @@ def test_descent_on_handicaps_brings_hypotheses_into_equal_use(estimate):
     config = horse.get_config("test")
     config.loss.hypothesis_balance = 1.0
     model = build_model(config, (8, 6))
-    scores = jax.random.normal(jax.random.key(0), (400, 4)) + jnp.array([0.0, 0.5, 1.0, 0.2])
+    scores = jax.random.normal(jax.random.key(0), (400, 4)) + jnp.array([0.0, 1.0, 2.0, 0.5])
 
     @jax.jit
     def descend(handicap):
