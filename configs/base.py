@@ -53,6 +53,7 @@ def get_config() -> ConfigDict:
     config.loss.feature = 10.0
     config.loss.flow = 0.0  # optical flow between the frames of a clip; needs data.clip_frames
     config.loss.hypothesis_score = 1.0
+    config.loss.hypothesis_balance = 0.0  # keeps them in equal use; not in the paper
     config.loss.score_feature_gain = 50.0
     config.loss.eikonal = 0.01
     config.loss.deformation = 10.0
@@ -132,6 +133,7 @@ def get_config() -> ConfigDict:
     config.model.viewpoint_tokens = "patch_key"  # or patch_out: what viewpoints are read from
     config.model.viewpoint_mirror = False  # whether mirror images have mirrored viewpoints
     config.model.level_horizon = True  # cameras look horizontally; the kinds of lookat only
+    config.model.elevation_deg = (0.0, 0.0)  # lowest and highest of the camera; not in the paper
     config.model.max_turn_deg = (180.0, 180.0, 180.0)  # about x, y, z; euler_angle only
     config.model.eikonal_points = 10_000
     config.model.silhouette_hidden = 0  # width of the head that finds the animal; 0 = none

@@ -14,7 +14,7 @@ from pony_jax.model.schedule import Schedule
 from pony_jax.model.shade import RenderSettings
 from pony_jax.model.viewpoint import CameraModel
 from pony_jax.ops.bones import Skeleton
-from pony_jax.ops.viewpoint import SIDES, num_viewpoint_outputs
+from pony_jax.ops.viewpoint import SIDES
 
 _CHOICES = {
     "background": BACKGROUNDS,
@@ -53,6 +53,19 @@ def build_model(config: ConfigDict, token_shape: tuple[int, int]) -> Pony:
             "frames of a clip, so set data.clip_frames to 2 or more as well"
         )
     half_view = model.camera_distance * np.tan(np.deg2rad(model.fov_y_deg / 2))
+    camera = CameraModel(
+        distance=model.camera_distance,
+        fov_y_deg=model.fov_y_deg,
+        max_shift_xy=model.max_shift_xy * half_view,
+        max_shift_z=model.max_shift_z * half_view,
+        hypotheses=model.hypotheses,
+        hypothesis_side=model.hypothesis_side,
+        level_horizon=model.level_horizon,
+        max_turn_deg=tuple(model.max_turn_deg),
+        elevation_deg=tuple(model.elevation_deg),
+        tokens=model.viewpoint_tokens,
+        mirror_tokens=model.viewpoint_mirror,
+    )
     return Pony(
         prior=Prior(
             grid_scale=model.grid_scale,
@@ -81,7 +94,8 @@ def build_model(config: ConfigDict, token_shape: tuple[int, int]) -> Pony:
             hidden=model.hidden,
             latent=model.latent,
             encoder_hidden=model.encoder_hidden,
-            num_viewpoint_outputs=num_viewpoint_outputs(model.hypotheses),
+            num_viewpoint_outputs=camera.num_outputs,
+            num_handicaps=camera.num_hypotheses if config.loss.hypothesis_balance else 0,
             grid_scale=model.grid_scale,
             camera_distance=model.camera_distance,
             texture_layers=model.texture_layers,
@@ -103,18 +117,7 @@ def build_model(config: ConfigDict, token_shape: tuple[int, int]) -> Pony:
             constrain_legs=model.constrain_legs,
             silhouette_hidden=model.silhouette_hidden,
         ),
-        camera=CameraModel(
-            distance=model.camera_distance,
-            fov_y_deg=model.fov_y_deg,
-            max_shift_xy=model.max_shift_xy * half_view,
-            max_shift_z=model.max_shift_z * half_view,
-            hypotheses=model.hypotheses,
-            hypothesis_side=model.hypothesis_side,
-            level_horizon=model.level_horizon,
-            max_turn_deg=tuple(model.max_turn_deg),
-            tokens=model.viewpoint_tokens,
-            mirror_tokens=model.viewpoint_mirror,
-        ),
+        camera=camera,
         rigging=RigSettings(
             skinning_temperature=model.skinning_temperature,
             leg_attachments=tuple(model.leg_attachments) or None,

@@ -22,7 +22,8 @@ class Instance(nn.Module):
       hidden: width of the fields.
       latent: length of an image's shape and appearance vectors.
       encoder_hidden: width of the token encoders.
-      num_viewpoint_outputs: see `ops.viewpoint.num_viewpoint_outputs`.
+      num_viewpoint_outputs: see `CameraModel.num_outputs`.
+      num_handicaps: hypotheses that are kept in equal use; 0 keeps none. See `handicaps`.
       camera_distance: distance of the object's origin, world units.
       texture_mirror, deformation_mirror: see `TextureField`, `DeformationField`.
       articulation_kind: 'attention' or 'mlp', see `modules.articulation`.
@@ -40,6 +41,7 @@ class Instance(nn.Module):
     latent: int
     encoder_hidden: int
     num_viewpoint_outputs: int
+    num_handicaps: int
     grid_scale: float
     camera_distance: float
     texture_layers: int
@@ -65,6 +67,9 @@ class Instance(nn.Module):
         self.key_encoder = TokenEncoder(self.latent, self.encoder_hidden)
         self.out_encoder = TokenEncoder(self.latent, self.encoder_hidden)
         self.viewpoint_head = TokenEncoder(self.num_viewpoint_outputs, self.encoder_hidden)
+        if self.num_handicaps:
+            zeros = nn.initializers.zeros
+            self.hypothesis_handicap = self.param("handicap", zeros, (self.num_handicaps,))
         self.light_head = LightHead(self.hidden, self.light_layers)
         self.texture_field = TextureField(
             self.hidden,
@@ -99,6 +104,7 @@ class Instance(nn.Module):
         """Uses every head and field once, so that `init` makes all parameters."""
         shape_feature, appearance = self.shape_feature(tokens), self.appearance(tokens)
         self.viewpoint(tokens)
+        self.handicaps()
         self.light(appearance)
         self.albedo(jnp.zeros((1, 3)), appearance, jnp.zeros(1, jnp.int32))
         self.deformation(jnp.zeros((1, 3)), shape_feature)
@@ -118,6 +124,16 @@ class Instance(nn.Module):
     def viewpoint(self, tokens: Float[Array, "b t t c"]) -> Float[Array, "b p"]:
         """Raw viewpoint hypotheses, for `ops.viewpoint.decode_hypotheses`."""
         return self.viewpoint_head(tokens)
+
+    def handicaps(self) -> Float[Array, " m"] | float:
+        """What is added to the score of each viewpoint hypothesis where one is chosen.
+
+        They are learned (`objective.balance_term`), so that each hypothesis is the best one of
+        equally many images: the one that was rendered more shapes the animal in its favour, and so
+        would be chosen ever more. Three times their parameter, since Adam moves all parameters
+        equally fast, and scores drift apart faster than that.
+        """
+        return 3.0 * self.hypothesis_handicap if self.num_handicaps else 0.0
 
     def silhouette(
         self,

@@ -35,6 +35,7 @@ class LossWeights:
     rgb: float
     feature: float
     hypothesis_score: float
+    hypothesis_balance: float
     score_feature_gain: float
     eikonal: float
     deformation: float
@@ -200,9 +201,10 @@ class Objective:
         loss, metrics = total_loss(
             image_losses(render, batch),
             self.regularisers(model, estimate, step, prior_key)
+            | balance_term(model, estimate)
             | silhouette_term(model, batch, dropout_key),
             flow=self.flow(scene, render[..., 3:4], batch, chosen, model.rendering.samples),
-            score=estimate.hypotheses.logits[pick],
+            score=estimate.viewpoints.scores[pick],
             probability=estimate.probabilities[pick],
             num_hypotheses=estimate.probabilities.shape[1],
             weights=self.weights,
@@ -246,6 +248,20 @@ class Objective:
                     model.prior, rig.bones_rest[0], model.instance.skeleton, gap_key
                 )
         return terms
+
+
+def balance_term(model: Pony, estimate: Estimate) -> dict[str, Float[Array, ""]]:
+    """Computes a term that keeps the viewpoint hypotheses of a bound model in equal use.
+
+    Descent on it raises the handicap of a hypothesis that is the best one of more than its share of
+    the batch, and lowers that of the others. It has no other gradient, and its value says nothing.
+    """
+    if not model.instance.num_handicaps:
+        return {}
+    m = estimate.scores.shape[1]
+    share = jnp.mean(jax.nn.one_hot(jnp.argmin(estimate.scores, axis=-1), m), axis=0)
+    excess = lax.stop_gradient(share - 1 / m)
+    return {"hypothesis_balance": -jnp.sum(model.instance.handicaps() * excess)}
 
 
 def silhouette_term(model: Pony, batch: Batch, key: Array) -> dict[str, Float[Array, ""]]:

@@ -6,8 +6,9 @@ from ml_collections import ConfigDict
 def complete_config(config: ConfigDict) -> ConfigDict:
     """Returns an unlocked copy with the keys that are missing, by what their absence meant.
 
-    Refinement used the weights of the training losses, and bones were measured over a batch. What
-    can not be told stays missing, for `build_model` to name.
+    Refinement used the weights of the training losses, bones were measured over a batch, cameras
+    were level, and nothing kept hypotheses in equal use. What can not be told stays missing, for
+    `build_model` to name.
     """
     complete = config.copy_and_resolve_references()
     complete.unlock()
@@ -21,6 +22,9 @@ def complete_config(config: ConfigDict) -> ConfigDict:
     for key, (group, other) in meanings.items():
         if key not in complete.model and other in complete.get(group, {}):
             complete.model[key] = complete[group][other]
-    if "batch_statistics" not in complete.model:
-        complete.model.batch_statistics = True
+    if "loss" in complete and "hypothesis_balance" not in complete.loss:
+        complete.loss.hypothesis_balance = 0.0
+    for key, value in {"batch_statistics": True, "elevation_deg": (0.0, 0.0)}.items():
+        if key not in complete.model:
+            complete.model[key] = value
     return complete

@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from jax import lax
 from jaxtyping import Array, Float, Int
 
 from pony_jax.model.capacities import Capacities, expected_capacities
@@ -16,11 +17,10 @@ from pony_jax.model.rig import Posed, Rig, RigSettings, make_rig, pose
 from pony_jax.model.schedule import Schedule, Step
 from pony_jax.model.shade import RenderSettings
 from pony_jax.model.stage import Stage
-from pony_jax.model.viewpoint import CameraModel, choose, probabilities_at
+from pony_jax.model.viewpoint import CameraModel, Viewpoints, choose, probabilities_at
 from pony_jax.ops.cameras import Camera
 from pony_jax.ops.mesh import Mesh
 from pony_jax.ops.sparse_marching_tets import SparseMesh
-from pony_jax.ops.viewpoint import Hypotheses
 
 Params = dict[str, Any]
 
@@ -29,13 +29,16 @@ class Estimate(NamedTuple):
     """What the networks read off the images of a batch.
 
     Attributes:
+      scores: of the viewpoint hypotheses with their handicaps (`Instance.handicaps`), by which one
+        is chosen: small is good.
       probabilities: of the viewpoint hypotheses.
       chosen: hypothesis whose camera is used.
       angles_rad: Euler angles of the bones; None while nothing articulates.
       appearance: vector that texture and light are made of.
     """
 
-    hypotheses: Hypotheses
+    viewpoints: Viewpoints
+    scores: Float[Array, "b m"]
     probabilities: Float[Array, "b m"]
     chosen: Int[Array, " b"]
     camera: Camera
@@ -131,10 +134,11 @@ class Pony(nn.Module):
           prior: mesh of the category.
           batch, step, key: as for `__call__`.
         """
-        hypotheses = self.camera.read(self.instance.viewpoint, batch)
-        probabilities = probabilities_at(hypotheses, self.schedule, step)
+        viewpoints = self.camera.read(self.instance.viewpoint, batch)
+        scores = viewpoints.scores + lax.stop_gradient(self.instance.handicaps())
+        probabilities = probabilities_at(scores, self.schedule, step)
         chosen = choose(probabilities, self.schedule, step, key)
-        camera = self.camera.camera_of(hypotheses, chosen)
+        camera = self.camera.camera_of(viewpoints, chosen)
 
         patch_key = batch["patch_key"]
         deformation = angles = None
@@ -153,7 +157,7 @@ class Pony(nn.Module):
         if stage.articulation:
             angles = self.instance.joint_angles(patch_key, shape_feature, rig.bones_rest, camera)
         appearance = self.instance.appearance(batch["patch_out"])
-        return Estimate(hypotheses, probabilities, chosen, camera, rig, angles, appearance)
+        return Estimate(viewpoints, scores, probabilities, chosen, camera, rig, angles, appearance)
 
     def shade(self, surface: Surface, appearance: Float[Array, "b d"]) -> Shaded:
         """Returns what the networks say of the visible surface of each image."""

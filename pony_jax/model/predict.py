@@ -107,7 +107,7 @@ def predict(
         rotation=jnp.swapaxes(camera.cam_from_world[:, :3, :3], 1, 2),
         light=Light.of(shaded),
         appearance=appearance,
-        hypothesis_rotations=model.camera.rotations(estimate.hypotheses),
+        hypothesis_rotations=estimate.viewpoints.rotations,
         probabilities=estimate.probabilities,
         counts=wanted_capacities(shape, visible.surface.pixel_count),
     )

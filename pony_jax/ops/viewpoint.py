@@ -9,7 +9,12 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 from pony_jax.ops.numerics import safe_normalize
-from pony_jax.ops.rotations import euler_xyz_to_matrix, look_at_rotation, quaternion_to_matrix
+from pony_jax.ops.rotations import (
+    euler_xyz_to_matrix,
+    look_at_rotation,
+    quaternion_to_matrix,
+    small_matmul,
+)
 
 # Signs of (x, y, z) of each hypothesis's forward vector, in the order of the original's outputs.
 _SIGNS = {
@@ -56,6 +61,11 @@ def hypothesis_signs(kind: str) -> Float[np.ndarray, "m 3"]:
     if kind not in _SIGNS:
         raise ValueError(f"kind of hypotheses: expected one of {sorted(_SIGNS)}, got {kind!r}")
     return np.array(_SIGNS[kind], np.float32)
+
+
+def num_hypotheses(kind: str) -> int:
+    """How many viewpoint hypotheses an image has, for any kind of `decode_hypotheses`."""
+    return len(_SIGNS[kind]) if kind in _SIGNS else 1
 
 
 def num_viewpoint_outputs(kind: str) -> int:
@@ -155,6 +165,20 @@ def orientation_matrix(orientation: Float[Array, "*b o"], kind: str) -> Float[Ar
     if kind == "euler_angle":
         return euler_xyz_to_matrix(orientation)
     return look_at_rotation(orientation)
+
+
+def elevated(
+    rotation: Float[Array, "*#n 3 3"], elevation_rad: Float[Array, "*#n"]
+) -> Float[Array, "*#n 3 3"]:
+    """Rotations as a camera sees them that stands higher and looks down on the same animals.
+
+    Args:
+      rotation: rows are the animal's right, up and forward vectors, camera space of a level camera.
+      elevation_rad: of the camera above the animal's horizon; below it, negative.
+    """
+    # The camera turns about its own x axis, so what it sees turns the other way: up leans to it.
+    about_x = jnp.stack([elevation_rad, *[jnp.zeros_like(elevation_rad)] * 2], axis=-1)
+    return small_matmul(rotation, jnp.swapaxes(euler_xyz_to_matrix(about_x), -1, -2))
 
 
 def _decode_single(

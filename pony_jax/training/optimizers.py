@@ -69,7 +69,7 @@ def parameter_groups(
     groups = {
         "prior": Group(r"prior/", prior_rate, lambda stage: True),
         "image": Group(
-            r"instance/(out_encoder|viewpoint_head|light_head|texture_field|silhouette_head)/",
+            r"instance/(handicap$|(out_encoder|viewpoint_head|light_head|texture_field|silhouette_head)/)",
             instance_rate,
             lambda stage: True,
         ),

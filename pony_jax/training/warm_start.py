@@ -29,6 +29,7 @@ _MEANING = (
     "hypothesis_side",
     "viewpoint_tokens",
     "viewpoint_mirror",
+    "elevation_deg",
 )
 
 

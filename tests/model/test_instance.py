@@ -38,6 +38,7 @@ def test_poses_equal_the_original(golden_case, equals_original, name):
         latent=cfg["latent_dim"],
         encoder_hidden=16,
         num_viewpoint_outputs=19,
+        num_handicaps=0,
         grid_scale=float(cfg["grid_scale"]),
         camera_distance=float(cfg["cam_pos_z_offset"]),
         texture_layers=1,

@@ -7,8 +7,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from configs import horse
+from pony_jax.model import build_model
 from pony_jax.model.objective import (
     LossWeights,
+    balance_term,
     flow_losses,
     image_losses,
     total_loss,
@@ -46,6 +49,7 @@ def test_terms_and_gradients_equal_the_original(golden_case, equals_original, na
         silhouette=0.0,
         leg_gap=0.0,
         flow=0.0,
+        hypothesis_balance=0.0,
         score_feature_gain=cfg["logit_loss_dino_feat_im_loss_multiplier"],
         **{ours: cfg[f"{theirs}_loss_weight"] for ours, theirs in TERMS.items()},
     )
@@ -131,6 +135,7 @@ def test_clips_equal_the_original(golden_case, equals_original):
         silhouette=0.0,
         leg_gap=0.0,
         flow=cfg["flow_loss_weight"],
+        hypothesis_balance=0.0,
         score_feature_gain=cfg["logit_loss_dino_feat_im_loss_multiplier"],
         **{ours: cfg[f"{theirs}_loss_weight"] for ours, theirs in TERMS.items()},
     )
@@ -225,3 +230,52 @@ def test_each_score_learns_from_the_pairs_of_its_frame(num_frames):
     targets = np.concatenate([pairs[:, :1], inner, pairs[:, -1:]], axis=1).reshape(-1)
     np.testing.assert_allclose(score_loss(jnp.asarray(targets)), 0.0, atol=1e-12)
     np.testing.assert_allclose(score_loss(jnp.asarray(targets) + 1.0), 1.0, rtol=1e-5)
+
+
+def test_hypotheses_that_are_best_too_often_get_a_handicap(estimate):
+    config = horse.get_config("test")
+    config.loss.hypothesis_balance = 1.0
+    model = build_model(config, (8, 6))
+    # Of eight images: five times hypothesis 0, twice 1, once 3.
+    scores = np.ones((8, 4), np.float32)
+    scores[np.arange(8), [0, 0, 0, 0, 0, 1, 1, 3]] = 0.0
+
+    def loss(handicap, scores):
+        bound = model.bind({"params": {"instance": {"handicap": handicap}}})
+        (term,) = balance_term(bound, estimate._replace(scores=scores)).values()
+        return term
+
+    of_handicap, of_scores = jax.grad(loss, argnums=(0, 1))(jnp.zeros(4), jnp.asarray(scores))
+    np.testing.assert_allclose(-of_handicap / 3, np.array([5, 2, 0, 1]) / 8 - 1 / 4, atol=1e-6)
+    np.testing.assert_array_equal(of_scores, 0.0)
+
+
+def test_descent_on_handicaps_brings_hypotheses_into_equal_use(estimate):
+    config = horse.get_config("test")
+    config.loss.hypothesis_balance = 1.0
+    model = build_model(config, (8, 6))
+    scores = jax.random.normal(jax.random.key(0), (400, 4)) + jnp.array([0.0, 1.0, 2.0, 0.5])
+
+    @jax.jit
+    def descend(handicap):
+        def loss(handicap):
+            bound = model.bind({"params": {"instance": {"handicap": handicap}}})
+            chosen_by = scores + jax.lax.stop_gradient(bound.instance.handicaps())
+            return balance_term(bound, estimate._replace(scores=chosen_by))["hypothesis_balance"]
+
+        return handicap - 0.05 * jax.grad(loss)(handicap)
+
+    def use(handicap):
+        return np.bincount(np.argmin(scores + 3 * handicap, axis=1), minlength=4) / 400
+
+    handicap = jnp.zeros(4)
+    assert use(handicap).max() > 0.4
+    for _ in range(300):
+        handicap = descend(handicap)
+    np.testing.assert_allclose(use(handicap), 0.25, atol=0.01)  # 4 images of 400
+
+
+def test_without_balance_there_is_neither_a_handicap_nor_a_term(model, params, estimate):
+    assert "handicap" not in params["instance"]
+    assert balance_term(model.bind({"params": params}), estimate) == {}
+    np.testing.assert_array_equal(estimate.scores, estimate.viewpoints.scores)

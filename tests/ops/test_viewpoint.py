@@ -15,9 +15,11 @@ from pony_jax.ops.viewpoint import (
     choose_by_ranks,
     choose_hypothesis,
     decode_hypotheses,
+    elevated,
     hypothesis_probabilities,
     hypothesis_signs,
     mirrored_outputs,
+    num_hypotheses,
     num_viewpoint_outputs,
     orientation_matrix,
 )
@@ -271,3 +273,31 @@ def test_wrong_width_raises():
         decode_hypotheses(
             jnp.zeros((2, 35)), kind="quadlookat", zero_y=True, max_trans_xy=1.0, max_trans_z=1.0
         )
+
+
+def test_a_higher_camera_sees_the_animal_from_above():
+    rng = np.random.default_rng(5)
+    azimuth = rng.uniform(-np.pi, np.pi, 6)
+    forward = np.stack([np.sin(azimuth), np.zeros(6), np.cos(azimuth)], axis=-1)
+    level = look_at_rotation(jnp.asarray(forward, jnp.float32))
+    elevation = rng.uniform(-1.4, 1.4, 6).astype(np.float32)
+    rotation = np.asarray(elevated(level, jnp.asarray(elevation)))
+    expected = level @ Rotation.from_euler("x", elevation[:, None]).as_matrix().transpose(0, 2, 1)
+    np.testing.assert_allclose(rotation, expected, atol=1e-6)
+    # The camera is at +z of what it sees: in the animal's frame its height is the elevation's sine.
+    np.testing.assert_allclose(rotation[:, 1, 2], np.sin(elevation), atol=1e-6)
+    # It turns about its own x axis, so where the animal is to the left and right stays the same.
+    np.testing.assert_array_equal(rotation[:, :, 0], level[:, :, 0])
+
+
+def test_elevation_broadcasts_over_hypotheses():
+    level = look_at_rotation(jax.random.normal(jax.random.key(0), (3, 4, 3)))
+    together = elevated(level, jnp.array([[0.1], [-0.2], [0.3]]))
+    for number, angle in enumerate((0.1, -0.2, 0.3)):
+        each = elevated(level[number], jnp.full(4, angle))
+        np.testing.assert_allclose(together[number], each, atol=1e-6)
+
+
+def test_every_kind_says_how_many_hypotheses_it_has():
+    known = ("quadlookat", "octlookat", *SINGLE)
+    assert [num_hypotheses(kind) for kind in known] == [4, 8, 1, 1, 1]
