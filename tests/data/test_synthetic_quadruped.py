@@ -272,8 +272,8 @@ def test_shards_read_back_as_written(data_dir: Path):
 def test_pipeline_reads_it_and_the_truth_is_apart(data_dir: Path):
     split = load_split("synthetic_quadruped/tiny", "test", data_dir=data_dir, image_size=32)
     assert (len(split), split.token_grid, split.token_dim, split.skipped) == (2, 8, 12, 0)
-    example = split.examples.take(split.index)
-    assert example["valid_rows"].all() and example["valid_columns"].all()
+    for example in split.examples.take(split.index):
+        assert example["valid_rows"].all() and example["valid_columns"].all()
     directory = data_dir / "synthetic_quadruped" / "tiny" / "1.0.0"
     truth, anatomy = load_truth(directory, "test"), load_anatomy(directory)
     template = load_template("horse")
