@@ -18,6 +18,7 @@ from absl import flags
 from ml_collections import ConfigDict
 
 from pony_jax import command_line, path_flags
+from pony_jax.reconstruction.head_direction import HEAD_DIRECTIONS
 from pony_jax.reconstruction.learned import ModelError
 from pony_jax.reconstruction.model import Model
 from pony_jax.reconstruction.model_card import make_card
@@ -29,6 +30,13 @@ _WORKDIR = path_flags.define_path("workdir", None, "Folder of the run.", require
 _OUT = path_flags.define_path("out", None, f"File to write, NAME{SUFFIX}.", required=True)
 _NAME = flags.DEFINE_string("name", None, "Name of the category; else that of the file.")
 _PRECISION = flags.DEFINE_enum("precision", "float16", PRECISIONS, "Of the stored numbers.")
+_HEAD = flags.DEFINE_enum(
+    "head",
+    "auto",
+    HEAD_DIRECTIONS,
+    "At which end of the learned shape the head is: training may put it at either. auto takes the "
+    "end that rises higher. Whatever is made with the model has its head at +z.",
+)
 _DATA = flags.DEFINE_string("data", None, "What the model was learned from; else the data set.")
 _DATA_LICENSE = flags.DEFINE_string("data_license", "", "Terms of the data.")
 _LICENSE = flags.DEFINE_string("license", "", "Terms of the model.")
@@ -38,10 +46,13 @@ _PUSH_TO = flags.DEFINE_string(
 )
 
 
-def pack(workdir: Path, out: Path, name: str, precision: str, **card: str) -> Model:
+def pack(
+    workdir: Path, out: Path, name: str, precision: str, head: str = "auto", **card: str
+) -> Model:
     """Writes the run in `workdir` to the file `out`, and loads it again to be sure.
 
     Args:
+      head: one of `HEAD_DIRECTIONS`.
       card: `data`, `data_license`, `license` and `notes` of `model_card.make_card`.
 
     Raises:
@@ -49,7 +60,9 @@ def pack(workdir: Path, out: Path, name: str, precision: str, **card: str) -> Mo
       ValueError: if the numbers do not fit the precision.
     """
     learned = read_run(workdir)
-    learned = dataclasses.replace(learned, name=name, config=_without_paths(learned.config))
+    learned = dataclasses.replace(
+        learned, name=name, config=_without_paths(learned.config), head=head
+    )
     card["data"] = card.get("data") or learned.config.data.name
     filled = make_card(learned, commit=_commit(), **card)
     write_pony(dataclasses.replace(learned, card=filled), out, precision)
@@ -85,6 +98,7 @@ def main(argv: Sequence[str]) -> None:
             out,
             _NAME.value or out.stem,
             _PRECISION.value,
+            _HEAD.value,
             data=_DATA.value or "",
             data_license=_DATA_LICENSE.value,
             license=_LICENSE.value,

@@ -40,6 +40,7 @@ class Learned:
       features: arrays of the projections and of the foreground classifier, named as in
         `projection.npz`; without projections the model reads the backbone's own tokens.
       card: what people should know of it: data, licence of the data, scores, commit.
+      head: where the head of the prior shape is, see `head_direction.HEAD_DIRECTIONS`.
     """
 
     name: str
@@ -52,6 +53,7 @@ class Learned:
     backbone_sha256: str
     features: Mapping[str, np.ndarray]
     card: Mapping[str, Any]
+    head: str = "auto"
 
     def build(self) -> Pony:
         """The model of the configuration. Raises `ModelError` if it is not one of this version."""

@@ -22,6 +22,7 @@ from pony_jax.features.token_reader import TokenReader
 from pony_jax.reconstruction.animal import Animal
 from pony_jax.reconstruction.find_animals import Found, box_of_mask, find_animals
 from pony_jax.reconstruction.from_prediction import albedo_function, animal_from_prediction
+from pony_jax.reconstruction.head_direction import with_head_forwards
 from pony_jax.reconstruction.learned import Learned, ModelError
 
 Source = str | os.PathLike[str] | Image.Image | Shaped[np.ndarray, "..."]
@@ -165,7 +166,7 @@ class Model:
         prediction = predictor.predict(self.learned.params, inputs, self.learned.num_updates)
         appearance = prediction.appearance[0]
         x0, y0, width, height = crop.box[1:5]
-        return animal_from_prediction(
+        animal = animal_from_prediction(
             prediction,
             self._pony,
             self._albedo(self.learned.params, appearance),
@@ -175,6 +176,7 @@ class Model:
             mask=prediction.mask[0, ..., 0],
             box_px=(float(x0), float(y0), float(width), float(height)),
         )
+        return with_head_forwards(animal, self.learned.head)
 
     def _inputs(self, crop: Image.Image) -> dict[str, np.ndarray]:
         """A batch of one for `Predictor.predict`."""

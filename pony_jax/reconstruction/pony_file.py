@@ -8,7 +8,6 @@ and then all low ones: high bytes are much alike, so the archive is a seventh sm
 import io
 import json
 import zipfile
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +16,7 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 from ml_collections import ConfigDict
 
 from pony_jax.model import Capacities
+from pony_jax.reconstruction.head_direction import HEAD_DIRECTIONS
 from pony_jax.reconstruction.learned import Learned, ModelError
 
 SUFFIX = ".pony"
@@ -70,6 +70,7 @@ def write_pony(learned: Learned, path: Path, precision: str = "float16") -> None
         "backbone": learned.backbone,
         "backbone_sha256": learned.backbone_sha256,
         "card": dict(learned.card),
+        "head": learned.head,
     }
     partial = path.with_name(path.name + ".partial")
     with zipfile.ZipFile(partial, "w") as archive:
@@ -150,7 +151,7 @@ def _restored(name: str, content: bytes) -> tuple[str, np.ndarray]:
 
 
 def _checked_header(header: Any) -> dict[str, Any]:
-    if not isinstance(header, Mapping) or header.get("format") != _FORMAT:
+    if not isinstance(header, dict) or header.get("format") != _FORMAT:
         raise ModelError(f"expected the header of a {_FORMAT}, found another in {_HEADER}")
     version = header.get("version")
     if not isinstance(version, int) or not 1 <= version <= _VERSION:
@@ -173,6 +174,9 @@ def _checked_header(header: Any) -> dict[str, Any]:
             raise ModelError(
                 f"{_HEADER}, {key}: expected {kind.__name__}, got {header.get(key)!r:.40}"
             )
+    head = header.setdefault("head", "auto")  # files of earlier versions do not say
+    if head not in HEAD_DIRECTIONS:
+        raise ModelError(f"{_HEADER}, head: expected one of {HEAD_DIRECTIONS}, got {head!r:.40}")
     _check_range("num_updates", [header["num_updates"]], 1, 1 << 31, count=1)
     _check_range("token_shape", header["token_shape"], 1, 4096, count=2)
     count = len(Capacities._fields)
@@ -214,4 +218,5 @@ def _learned(header: dict[str, Any], arrays: dict[str, np.ndarray]) -> Learned:
         backbone_sha256=header["backbone_sha256"],
         features=under(_FEATURES),
         card=header["card"],
+        head=header["head"],
     )
