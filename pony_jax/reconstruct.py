@@ -67,6 +67,11 @@ _INFLUENCES = flags.DEFINE_enum(
     "Bones that a vertex of .glb follows; 8 and all move more exactly where programs read them.",
 )
 _REFINE = flags.DEFINE_bool("refine", True, "Whether pose and colours are fitted to the picture.")
+_FINETUNE_TEXTURE = flags.DEFINE_bool(
+    "finetune_texture",
+    False,
+    "Whether the texture network is fitted to each picture's colours, 50 steps.",
+)
 _WEIGHTS = path_flags.define_path("weights", None, "The backbone's, if not those it publishes.")
 _CACHE = path_flags.define_path(
     "compilation_cache_dir", "~/.cache/pony_jax", "Where compiled programs are kept."
@@ -132,15 +137,22 @@ def passed_over(arguments: Sequence[str], jobs: Sequence[Job], masks: Path | Non
     return lines
 
 
-def reconstruct(model: Model, job: Job, *, refine: bool, each: bool) -> list[Animal]:
+def reconstruct(
+    model: Model, job: Job, *, each: bool, refine: bool, finetune_texture: bool = False
+) -> list[Animal]:
     """The animals of one picture, named so that their files do not overwrite others.
+
+    Args:
+      each: all animals in it, not the largest alone.
+      refine, finetune_texture: of `Model.reconstruct`.
 
     Raises:
       UserError: if the picture or its mask cannot be used, or shows no animal.
     """
+    how = dict(refine=refine, name=job.name, finetune_texture=finetune_texture)
     if each:
-        return model.reconstruct_each(job.picture, refine=refine, name=job.name)
-    return [model.reconstruct(job.picture, job.mask, refine=refine, name=job.name)]
+        return model.reconstruct_each(job.picture, **how)
+    return [model.reconstruct(job.picture, job.mask, **how)]
 
 
 def write_files(
@@ -189,7 +201,14 @@ def main(argv: Sequence[str]) -> None:
         for job in progress:
             progress.set_postfix_str(printable(job.name))
             try:
-                for animal in reconstruct(model, job, refine=_REFINE.value, each=_ALL.value):
+                animals = reconstruct(
+                    model,
+                    job,
+                    each=_ALL.value,
+                    refine=_REFINE.value,
+                    finetune_texture=_FINETUNE_TEXTURE.value,
+                )
+                for animal in animals:
                     clips, missing = make_clips(animal, _CLIPS.value)
                     for name, reason in missing.items():
                         progress.write(f"{animal.name} without {name}: {reason}", file=sys.stderr)

@@ -116,12 +116,8 @@ class RefineSettings:
           shade: appearance -> what the networks say of the visible surface.
           silhouette: probability that a pixel shows the animal.
         """
-
-        def packed(pixels: Float[Array, "b h w c"]) -> Float[Array, "n c"]:
-            rows = pixels.reshape(-1, pixels.shape[-1])
-            return rows.at[visible.surface.pixel].get(mode="fill", fill_value=0.0)
-
-        photograph, is_animal = packed(image), packed(silhouette) > 0.5
+        photograph = visible.at_surface(image)
+        is_animal = visible.at_surface(silhouette) > 0.5
 
         def loss(appearance: Float[Array, "b d"]) -> Array:
             shaded = shade(appearance)

@@ -5,7 +5,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Bool, Float, Int, Shaped
 
 import rasterizer_ffi
 from pony_jax.ops.cameras import Camera, transform_points
@@ -27,6 +27,11 @@ class Visible(NamedTuple):
     coverage: Float[Array, "b hs ws 4"]
     verts_clip: Float[Array, "b v 4"]
     faces: Int[Array, "f 3"]
+
+    def at_surface(self, pixels: Shaped[Array, "b h w c"]) -> Shaped[Array, "n c"]:
+        """Returns pictures' values at the pixel of each point of the surface; 0 for padding."""
+        rows = pixels.reshape(-1, pixels.shape[-1])
+        return rows.at[self.surface.pixel].get(mode="fill", fill_value=0)
 
 
 def find_surface(

@@ -10,7 +10,7 @@ import flax.linen as nn
 import jax
 import numpy as np
 from absl import logging
-from jaxtyping import Float, Shaped
+from jaxtyping import Bool, Float, Shaped
 from PIL import Image
 
 from pony_jax.data.mask_files import read_mask
@@ -19,6 +19,9 @@ from pony_jax.data.picture_files import BadPhotographError, open_photograph
 from pony_jax.evaluation.predictor import Predictor
 from pony_jax.features.square_views import Square
 from pony_jax.features.token_reader import TokenReader
+from pony_jax.model import Prediction
+from pony_jax.model.pony import Params
+from pony_jax.model.texture_tuning import fine_tune_texture
 from pony_jax.reconstruction.animal import Animal
 from pony_jax.reconstruction.find_animals import Found, box_of_mask, find_animals
 from pony_jax.reconstruction.from_prediction import albedo_function, animal_from_prediction
@@ -68,6 +71,8 @@ class Model:
         mask: Source | None = None,
         refine: bool = True,
         name: str | None = None,
+        *,
+        finetune_texture: bool = False,
     ) -> Animal:
         """The animal in a photograph.
 
@@ -80,6 +85,8 @@ class Model:
             animal; if there are several, the largest is taken and a warning logged.
           refine: whether pose and colours are fitted to the picture after the networks' first look.
           name: of the animal; None takes that of the file.
+          finetune_texture: whether the texture network itself is fitted to the picture's colours, so
+            that the seen side shows them more exactly; sides that are not seen may get worse.
 
         Raises:
           BadPhotographError: if the photograph or the mask cannot be used, or shows no animal.
@@ -88,14 +95,20 @@ class Model:
         name = name or _name_of(source)
         picture = open_photograph(source)
         if mask is not None:
-            return self._reconstruct(_masked_crop(picture, mask), name, refine)
+            crop = _masked_crop(picture, mask)
+            return self._reconstruct(crop, name, refine, finetune_texture)
         found = self._find(picture, name)
         if len(found) > 1:
             logging.warning("%s: found %d animals, took the largest", name, len(found))
-        return self._reconstruct(self._crop(picture, found[0]), name, refine)
+        return self._reconstruct(self._crop(picture, found[0]), name, refine, finetune_texture)
 
     def reconstruct_each(
-        self, source: Source, refine: bool = True, name: str | None = None
+        self,
+        source: Source,
+        refine: bool = True,
+        name: str | None = None,
+        *,
+        finetune_texture: bool = False,
     ) -> list[Animal]:
         """All animals in a photograph, largest first, with numbers behind their names.
 
@@ -106,7 +119,7 @@ class Model:
         found = self._find(picture, name)
         names = [name] if len(found) == 1 else [f"{name}_{i + 1}" for i in range(len(found))]
         return [
-            self._reconstruct(self._crop(picture, each), name, refine)
+            self._reconstruct(self._crop(picture, each), name, refine, finetune_texture)
             for name, each in zip(names, found, strict=True)
         ]
 
@@ -160,16 +173,18 @@ class Model:
             square = first
         return crop_square(picture, Image.new("L", picture.size), *square)
 
-    def _reconstruct(self, crop: Crop, name: str, refine: bool) -> Animal:
+    def _reconstruct(self, crop: Crop, name: str, refine: bool, finetune_texture: bool) -> Animal:
         predictor = self._predictor if refine else self._predictor_without_refinement
         inputs = self._inputs(crop.image)
         prediction = predictor.predict(self.learned.params, inputs, self.learned.num_updates)
-        appearance = prediction.appearance[0]
+        params = self.learned.params
+        if finetune_texture:
+            params = self._with_tuned_texture(prediction, inputs["image"], self._is_animal(crop))
         x0, y0, width, height = crop.box[1:5]
         animal = animal_from_prediction(
             prediction,
             self._pony,
-            self._albedo(self.learned.params, appearance),
+            self._albedo(params, prediction.appearance[0]),
             name=name,
             category=self.name,
             photograph=np.asarray(crop.image),
@@ -197,6 +212,35 @@ class Model:
         inputs = self._inputs(crop)
         logits = self._silhouette_logits(self.learned.params, inputs["patch_key"], inputs["image"])
         return np.asarray(nn.sigmoid(logits))[0, ..., 0]
+
+    def _is_animal(self, crop: Crop) -> Bool[np.ndarray, "h h"]:
+        """Where the crop shows the animal, by the mask that was given or else by the silhouette."""
+        size = (self._pony.rendering.image_size,) * 2
+        given = np.asarray(crop.mask.resize(size, Image.Resampling.BOX))
+        if given.any():
+            return given > 127
+        silhouette = self._silhouette(crop.image)
+        return np.ones(size, bool) if silhouette is None else silhouette > 0.5
+
+    def _with_tuned_texture(
+        self,
+        prediction: Prediction,
+        image: Float[np.ndarray, "1 h h 3"],
+        is_animal: Bool[np.ndarray, "h h"],
+    ) -> Params:
+        return self._fine_tune_texture(
+            self.learned.params,
+            prediction.rig.prior,
+            prediction.posed_verts,
+            prediction.camera,
+            prediction.appearance,
+            image,
+            is_animal[None],
+        )
+
+    @functools.cached_property
+    def _fine_tune_texture(self):
+        return jax.jit(functools.partial(fine_tune_texture, self._pony))
 
     @functools.cached_property
     def _reader(self) -> TokenReader:
