@@ -68,9 +68,7 @@ _INFLUENCES = flags.DEFINE_enum(
 )
 _REFINE = flags.DEFINE_bool("refine", True, "Whether pose and colours are fitted to the picture.")
 _FINETUNE_TEXTURE = flags.DEFINE_bool(
-    "finetune_texture",
-    False,
-    "Whether the texture network is fitted to each picture's colours, 50 steps.",
+    "finetune_texture", False, "Whether the texture network is fitted to the picture's colours too."
 )
 _WEIGHTS = path_flags.define_path("weights", None, "The backbone's, if not those it publishes.")
 _CACHE = path_flags.define_path(

@@ -85,8 +85,8 @@ class Model:
             animal; if there are several, the largest is taken and a warning logged.
           refine: whether pose and colours are fitted to the picture after the networks' first look.
           name: of the animal; None takes that of the file.
-          finetune_texture: whether the texture network itself is fitted to the picture's colours, so
-            that the seen side shows them more exactly; sides that are not seen may get worse.
+          finetune_texture: whether the texture network itself is fitted to the picture's colours:
+            the side that is seen shows them more exactly, what is not seen may get worse.
 
         Raises:
           BadPhotographError: if the photograph or the mask cannot be used, or shows no animal.
