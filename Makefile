@@ -3,8 +3,9 @@ PYTHON ?= python3
 VENV := .venv
 RUN := $(VENV)/bin/python
 CMAKE := $(VENV)/bin/cmake
-# Most of the tests' time is compilation, which uses one core each.
-PYTEST_WORKERS := -n 2 --dist loadfile
+# Most of the tests' time is compilation, which uses one core each. Workers take the files in the
+# order that tests/conftest.py gives them.
+PYTEST_WORKERS := -n 2 --dist loadfile --no-loadscope-reorder
 WORKDIR ?= runs/horse
 
 # The Khronos validator that the tests ask about every .glb; without npm they skip, and say so.

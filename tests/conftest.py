@@ -2,6 +2,8 @@
 
 import json
 import os
+import shutil
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -17,6 +19,48 @@ from tests.golden_arrays import GOLDEN_FOLDERS, golden_file
 # included. It costs at calls and traces, nothing inside of compiled programs.
 if os.environ.get("PONY_JAX_CHECK_ANNOTATIONS") == "1":
     install_import_hook(["pony_jax", "rasterizer_ffi"], "annotation_check.checked")
+
+
+# Most of the tests' time is compilation. What one test, worker or command line has compiled, the
+# others of this session read: children inherit the variables. The folder is new each time, so
+# that no session depends on an earlier one; a person may name one of their own instead.
+if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
+    _CACHE = tempfile.mkdtemp(prefix="pony_jax_tests_")
+    os.environ["JAX_COMPILATION_CACHE_DIR"] = _CACHE
+    # Smaller programs compile as fast as they are read.
+    os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.3")
+else:
+    _CACHE = None
+
+
+# Folders of tests about whole models, or about code that XLA does not compile. XLA takes two to
+# four times as long for such programs with all its optimisations as without. What is held to the
+# original's numbers is optimised there too, and so are the command lines of the whole way.
+_COMPILED_CHEAPLY = (
+    "evaluation",
+    "experiments",
+    "kernels",
+    "model",
+    "rasterizer_ffi",
+    "reconstruction",
+    "training",
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files with slow tests come first, so that no worker starts a long one when others end."""
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in slow)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    import jax  # after the variables above, which it reads
+
+    folder = item.path.relative_to(Path(__file__).parent).parts[0]
+    cheap = folder in _COMPILED_CHEAPLY and "equals_original" not in item.fixturenames
+    cheap = cheap and item.get_closest_marker("optimized") is None
+    jax.config.update("jax_disable_most_optimizations", cheap)
 
 
 class _Row(NamedTuple):
@@ -84,6 +128,11 @@ def equals_original(request) -> Callable[[str, Any, Any, float], None]:
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--fidelity", type=Path, help="write the comparisons with the original here")
+
+
+def pytest_unconfigure() -> None:
+    if _CACHE is not None:
+        shutil.rmtree(_CACHE, ignore_errors=True)
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:

@@ -3,29 +3,50 @@
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import ModuleType
 
 import pytest
+
+from pony_jax import command_line
+from tests.training.command_flags import command_module, forget_values
 
 _ROOT = Path(__file__).parents[2]
 SETTINGS = _ROOT / "tests" / "golden" / "tiny_checkpoint_config.json"
 pytestmark = pytest.mark.slow
 
 
-def run(checkpoint: Path, out: Path, settings: Path = SETTINGS) -> subprocess.CompletedProcess[str]:
-    """Runs the command, from a folder that is not the repository's."""
-    return subprocess.run(
-        [
-            *(sys.executable, "-m", "pony_jax.interop.convert"),
-            *(f"--checkpoint={checkpoint}", f"--config={settings}", f"--out={out}"),
-        ],
-        cwd=out.parent,
-        env=os.environ | {"JAX_PLATFORMS": "cpu", "PYTHONPATH": str(_ROOT)},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+def _flags(checkpoint: Path, out: Path, settings: Path = SETTINGS) -> list[str]:
+    return [f"--checkpoint={checkpoint}", f"--config={settings}", f"--out={out}"]
+
+
+@pytest.fixture(scope="module")
+def convert_module() -> Iterator[ModuleType]:
+    with command_module("pony_jax.interop.convert") as module:
+        yield module
+
+
+@pytest.fixture
+def refuses(
+    convert_module: ModuleType,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> Iterator[Callable]:
+    """Asserts that the command, run in this process, ends with one line that says why."""
+
+    def check(expected: str, *arguments: Path) -> None:
+        monkeypatch.setattr(sys, "argv", ["convert", *_flags(*arguments)])
+        forget_values()
+        with pytest.raises(SystemExit) as caught:
+            command_line.run(convert_module.main)
+        line = caught.value.code
+        assert isinstance(line, str) and "\n" not in line
+        assert line.startswith("error: ") and expected in line, line
+        assert capsys.readouterr().out == ""
+
+    yield check
+    forget_values()
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +56,14 @@ def torch():
 
 def test_prints_what_became_of_every_tensor(torch, checkpoint: Path, tmp_path: Path) -> None:
     out = tmp_path / "run"
-    result = run(checkpoint, out)
+    result = subprocess.run(  # from a folder that is not the repository's
+        [sys.executable, "-m", "pony_jax.interop.convert", *_flags(checkpoint, out)],
+        cwd=tmp_path,
+        env=os.environ | {"JAX_PLATFORMS": "cpu", "PYTHONPATH": str(_ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert result.returncode == 0, result.stderr
     *lines, last = result.stdout.strip().splitlines()
     assert last == f"wrote {out}, 70000 steps trained"
@@ -89,45 +117,38 @@ CHANGES: dict[str, tuple[Callable[[dict, object], object], str]] = {
 }
 
 
-def _assert_one_line(result: subprocess.CompletedProcess[str], expected: str) -> None:
-    assert result.returncode == 1
-    assert "Traceback" not in result.stderr
-    (line,) = result.stderr.strip().splitlines()
-    assert line.startswith("error: ") and expected in line, line
-    assert result.stdout == ""
-
-
 @pytest.mark.parametrize("kind", CHANGES)
 def test_a_wrong_tensor_is_named_in_one_line(
-    torch, checkpoint: Path, tmp_path: Path, kind: str
+    torch, checkpoint: Path, tmp_path: Path, refuses: Callable, kind: str
 ) -> None:
     change, expected = CHANGES[kind]
     content = torch.load(checkpoint, weights_only=True)
     change(content, torch)
     path = tmp_path / "changed.pth"
     torch.save(content, path)
-    _assert_one_line(run(path, tmp_path / "run"), expected)
+    refuses(expected, path, tmp_path / "run")
     assert [p.name for p in tmp_path.iterdir()] == ["changed.pth"]
 
 
-def test_a_hostile_pickle_does_nothing(torch, checkpoint: Path, tmp_path: Path) -> None:
+def test_a_hostile_pickle_does_nothing(
+    torch, checkpoint: Path, tmp_path: Path, refuses: Callable
+) -> None:
     path, target = tmp_path / "hostile.pth", tmp_path / "made"
     content = torch.load(checkpoint, weights_only=True)
     torch.save(content | {"netPrior": Bomb(target)}, path)
-    _assert_one_line(run(path, tmp_path / "run"), ".mkdir at netPrior; nothing of it was run")
+    refuses(".mkdir at netPrior; nothing of it was run", path, tmp_path / "run")
     assert [p.name for p in tmp_path.iterdir()] == ["hostile.pth"]
 
 
-def test_files_that_are_no_checkpoint(checkpoint: Path, tmp_path: Path) -> None:
+def test_files_that_are_no_checkpoint(checkpoint: Path, tmp_path: Path, refuses: Callable) -> None:
     part, other = tmp_path / "part.pth", tmp_path / "other.pth"
     part.write_bytes(checkpoint.read_bytes()[:100_000])
     other.write_text("a page that says: not found")
     for path in (part, other):
-        expected = f"{path}: expected a zip archive written by torch.save"
-        _assert_one_line(run(path, tmp_path / "run"), expected)
+        refuses(f"{path}: expected a zip archive written by torch.save", path, tmp_path / "run")
     missing = tmp_path / "none.pth"
-    _assert_one_line(run(missing, tmp_path / "run"), f"expected a checkpoint at {missing}")
+    refuses(f"expected a checkpoint at {missing}", missing, tmp_path / "run")
     settings = tmp_path / "bad.yml"
     settings.write_text("a: [\nb: }\n")
-    _assert_one_line(run(checkpoint, tmp_path / "run", settings), "expected YAML or JSON")
+    refuses("expected YAML or JSON", checkpoint, tmp_path / "run", settings)
     assert {p.name for p in tmp_path.iterdir()} == {"part.pth", "other.pth", "bad.yml"}

@@ -50,14 +50,27 @@ def differentiable(arguments: tuple[Any, ...]) -> tuple[int, ...]:
     return tuple(i for i, x in enumerate(arguments) if all(map(is_float, jax.tree.leaves(x))))
 
 
+def gradient_program(function: Callable[..., Any], *like: Any) -> Callable[..., list[np.ndarray]]:
+    """A function that compiles once and returns what `values_and_gradients` does.
+
+    Its arguments have the shapes of `like`.
+    """
+    run = scalar(function)
+    if places := differentiable(like):
+        program = jax.jit(jax.grad(run, places, has_aux=True))
+    else:
+        program = jax.jit(lambda *arguments: ((), run(*arguments)[1]))
+
+    def call(*arguments: Any) -> list[np.ndarray]:
+        grads, out = program(*arguments)
+        return [np.asarray(leaf) for leaf in jax.tree.leaves((out, grads))]
+
+    return call
+
+
 def values_and_gradients(function: Callable[..., Any], *arguments: Any) -> list[np.ndarray]:
     """Of `function`, and of its product with noise by all arguments."""
-    run = scalar(function)
-    if places := differentiable(arguments):
-        grads, out = jax.jit(jax.grad(run, places, has_aux=True))(*arguments)
-    else:
-        grads, out = (), jax.jit(run)(*arguments)[1]
-    return [np.asarray(leaf) for leaf in jax.tree.leaves((out, grads))]
+    return gradient_program(function, *arguments)(*arguments)
 
 
 def assert_close(got: list[np.ndarray], expected: list[np.ndarray], tolerance: float) -> None:

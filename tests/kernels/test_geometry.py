@@ -13,7 +13,7 @@ from pony_jax.ops.skinning import skin, skinning_weights
 from pony_jax.ops.substitution import without_substitutes
 from pony_jax.ops.surface import shaded_values
 from rasterizer_ffi.library import load_library
-from tests.kernels.kernel_checks import values_and_gradients
+from tests.kernels.kernel_checks import gradient_program
 
 SIZE = 16
 NO_FACES, ONE_FACE = jnp.full((2, 3), -1), jnp.array([[0, 1, 2], [-1, -1, -1]])
@@ -29,9 +29,13 @@ def matrices(*shape: int) -> jax.Array:
 
 def assert_equals_plain(function, *args):
     """Of the largest, or 1: sums of terms that cancel are as uncertain as the terms."""
-    got = values_and_gradients(function, *args)
+    assert_program_equals_plain(gradient_program(function, *args), *args)
+
+
+def assert_program_equals_plain(program, *args):
+    got = program(*args)
     with without_substitutes():
-        expected = values_and_gradients(function, *args)
+        expected = program(*args)
     for a, e in zip(got, expected, strict=True):
         scale = max(1.0, float(np.max(np.abs(e), initial=0.0)))
         np.testing.assert_allclose(a, e, rtol=1e-5, atol=1e-5 * scale)
@@ -51,8 +55,7 @@ def test_skinning_equals_the_plain_one(b, v, k):
     np.testing.assert_allclose(jnp.sum(weights, axis=-1), 1.0, atol=1e-6)
 
 
-@pytest.mark.parametrize("count", [-1, 0, 1, 21, 37, 50])
-def test_skinning_leaves_out_padding(count):
+def test_skinning_leaves_out_padding():
     """Vertices from the count on are 0 and have no gradient; those before are what they were."""
     b, v, k = 3, 37, 20
     verts, bones, transforms = normal(0, b, v, 3), normal(2, b, k, 2, 3), matrices(b, k)
@@ -61,17 +64,17 @@ def test_skinning_leaves_out_padding(count):
         weights = skinning_weights(verts, bones, 0.05, count)
         return weights, skin(verts, weights, transforms, count)
 
-    def run_used(verts, transforms):
-        return run(verts, transforms, jnp.int32(count))
-
-    assert_equals_plain(run_used, verts, transforms)
-    used = min(max(count, 0), v)
-    results, of_all = run_used(verts, transforms), run(verts, transforms, None)
-    for got, expected in zip(results, of_all, strict=True):
-        np.testing.assert_array_equal(got[:, :used], expected[:, :used])
-        np.testing.assert_array_equal(got[:, used:], 0.0)
-    grad = jax.grad(lambda verts: jnp.sum(run_used(verts, transforms)[1] ** 2))(verts)
-    np.testing.assert_array_equal(grad[:, used:], 0.0)
+    of_all = gradient_program(lambda *args: run(*args, None), verts, transforms)(verts, transforms)
+    program = gradient_program(run, verts, transforms, jnp.int32(0))
+    for count in (-1, 0, 1, 21, 37, 50):
+        args = verts, transforms, jnp.int32(count)
+        assert_program_equals_plain(program, *args)
+        *results, by_verts, _ = program(*args)
+        used = min(max(count, 0), v)
+        for got, expected in zip(results, of_all[:2], strict=True):
+            np.testing.assert_array_equal(got[:, :used], expected[:, :used])
+            np.testing.assert_array_equal(got[:, used:], 0.0)
+        np.testing.assert_array_equal(by_verts[:, used:], 0.0)
 
 
 def test_weights_of_far_bones_vanish():
@@ -94,20 +97,26 @@ def test_weights_are_constants_for_skin():
 
 
 @pytest.mark.parametrize("b", [1, 3])
-@pytest.mark.parametrize("num_valid", [0, 1, 2, 300])
 @pytest.mark.parametrize("body_from", ["z_minmax", "z_minmax_y+"])
-def test_bones_equal_the_plain_ones(b, num_valid, body_from):
+def test_bones_equal_the_plain_ones(b, body_from):
     verts = jnp.round(8 * normal(0, b, 310, 3)) / 8  # with ties, and on the planes of symmetry
-    valid = jnp.arange(310) < num_valid
     skeleton = Skeleton(body_from=body_from)
-    got, attachments = jax.jit(lambda v: estimate_bones(v, valid, skeleton, None))(verts)
-    with without_substitutes():
-        bones, expected = jax.jit(lambda v: estimate_bones(v, valid, skeleton, None))(verts)
-    np.testing.assert_array_equal(attachments, expected)
-    np.testing.assert_allclose(got, bones, atol=1e-6)
-    np.testing.assert_array_equal(
-        jax.grad(lambda v: jnp.sum(estimate_bones(v, valid, skeleton, None)[0]))(verts), 0.0
-    )
+
+    @jax.jit
+    def run(verts, valid):
+        def total(verts):
+            bones, attachments = estimate_bones(verts, valid, skeleton, None)
+            return jnp.sum(bones), (bones, attachments)
+
+        return jax.grad(total, has_aux=True)(verts)
+
+    for num_valid in (0, 1, 2, 300):
+        grad, (got, attachments) = run(verts, jnp.arange(310) < num_valid)
+        with without_substitutes():
+            _, (bones, expected) = run(verts, jnp.arange(310) < num_valid)
+        np.testing.assert_array_equal(attachments, expected)
+        np.testing.assert_allclose(got, bones, atol=1e-6)
+        np.testing.assert_array_equal(grad, 0.0)
 
 
 def test_the_mean_of_many_vertices_is_exact():
@@ -136,6 +145,9 @@ def sphere(rings: int = 5, sectors: int = 7) -> tuple[jax.Array, jax.Array]:
     return jnp.asarray(verts, jnp.float32), jnp.asarray(faces, jnp.int32)
 
 
+PIXEL_COUNT = 4  # its place among the arrays of the following function's results
+
+
 def surface_of(faces, *, samples: int, max_pixels: int):
     def run(verts, rest, translation):
         rotation = jnp.broadcast_to(jnp.eye(3), (len(verts), 3, 3))
@@ -153,13 +165,13 @@ def scene(b: int) -> tuple[jax.Array, ...]:
     return verts, rest, 0.2 * normal(6, b, 3), faces
 
 
-@pytest.mark.parametrize("b", [1, 3])
-@pytest.mark.parametrize("samples", [1, 2, 3])
+@pytest.mark.parametrize(("b", "samples"), [(3, 1), (1, 2), (1, 3), (3, 3)])
 def test_surface_equals_the_plain_one(b, samples):
     *args, faces = scene(b)
     run = surface_of(faces, samples=samples, max_pixels=b * SIZE**2 - 5)
-    assert int(run(*args)[3]) > 30 * b
-    assert_equals_plain(run, *args)
+    program = gradient_program(run, *args)
+    assert program(*args)[PIXEL_COUNT] > 30 * b
+    assert_program_equals_plain(program, *args)
 
 
 @pytest.mark.parametrize("max_pixels", [0, 1, 60])
@@ -173,8 +185,9 @@ def test_surface_of_hardly_a_mesh_equals_the_plain_one(faces):
     verts, rest, translation, _ = scene(2)
     verts = verts.at[:, :3].set(jnp.array([[-1.0, -1, 0], [1, -1, 0.3], [0, 1, 0]]))
     run = surface_of(faces, samples=2, max_pixels=400)
-    assert (int(run(verts, rest, translation)[3]) > 0) == (faces is ONE_FACE)
-    assert_equals_plain(run, verts, rest, translation)
+    program = gradient_program(run, verts, rest, translation)
+    assert (program(verts, rest, translation)[PIXEL_COUNT] > 0) == (faces is ONE_FACE)
+    assert_program_equals_plain(program, verts, rest, translation)
 
 
 def lit(count: int, num_images: int):
@@ -194,8 +207,18 @@ def points_and_light(n: int, c: int, b: int) -> tuple[jax.Array, ...]:
     return normal(0, n, 3), normal(1, n, c), normal(2, n, 3), normal(3, b, 5)
 
 
-@pytest.mark.parametrize("n, count", [(0, 0), (1, 1), (30, 0), (30, 17), (30, 40), (2500, 2100)])
-@pytest.mark.parametrize("c, b", [(0, 1), (16, 3)])
+@pytest.mark.parametrize(
+    "n, count, c, b",
+    [
+        (0, 0, 16, 3),
+        (1, 1, 0, 1),
+        (30, 0, 16, 3),
+        (30, 17, 0, 1),
+        (30, 17, 16, 3),
+        (30, 40, 16, 3),
+        (2500, 2100, 16, 3),
+    ],
+)
 def test_lit_values_equal_the_plain_ones(n, count, c, b):
     assert_equals_plain(lit(count, b), *points_and_light(n, c, b))
 

@@ -42,8 +42,10 @@ def meshes(mirror: bool, **capacities: int) -> list[SparseMesh]:
 ENOUGH = {"max_blocks": 800, "max_points": 4000, "max_verts": 4000, "max_faces": 8000}
 
 
-@pytest.mark.parametrize("mirror", [True, False])
-@pytest.mark.parametrize("capacities", [{}, {"max_verts": 151}, {"max_faces": 77}])
+@pytest.mark.parametrize(
+    ("mirror", "capacities"),
+    [(True, {}), (False, {}), (True, {"max_verts": 151}), (False, {"max_faces": 77})],
+)
 def test_meshes_equal_xla(mirror, capacities):
     got = meshes(mirror, **capacities)
     with without_substitutes():

@@ -251,14 +251,6 @@ def test_wrong_variables_of_the_environment_are_a_line(
 
 
 @pytest.mark.slow
-def test_evaluate_says_that_there_is_no_run(tmp_path: Path) -> None:
-    result = run_module("evaluate", f"--workdir={tmp_path}")
-    assert result.returncode == 1
-    assert "expected a run's config.json" in result.stderr
-    assert "Traceback" not in result.stderr
-
-
-@pytest.mark.slow
 def test_evaluate_says_before_it_starts_that_a_page_has_nowhere_to_go(tmp_path: Path) -> None:
     page = tmp_path / "missing" / "page.html"
     result = run_module("evaluate", f"--workdir={tmp_path}", f"--html={page}")

@@ -243,19 +243,17 @@ def tiny_bird() -> ConfigDict:
     return config
 
 
+# Two sets that have every setting once: compiling a step takes half a minute.
 OTHER_SETTINGS = {
     "mlp": {
         "articulation_own_layers": False,
         "articulation_kind": "mlp",
         "articulation_features": "sample",
-        "hypotheses": "lookat",
-    },
-    "global": {
-        "articulation_features": "global",
-        "sdf_start": "sphere",
         "hypotheses": "euler_angle",
     },
-    "asymmetric": {
+    "bird": {
+        "articulation_features": "global",
+        "sdf_start": "sphere",
         "sdf_mirror": False,
         "feature_mirror": False,
         "texture_mirror": False,
@@ -265,12 +263,19 @@ OTHER_SETTINGS = {
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("other", ["bird", *OTHER_SETTINGS])
+@pytest.mark.parametrize("other", OTHER_SETTINGS)
 def test_a_step_of_other_settings_is_finite(other: str) -> None:
     config = tiny_bird() if other == "bird" else horse.get_config("test")
-    config.model.update(OTHER_SETTINGS.get(other, {}))
+    config.model.update(OTHER_SETTINGS[other])
     model = build_model(config, (8, 6))
-    params = jax.jit(model.init_params)(jax.random.key(0))
+    rng = np.random.default_rng(1)
+
+    def noise(leaf: jax.ShapeDtypeStruct) -> np.ndarray:
+        scale = 0.3 / np.sqrt(max(np.prod(leaf.shape[:-1]), 4))
+        return rng.normal(scale=scale, size=leaf.shape).astype(np.float32)
+
+    # Fresh parameters would be compiled for as long as the step.
+    params = jax.tree.map(noise, jax.eval_shape(model.init_params, jax.random.key(0)))
     stage = model.stage_at(config.num_steps - 1, Capacities(2048, 4096, 2048, 512, 1024))
     rng = np.random.default_rng(0)
     batch = {
@@ -293,6 +298,6 @@ def test_a_step_of_other_settings_is_finite(other: str) -> None:
     )
     assert aux["counts"].faces > 0
     assert jnp.isfinite(loss)
-    assert ("hypothesis_score" in aux["metrics"]) == (other in ("bird", "asymmetric"))
+    assert ("hypothesis_score" in aux["metrics"]) == (other == "bird")
     for path, leaf in jax.tree_util.tree_leaves_with_path(gradients):
         assert np.all(np.isfinite(leaf)), jax.tree_util.keystr(path)

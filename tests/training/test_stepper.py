@@ -67,7 +67,7 @@ def test_going_on_from_the_middle_gives_the_same_bits() -> None:
     assert int(whole.state.step) == 8
 
 
-@pytest.mark.parametrize("num_steps", [3, 4, 8])
+@pytest.mark.parametrize("num_steps", [3, 8])  # found out after the last step, and in between
 def test_a_buffer_that_is_too_small_grows_and_the_step_is_repeated(num_steps: int) -> None:
     plain, _ = _run(TinyModel(), num_steps)
     grown, lines = _run(TinyModel(verts_wanted=100), num_steps)
