@@ -1,16 +1,17 @@
 """Horses. Variants follow the file's name after a colon.
 
-| variant  | learns from                        | hardware, wall time | held-out mask IoU |
-|----------|------------------------------------|---------------------|-------------------|
-| (none)   | synthetic horses, made on the spot | two cores, 10 min   | .883              |
-| `photos` | Weizmann horses, 295 photographs   | one core, 36 min    | .847              |
-| `photos_all_sides` | photographs from all sides, `data.name` | one core    | -          |
-| `paper`  | the original recipe in full        | one GPU             | not run           |
-| `unified`| the same as 3DAnimals has it       | one GPU             | not run           |
-| `test`   | a handful of synthetic horses      | seconds             | -                 |
+| variant            | learns from                        | hardware, time    | held-out mask IoU |
+|--------------------|------------------------------------|-------------------|-------------------|
+| (none)             | synthetic horses, made on the spot | two cores, 10 min | .883              |
+| `photos`           | Weizmann horses, 295 photographs   | one core, 36 min  | .847              |
+| `photos_all_sides` | photographs that you have          | one core, 36 min  | -                 |
+| `paper`            | the original recipe in full        | one GPU           | not run           |
+| `unified`          | the same as 3DAnimals has it       | one GPU           | not run           |
+| `test`             | a handful of synthetic horses      | seconds           | -                 |
 
 Scores: experiments/results/training.md (2026-11-23, mean of three seeds; photographs 2026-11-29,
 seed 0). The 10 minutes are those of seed 0 with faster steps (2026-11-28, .887).
+Viewpoints of `photos_all_sides`: experiments/results/viewpoints.md.
 Command: `python -m pony_jax.train --config=configs/horse.py[:variant] --workdir=runs/horse`
 """
 
