@@ -72,6 +72,7 @@ def get_config() -> ConfigDict:
     config.schedule.best_share = 0.8
     config.schedule.max_gain = 100.0
     config.schedule.max_gain_at = 100 / 140
+    config.schedule.elevation_from = 0.0  # the camera's, see model.elevation_deg; not in the paper
     config.schedule.articulation_from = 8 / 120
     config.schedule.attach_legs_from = 50 / 120
     config.schedule.articulation_loss_from = 50 / 120

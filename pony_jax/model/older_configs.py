@@ -24,6 +24,8 @@ def complete_config(config: ConfigDict) -> ConfigDict:
             complete.model[key] = complete[group][other]
     if "loss" in complete and "hypothesis_balance" not in complete.loss:
         complete.loss.hypothesis_balance = 0.0
+    if "schedule" in complete and "elevation_from" not in complete.schedule:
+        complete.schedule.elevation_from = 0.0
     for key, value in {"batch_statistics": True, "elevation_deg": (0.0, 0.0)}.items():
         if key not in complete.model:
             complete.model[key] = value

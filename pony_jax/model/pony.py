@@ -134,7 +134,9 @@ class Pony(nn.Module):
           prior: mesh of the category.
           batch, step, key: as for `__call__`.
         """
-        viewpoints = self.camera.read(self.instance.viewpoint, batch)
+        viewpoints = self.camera.read(
+            self.instance.viewpoint, batch, read_elevation=step >= self.schedule.elevation_from
+        )
         scores = viewpoints.scores + lax.stop_gradient(self.instance.handicaps())
         probabilities = probabilities_at(scores, self.schedule, step)
         chosen = choose(probabilities, self.schedule, step, key)

@@ -19,9 +19,10 @@ class Schedule:
     `softmax_from`, but for a `uniform_share`: an image counts by the probability of the hypothesis
     that renders it, and one that counts nothing cannot learn that it is wrong. From `best_from` on
     the best hypothesis is drawn more and more often, up to `best_share` of a batch at `best_full`.
-    The softmax's gain grows with the step to `max_gain` at `max_gain_at`, and is at least 1. The
-    grid has `coarse_resolution` layers along its longest side, and `fine_resolution` from
-    `fine_grid_from` on.
+    The gain of the softmax grows with the step to `max_gain` at `max_gain_at`, from at least 1.
+    Cameras stand at the middle of their elevations until `elevation_from`: a hypothesis that is
+    wrong about near and far can hide it in another elevation. The grid has `coarse_resolution`
+    layers along its longest side, and `fine_resolution` from `fine_grid_from` on.
     """
 
     uniform_until: int
@@ -32,6 +33,7 @@ class Schedule:
     best_share: float
     max_gain: float
     max_gain_at: int
+    elevation_from: int
     articulation_from: int
     attach_legs_from: int
     articulation_loss_from: int

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Bool, Float, Int
 
 from pony_jax.model.schedule import Schedule, Step
 from pony_jax.ops.cameras import Camera, camera_from_pose
@@ -48,7 +48,8 @@ class CameraModel:
       hypotheses, hypothesis_side, level_horizon, max_turn_deg: `kind`, `side`, `zero_y` and
         `max_turn_deg` of `ops.viewpoint.decode_hypotheses`.
       elevation_deg: lowest and highest elevation of the camera above the animal's horizon, read
-        off each image for all of its hypotheses; the same number twice reads nothing. Forward
+        off each image for all of its hypotheses, once `Schedule.elevation_from` has passed; until
+        then it is the middle of the two. The same number twice reads nothing. Forward
         vectors cannot say it: from above, the side view of an animal is no turn of a level one's.
       tokens: token map that viewpoints are read from, 'patch_key' or 'patch_out'.
       mirror_tokens: whether the mirrored tokens are read as well, so that a mirror image has the
@@ -81,11 +82,18 @@ class CameraModel:
     def _reads_elevation(self) -> bool:
         return self.elevation_deg[0] != self.elevation_deg[1]
 
-    def read(self, head: Callable[[Array], Array], batch: dict[str, Array]) -> Viewpoints:
+    def read(
+        self,
+        head: Callable[[Array], Array],
+        batch: dict[str, Array],
+        *,
+        read_elevation: Bool[Array, ""] | bool,
+    ) -> Viewpoints:
         """Returns the hypotheses that a head reads off the tokens of a batch.
 
         Args:
           head: tokens [b, t, t, c] -> `num_outputs` raw outputs [b, p], `Instance.viewpoint`.
+          read_elevation: whether the elevation is read yet, see `elevation_deg`.
         """
         tokens = batch[self.tokens]
         num_elevations = int(self._reads_elevation)
@@ -102,7 +110,8 @@ class CameraModel:
         rotations = orientation_matrix(hypotheses.orientation, self.hypotheses)
         lowest, highest = np.deg2rad(self.elevation_deg).astype(np.float32)
         if num_elevations:
-            elevation_rad = lowest + (highest - lowest) * (jnp.tanh(raw[:, width:]) + 1) / 2
+            of_range = jnp.where(read_elevation, (jnp.tanh(raw[:, width:]) + 1) / 2, 0.5)
+            elevation_rad = lowest + (highest - lowest) * of_range
             rotations = elevated(rotations, elevation_rad)
         elif lowest:
             rotations = elevated(rotations, jnp.full(rotations.shape[:2], lowest))

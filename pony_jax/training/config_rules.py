@@ -143,6 +143,7 @@ RULES: dict[str, Rule] = {
     "schedule.best_share": _SHARE,
     "schedule.max_gain": _AT_LEAST_0,
     "schedule.max_gain_at": _AT_LEAST_0,  # beyond 1, the run ends before it is reached
+    "schedule.elevation_from": _SHARE,
     "schedule.articulation_from": _SHARE,
     "schedule.attach_legs_from": _SHARE,
     "schedule.articulation_loss_from": _SHARE,

@@ -19,7 +19,8 @@ def fresh_head(model: Pony, tokens: np.ndarray, offset: float = 0.0) -> dict:
 
 
 def viewpoints_of(model: Pony, params: dict, batch: dict) -> Viewpoints:
-    return model.camera.read(model.bind({"params": params}).instance.viewpoint, batch)
+    head = model.bind({"params": params}).instance.viewpoint
+    return model.camera.read(head, batch, read_elevation=True)
 
 
 @pytest.mark.parametrize("kind", ["octlookat", "lookat", "quaternion", "euler_angle"])
@@ -99,17 +100,18 @@ def test_elevation_is_read_off_each_image_within_its_range(batch):
     model = build_model(config, (8, 6))
     assert model.camera.num_outputs == 20
 
-    def elevation_deg(raw):
+    def elevation_deg(raw, read_elevation):
         """Of every hypothesis, as its rotation says it, for heads that say `raw`."""
 
         def head(tokens):
             return jnp.zeros((len(tokens), 20)).at[:, -1].set(raw)
 
-        rotations = model.camera.read(head, batch).rotations
+        rotations = model.camera.read(head, batch, read_elevation=read_elevation).rotations
         return np.rad2deg(np.arcsin(rotations[:, :, 1, 2]))
 
     for raw, expected in ((0.0, 10.0), (-20.0, -10.0), (20.0, 30.0)):
-        np.testing.assert_allclose(elevation_deg(raw), expected, atol=1e-3)
+        np.testing.assert_allclose(elevation_deg(raw, True), expected, atol=1e-3)
+        np.testing.assert_allclose(elevation_deg(raw, False), 10.0, atol=1e-3)
 
 
 def test_an_elevation_that_is_known_is_not_read(batch):

@@ -159,7 +159,10 @@ def test_all_wrong_values_are_told_at_once() -> None:
 
 
 ALL_VARIANTS = [
-    *((horse, variant) for variant in ("", "photos", "paper", "unified", "test")),
+    *(
+        (horse, variant)
+        for variant in ("", "photos", "photos_all_sides", "paper", "unified", "test")
+    ),
     *((animal, variant) for animal in (bird, cow, giraffe, zebra) for variant in ("paper",)),
     *((animal, "unified") for animal in (bird, cow, giraffe, zebra)),
 ]

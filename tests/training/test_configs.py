@@ -6,7 +6,7 @@ from configs import bird, horse
 from pony_jax.model import build_model, build_objective
 
 
-@pytest.mark.parametrize("variant", ["", "photos", "paper", "unified", "test"])
+@pytest.mark.parametrize("variant", ["", "photos", "photos_all_sides", "paper", "unified", "test"])
 def test_every_variant_is_locked_and_builds_a_model(variant: str) -> None:
     config = horse.get_config(variant)
     assert config.is_locked
