@@ -14,6 +14,7 @@ from scipy import ndimage
 
 from pony_jax.data import picture_pairs
 from pony_jax.data.file_contents import printable
+from pony_jax.data.keypoints import Keypoints
 from pony_jax.data.mask_files import MaskLabel, read_mask
 from pony_jax.data.picture_files import BadPhotographError, open_photograph
 from pony_jax.data.picture_pairs import MissingPhotographsError
@@ -42,6 +43,7 @@ class Photograph(NamedTuple):
     box_path: Path | None = None  # if there: the files are crops already, and this is their box
     mask_label: MaskLabel | None = None  # if there: the only label in the mask that is the animal
     truth_path: Path | None = None  # if there: the picture was rendered, and this is known of it
+    keypoints: Keypoints | None = None  # if there: marked in the full photograph
 
 
 class FoundPhotographs(list[Photograph]):
