@@ -3,8 +3,10 @@
     python -m pony_jax.extract --images=DIR --masks=DIR --dataset=NAME --data_dir=DIR
     python -m pony_jax.extract --images=weizmann_horse_db --dataset=weizmann_horse --data_dir=DIR
 
-Images and masks are paired by their names without the ending. `--layout` names other folders; a
-data set called like a layout has that layout. `rendered` is what `pony_jax.data.render_rigged`
+Images and masks are paired by their names without the ending. `--layout` names other folders, such
+as those of COCO, PASCAL VOC and CUB (`python -m pony_jax.data.describe`); a data set called like a
+layout has that layout. `--keypoints` adds keypoints, which serve to score models only.
+ `rendered` is what `pony_jax.data.render_rigged`
 writes; the data set keeps its truth for `pony_jax.evaluate`. Photographs are turned upright by
 their EXIF orientation. Those that cannot be used are skipped: each is named in a line, with the
 reason, and in `extraction.json` beside the data set. `report.html` there shows what it holds.
@@ -21,14 +23,8 @@ import tensorflow_datasets as tfds
 from absl import flags
 
 from pony_jax import command_line, path_flags
-from pony_jax.data import (
-    magicpony_folder,
-    mask_files,
-    photographs,
-    rendered_folder,
-    schema,
-    weizmann_horse,
-)
+from pony_jax.data import mask_files, schema
+from pony_jax.data.layouts import LAYOUTS, Sources, find_photographs
 from pony_jax.data.photograph_builder import PROVENANCE_FILE, check_destination, check_writable
 from pony_jax.errors import UserError
 from pony_jax.features.backbones import BACKBONES, DEFAULT_INPUT_SIZES, LAYERS, backbone_options
@@ -37,8 +33,6 @@ from pony_jax.features.extraction_job import extract
 from pony_jax.features.report import REPORT_FILE, examples_sheet
 from pony_jax.features.reused_projections import StoredProjections, read_projections
 from pony_jax.training.errors import RunError
-
-_LAYOUTS = ("folders", "weizmann_horse", "magicpony_folder", "rendered")
 
 _IMAGES = path_flags.define_path("images", None, "Folder of images, or the root of a layout.")
 _MASKS = path_flags.define_path(
@@ -50,7 +44,21 @@ _MASK_LABEL = flags.DEFINE_string(
     "The only grey value or palette index in the masks, such as 13, or colour, such as '#c00080', "
     "that is the animal; see --masks.",
 )
-_LAYOUT = flags.DEFINE_enum("layout", None, _LAYOUTS, "How the folders are laid out.")
+_LAYOUT = flags.DEFINE_enum(
+    "layout",
+    None,
+    list(LAYOUTS),
+    "How the folders are laid out; `python -m pony_jax.data.describe` tells more.",
+)
+_CATEGORY = flags.DEFINE_string(
+    "category", None, "Name of the animal in data sets of several, such as horse."
+)
+_KEYPOINTS = path_flags.define_path(
+    "keypoints",
+    None,
+    "Keypoints to score models with: a CSV file of DeepLabCut or a JSON file of BADJA (layout "
+    "'folders'), or Berkeley's folder (layout 'pascal_animals').",
+)
 _TEST_EVERY = flags.DEFINE_integer(
     "test_every", 10, "Every n-th photograph is for testing, 0 for none (layout 'folders').", 0
 )
@@ -101,25 +109,6 @@ _CONTACT_SHEET = path_flags.define_path(
 _CONTACT_SHEET_PHOTOGRAPHS = 32
 
 
-def find_photographs(
-    layout: str,
-    images: str,
-    masks: str | None,
-    test_every: int,
-    mask_label: mask_files.MaskLabel | None = None,
-) -> photographs.FoundPhotographs:
-    """The photographs of one of the layouts. Raises `UserError` without the folders it needs."""
-    if layout == "weizmann_horse":
-        return weizmann_horse.find_photographs(images, mask_label=mask_label)
-    if layout == "magicpony_folder":
-        return magicpony_folder.find_photographs(images, mask_label=mask_label)
-    if layout == "rendered":
-        return rendered_folder.find_photographs(images, mask_label=mask_label)
-    if masks is None:
-        raise UserError("expected --masks with layout 'folders', got none; give their folder")
-    return photographs.find_pairs(images, masks, test_every=test_every, mask_label=mask_label)
-
-
 def _write_contact_sheet(folder: Path, file: Path) -> None:
     source = tfds.builder_from_directory(folder).as_data_source("train")
     examples_sheet(source, _CONTACT_SHEET_PHOTOGRAPHS).save(file)
@@ -145,7 +134,7 @@ def main(argv: Sequence[str]) -> None:
 
 def _extract_as_flags_say() -> Path:
     """The folder of the data set."""
-    layout = _LAYOUT.value or (_DATASET.value if _DATASET.value in _LAYOUTS else "folders")
+    layout = _LAYOUT.value or (_DATASET.value if _DATASET.value in LAYOUTS else "folders")
     data_dir = Path(_DATA_DIR.value)
     check_destination(_DATASET.value, data_dir)
     contact_sheet_file = Path(_CONTACT_SHEET.value) if _CONTACT_SHEET.value else None
@@ -156,7 +145,15 @@ def _extract_as_flags_say() -> Path:
     label = None if _MASK_LABEL.value is None else mask_files.parse_label(_MASK_LABEL.value)
     projections = read_projections(_PROJECTIONS.value, data_dir) if _PROJECTIONS.value else None
     backbone, sizes = _backbone_name(projections), _feature_sizes(projections)
-    found = find_photographs(layout, _IMAGES.value, _MASKS.value, _TEST_EVERY.value, label)
+    sources = Sources(
+        images=_IMAGES.value,
+        masks=_MASKS.value,
+        keypoints=_KEYPOINTS.value,
+        category=_CATEGORY.value,
+        mask_label=label,
+        test_every=_TEST_EVERY.value,
+    )
+    found = find_photographs(layout, sources)
     folder = extract(
         found,
         dataset=_DATASET.value,

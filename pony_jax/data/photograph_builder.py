@@ -86,8 +86,8 @@ class PhotographBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True)
         copied_files: Sequence[Path] = (),
     ):
         """`sizes`, `truth` and `keypoint_names` are the arguments of `schema.example_features`;
-        `splits` maps a split's name to a function that makes its (key, example) pairs, and may add to `provenance`
-        meanwhile; `copied_files` are put beside the shards."""
+        `splits` maps a split's name to a function that makes its (key, example) pairs, and may add
+        to `provenance` meanwhile; `copied_files` are put beside the shards."""
         self.name = name
         self._sizes = dict(sizes)
         self._splits = splits

@@ -17,8 +17,9 @@ keeps TensorFlow out of writing and reading. `pony_jax.data.pipeline` reads ever
 | `truth/...` | builder's own   | optional, of rendered pictures; training never reads it |
 | `keypoints/NAME` | float32 [3] | optional, see below; training never reads it |
 
-A keypoint that people marked is x and y in pixels of the crop as stored, from its top left corner to
-the right and down, and 1 if it is visible, else 0. All records of a data set have the same names.
+A keypoint that people marked is x and y in pixels of the crop as stored, from its top left corner
+to the right and down, and 1 if it is visible, else 0. All records of a data set have the same
+names.
 
 Frames of sequences have four more keys, all of them in every record of the data set:
 

@@ -187,7 +187,8 @@ def inputs_sha256(settings: Mapping[str, Any], found: list[photographs.Photograp
     A file counts as another one if its path, size or time of change differ.
     """
     files = [
-        [photograph.id, photograph.split, photograph.mask_label, photograph.keypoints]
+        [photograph.id, photograph.split, photograph.mask_label]
+        + [photograph.keypoints, photograph.segmentation]
         + [
             [str(path), path.stat().st_size, path.stat().st_mtime_ns]
             for path in photograph

@@ -20,6 +20,7 @@ pytest.importorskip("sklearn", reason="scikit-learn comes with the extra 'extrac
 from pony_jax import extract
 from pony_jax.data import (
     keypoints,
+    layouts,
     mask_files,
     photograph_builder,
     photographs,
@@ -363,7 +364,9 @@ def test_a_lost_worker_ends_in_one_line(tmp_path):
 def test_truth_of_rendered_pictures_is_kept_for_evaluation_alone(tmp_path):
     examples = rendered_examples.make_examples()
     rendered_folder.write_examples(tmp_path / "in", rendered_examples.SHARED, examples)
-    folder = _extract(extract.find_photographs("rendered", tmp_path / "in", None, 10), tmp_path)
+    folder = _extract(
+        layouts.find_photographs("rendered", layouts.Sources(tmp_path / "in")), tmp_path
+    )
     for split_name, expected in (("train", examples[:5]), ("test", examples[5:])):
         truth = synthetic_quadruped.load_truth(folder, split_name)
         assert [name.decode() for name in truth["id"]] == [e["id"] for e in expected]
