@@ -60,7 +60,7 @@ def test_rows_find_their_photographs_by_the_end_of_the_path(tmp_path: Path) -> N
         "labeled-data/b/9: expected a photograph for its keypoints, found none"
     ]
     with pytest.raises(
-        KeypointsError, match="one row for 1 in .*, found 2, such as labeled-data/b"
+        KeypointsError, match=r"one row for 1 in .*, found 2, such as labeled-data/b"
     ):
         keypoint_files.with_keypoints(_photographs("1"), file)
     with pytest.raises(KeypointsError, match="found none of its 3, the first labeled-data/a/1"):

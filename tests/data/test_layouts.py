@@ -213,7 +213,7 @@ def test_wrong_sources_say_what_to_give(tmp_path: Path, layout, sources, message
 @pytest.mark.parametrize("layout", sorted(set(LAYOUTS) - {"folders"}))
 def test_empty_folders_say_what_was_expected(tmp_path: Path, layout: str) -> None:
     category = "horse" if "category" in LAYOUTS[layout].takes else None
-    with pytest.raises(MissingPhotographsError, match="expected .*--"):
+    with pytest.raises(MissingPhotographsError, match=r"expected .*--"):
         layouts.find_photographs(layout, Sources(str(tmp_path), category=category))
 
 
