@@ -6,7 +6,8 @@ scores, how they spread, and the best, median and worst images; the page needs n
 `--hide_photographs` keeps photographs out of both, for data that may not be passed on.
 
 Every image is predicted a second time, mirrored (section `mirror_consistency` of the JSON). Where
-the data set knows the truth, there is a section `truth` (`pony_jax.evaluation.truth`). What the
+the data set knows the truth, there is a section `truth` (`pony_jax.evaluation.truth`); where people
+have marked keypoints, `keypoints` (`pony_jax.evaluation.marked_keypoints`). What the
 networks alone score, without refinement, stands beside in every table, and in the JSON under
 `networks_alone`.
 """
@@ -23,9 +24,11 @@ from absl import flags
 from PIL import Image
 
 from pony_jax import command_line, path_flags
+from pony_jax.data.keypoints import load_keypoints
 from pony_jax.data.pipeline import evaluation_batches
 from pony_jax.data.shards import dataset_directory
 from pony_jax.evaluation import table
+from pony_jax.evaluation.marked_keypoints import MarkedKeypoints
 from pony_jax.evaluation.mirror_consistency import MirrorConsistency
 from pony_jax.evaluation.page import PRIOR_VIEW_PX, Gallery, render_page
 from pony_jax.evaluation.panel import draw_panel
@@ -113,6 +116,9 @@ class _Evaluation:
         directory = dataset_directory(data.name, Path(os.path.expanduser(data.data_dir)))
         self._comparison = load_comparison(directory, _SPLIT.value, self._split, skeleton)
         self._comparison_alone = self._comparison and self._comparison.without_predictions()
+        stored = load_keypoints(directory, _SPLIT.value)
+        self._keypoints = stored and MarkedKeypoints(split, stored)
+        self._keypoints_alone = stored and MarkedKeypoints(split, stored)
         self._consistency = MirrorConsistency(skeleton)
         self._gallery = Gallery(self._split.ids, skeleton.num_body_bones, _HIDE.value)
 
@@ -126,8 +132,8 @@ class _Evaluation:
             mirrored = predictor.predict(run.params, next(mirrored_batches), run.num_updates)
             self._consistency.add(prediction, mirrored, batch["real"])
             self._gallery.add(prediction, batch)
-            if self._comparison:
-                self._comparison.add(prediction, batch)
+            for collector in filter(None, (self._comparison, self._keypoints)):
+                collector.add(prediction, batch)
 
         scores = {
             "split": _SPLIT.value,
@@ -141,6 +147,8 @@ class _Evaluation:
         say(table.format_section("mirrored images against plain ones", consistency))
         if self._comparison:
             scores["truth"] = self._comparison.scores()
+        if self._keypoints:
+            scores["keypoints"] = self._keypoints.scores()
         alone = {}
         if self._alone:
             alone = scores["networks_alone"] = self._score_alone(self._alone)
@@ -148,21 +156,33 @@ class _Evaluation:
         say(table.format_section("images", table.image_section(scores), images))
         if self._comparison:
             say(format_table(scores["truth"], alone.get("truth")))
+        if self._keypoints:
+            means = table.keypoint_means(scores["keypoints"])
+            beside = table.keypoint_means(alone["keypoints"]) if alone else None
+            say(table.format_section("marked keypoints, by transfer", means, beside))
         return scores
 
     def _score_alone(self, predictor: Predictor) -> dict[str, Any]:
         """The scores of the images and against the truth without refinement."""
-        run, comparison = self._run, self._comparison_alone
+        run = self._run
+        comparison, keypoints = self._comparison_alone, self._keypoints_alone
+
+        def observe(prediction: Prediction, batch: dict[str, np.ndarray]) -> None:
+            for collector in filter(None, (comparison, keypoints)):
+                collector.add(prediction, batch)
+
         scores = evaluate_split(
             predictor,
             run.params,
             run.num_updates,
             self._split,
             run.config.data.batch_size,
-            observe=comparison.add if comparison else None,
+            observe=observe,
         )
         if comparison:
             scores["truth"] = comparison.scores()
+        if keypoints:
+            scores["keypoints"] = keypoints.scores()
         return scores
 
     def draw_panel(self) -> Image.Image:

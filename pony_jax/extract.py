@@ -3,11 +3,18 @@
     python -m pony_jax.extract --images=DIR --masks=DIR --dataset=NAME --data_dir=DIR
     python -m pony_jax.extract --images=weizmann_horse_db --dataset=weizmann_horse --data_dir=DIR
 
-Images and masks are paired by their names without the ending. `--layout` names other folders; a
-data set called like a layout has that layout. `rendered` is what `pony_jax.data.render_rigged`
-writes; the data set keeps its truth for `pony_jax.evaluate`. Photographs are turned upright by
-their EXIF orientation. Those that cannot be used are skipped: each is named in a line, with the
-reason, and in `extraction.json` beside the data set. `report.html` there shows what it holds.
+Images and masks are paired by their names without the ending. `--layout` names other folders, such
+as those of COCO, PASCAL VOC and CUB (`python -m pony_jax.data.describe`); a data set called like a
+layout has that layout. `--keypoints` adds keypoints, which serve to score models only.
+`rendered` is what `pony_jax.data.render_rigged` writes; the data set keeps its truth for
+`pony_jax.evaluate`. Photographs are turned upright by their EXIF orientation. Those that cannot be
+used are skipped: each is named in a line, with the reason, and in `extraction.json` beside the data
+set. `report.html` there shows what it holds.
+
+Without masks, they are made, and kept in DATA_DIR/NAME_masks; `masks.html` there shows them, and
+what is listed in `struck_out.txt` is left out by the next extraction:
+
+    python -m pony_jax.extract --images=DIR --masks=auto --mask_model=horse --dataset=NAME ...
 
 An interrupted extraction goes on where it was when the same command is given again.
 """
@@ -21,28 +28,36 @@ import tensorflow_datasets as tfds
 from absl import flags
 
 from pony_jax import command_line, path_flags
-from pony_jax.data import (
-    magicpony_folder,
-    mask_files,
-    photographs,
-    rendered_folder,
-    schema,
-    weizmann_horse,
-)
+from pony_jax.data import mask_files, schema
+from pony_jax.data.keypoint_files import with_keypoints
+from pony_jax.data.layouts import LAYOUTS, Sources, find_photographs
 from pony_jax.data.photograph_builder import PROVENANCE_FILE, check_destination, check_writable
+from pony_jax.data.photographs import FoundPhotographs
 from pony_jax.errors import UserError
 from pony_jax.features.backbones import BACKBONES, DEFAULT_INPUT_SIZES, LAYERS, backbone_options
 from pony_jax.features.extraction import FeatureSizes
 from pony_jax.features.extraction_job import extract
+from pony_jax.features.made_masks import (
+    AUTO,
+    FILTERS,
+    PAGE_FILE,
+    find_masked,
+    make_masks,
+    summarise,
+)
+from pony_jax.features.mask_rcnn import MASK_RCNN, MaskRcnn
 from pony_jax.features.report import REPORT_FILE, examples_sheet
 from pony_jax.features.reused_projections import StoredProjections, read_projections
+from pony_jax.reconstruction.load import load
+from pony_jax.reconstruction.model_masks import ModelMasks
 from pony_jax.training.errors import RunError
-
-_LAYOUTS = ("folders", "weizmann_horse", "magicpony_folder", "rendered")
 
 _IMAGES = path_flags.define_path("images", None, "Folder of images, or the root of a layout.")
 _MASKS = path_flags.define_path(
-    "masks", None, f"Folder of masks (layout 'folders'). {mask_files.RULE}"
+    "masks",
+    None,
+    f"Folder of masks (layout 'folders'), or `{AUTO}` to make them; see --mask_model. "
+    f"{mask_files.RULE}",
 )
 _MASK_LABEL = flags.DEFINE_string(
     "mask_label",
@@ -50,7 +65,38 @@ _MASK_LABEL = flags.DEFINE_string(
     "The only grey value or palette index in the masks, such as 13, or colour, such as '#c00080', "
     "that is the animal; see --masks.",
 )
-_LAYOUT = flags.DEFINE_enum("layout", None, _LAYOUTS, "How the folders are laid out.")
+_MASK_MODEL = flags.DEFINE_string(
+    "mask_model",
+    None,
+    f"With --masks={AUTO}, what finds the animals: a trained model (a name such as horse, a run's "
+    f"folder, a file), or {MASK_RCNN}:CLASS, torchvision's network for a class of COCO, such as "
+    f"{MASK_RCNN}:horse.",
+)
+_MASK_WEIGHTS = path_flags.define_path(
+    "mask_weights", None, f"File of the weights of {MASK_RCNN}, if it cannot be fetched."
+)
+_MASK_FILTERS = flags.DEFINE_list(
+    "mask_filters",
+    list(FILTERS),
+    "Which photographs to leave out whose masks were made: "
+    + "; ".join(f"{name}: {reason}" for name, reason in FILTERS.items())
+    + ". Nothing keeps all.",
+)
+_LAYOUT = flags.DEFINE_enum(
+    "layout",
+    None,
+    list(LAYOUTS),
+    "How the folders are laid out; `python -m pony_jax.data.describe` tells more.",
+)
+_CATEGORY = flags.DEFINE_string(
+    "category", None, "Name of the animal in data sets of several, such as horse."
+)
+_KEYPOINTS = path_flags.define_path(
+    "keypoints",
+    None,
+    "Keypoints to score models with: a CSV file of DeepLabCut or a JSON file of BADJA (layout "
+    "'folders'), or Berkeley's folder (layout 'pascal_animals').",
+)
 _TEST_EVERY = flags.DEFINE_integer(
     "test_every", 10, "Every n-th photograph is for testing, 0 for none (layout 'folders').", 0
 )
@@ -101,25 +147,6 @@ _CONTACT_SHEET = path_flags.define_path(
 _CONTACT_SHEET_PHOTOGRAPHS = 32
 
 
-def find_photographs(
-    layout: str,
-    images: str,
-    masks: str | None,
-    test_every: int,
-    mask_label: mask_files.MaskLabel | None = None,
-) -> photographs.FoundPhotographs:
-    """The photographs of one of the layouts. Raises `UserError` without the folders it needs."""
-    if layout == "weizmann_horse":
-        return weizmann_horse.find_photographs(images, mask_label=mask_label)
-    if layout == "magicpony_folder":
-        return magicpony_folder.find_photographs(images, mask_label=mask_label)
-    if layout == "rendered":
-        return rendered_folder.find_photographs(images, mask_label=mask_label)
-    if masks is None:
-        raise UserError("expected --masks with layout 'folders', got none; give their folder")
-    return photographs.find_pairs(images, masks, test_every=test_every, mask_label=mask_label)
-
-
 def _write_contact_sheet(folder: Path, file: Path) -> None:
     source = tfds.builder_from_directory(folder).as_data_source("train")
     examples_sheet(source, _CONTACT_SHEET_PHOTOGRAPHS).save(file)
@@ -145,7 +172,7 @@ def main(argv: Sequence[str]) -> None:
 
 def _extract_as_flags_say() -> Path:
     """The folder of the data set."""
-    layout = _LAYOUT.value or (_DATASET.value if _DATASET.value in _LAYOUTS else "folders")
+    layout = _LAYOUT.value or (_DATASET.value if _DATASET.value in LAYOUTS else "folders")
     data_dir = Path(_DATA_DIR.value)
     check_destination(_DATASET.value, data_dir)
     contact_sheet_file = Path(_CONTACT_SHEET.value) if _CONTACT_SHEET.value else None
@@ -156,7 +183,19 @@ def _extract_as_flags_say() -> Path:
     label = None if _MASK_LABEL.value is None else mask_files.parse_label(_MASK_LABEL.value)
     projections = read_projections(_PROJECTIONS.value, data_dir) if _PROJECTIONS.value else None
     backbone, sizes = _backbone_name(projections), _feature_sizes(projections)
-    found = find_photographs(layout, _IMAGES.value, _MASKS.value, _TEST_EVERY.value, label)
+    sources = Sources(
+        images=_IMAGES.value,
+        masks=_MASKS.value,
+        keypoints=_KEYPOINTS.value,
+        category=_CATEGORY.value,
+        mask_label=label,
+        test_every=_TEST_EVERY.value,
+    )
+    if sources.masks == AUTO:
+        folder = data_dir / f"{_DATASET.value}_masks"
+        found = _find_with_made_masks(layout, sources, folder)
+    else:
+        found = find_photographs(layout, sources)
     folder = extract(
         found,
         dataset=_DATASET.value,
@@ -175,6 +214,28 @@ def _extract_as_flags_say() -> Path:
         contact_sheet_file.parent.mkdir(parents=True, exist_ok=True)
         _write_contact_sheet(folder, contact_sheet_file)
     return folder
+
+
+def _find_with_made_masks(layout: str, sources: Sources, folder: Path) -> FoundPhotographs:
+    """The photographs of layout 'folders', with masks that are made where there are none yet."""
+    if layout != "folders" or _MASK_MODEL.value is None:
+        raise UserError(
+            f"expected layout 'folders' and a --mask_model such as horse with --masks={AUTO}, got "
+            f"layout {layout!r} and {_MASK_MODEL.value}"
+        )
+    if sources.mask_label is not None:
+        raise UserError(f"expected no --mask_label with --masks={AUTO}; leave it out")
+    if _MASK_MODEL.value.startswith(f"{MASK_RCNN}:"):
+        maker = MaskRcnn(_MASK_MODEL.value.partition(":")[2], _MASK_WEIGHTS.value)
+    else:
+        weights = _WEIGHTS.value if _BACKBONE.value == "efficientnet_lite0" else None
+        maker = ModelMasks(load(_MASK_MODEL.value, weights), _MASK_MODEL.value)
+    make_masks(sources.images, folder, maker)
+    found = find_masked(
+        sources.images, folder, test_every=sources.test_every, filters=_MASK_FILTERS.value
+    )
+    print(f"made masks: {summarise(found)}; look at {folder / PAGE_FILE}")
+    return with_keypoints(found, Path(sources.keypoints)) if sources.keypoints else found
 
 
 def _backbone_name(projections: StoredProjections | None) -> str:

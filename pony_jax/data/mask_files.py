@@ -4,7 +4,7 @@ import functools
 import os
 import re
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Int, UInt8
@@ -30,8 +30,10 @@ RULE = (
 )
 """The rule that `read_mask` follows, for people."""
 
-MaskLabel = int | tuple[int, int, int]
-"""A grey value or palette index, or an RGB colour."""
+BRIGHTER_THAN_HALF = "brighter than half"
+
+MaskLabel = int | tuple[int, int, int] | Literal["brighter than half"]
+"""A grey value or palette index, an RGB colour, or, of greys that are shares, from which on."""
 
 _VOC_VOID = (224, 224, 192)  # colour of index 255 in the palette of Pascal VOC, which others share
 _MAX_CHROMA = 24  # channels that differ by this at most are grey with the noise of compression
@@ -102,6 +104,8 @@ def _animal(image: Image.Image) -> UInt8[np.ndarray, "h w"]:
 
 
 def _labelled(image: Image.Image, label: MaskLabel) -> UInt8[np.ndarray, "h w"]:
+    if label == BRIGHTER_THAN_HALF:
+        return to_bytes(np.asarray(image.convert("L")) > 127)
     if not isinstance(label, int):
         values, label = _packed(image), _pack(*label)
         show = _hexadecimal

@@ -82,24 +82,28 @@ class PhotographBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True)
         provenance: Mapping[str, Any],
         projection: Mapping[str, np.ndarray],
         truth: Mapping[str, tfds.features.FeatureConnector] | None = None,
+        keypoint_names: Sequence[str] = (),
         copied_files: Sequence[Path] = (),
     ):
-        """`sizes` and `truth` are the arguments of `schema.example_features`; `splits` maps a
-        split's name to a function that makes its (key, example) pairs, and may add to `provenance`
-        meanwhile; `copied_files` are put beside the shards."""
+        """`sizes`, `truth` and `keypoint_names` are the arguments of `schema.example_features`;
+        `splits` maps a split's name to a function that makes its (key, example) pairs, and may add
+        to `provenance` meanwhile; `copied_files` are put beside the shards."""
         self.name = name
         self._sizes = dict(sizes)
         self._splits = splits
         self._provenance = provenance
         self._projection = dict(projection)
         self._truth, self._copied_files = truth, copied_files
+        self._keypoint_names = keypoint_names
         super().__init__(data_dir=data_dir, file_format="array_record")
 
     def _info(self) -> tfds.core.DatasetInfo:
         return tfds.core.DatasetInfo(
             builder=self,
             description="Square crops of animals with masks and self-supervised image features.",
-            features=schema.example_features(**self._sizes, truth=self._truth),
+            features=schema.example_features(
+                **self._sizes, truth=self._truth, keypoint_names=self._keypoint_names
+            ),
             disable_shuffling=True,  # keeps the order of the photographs' names
         )
 

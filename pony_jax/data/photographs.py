@@ -13,7 +13,9 @@ from PIL import Image
 from scipy import ndimage
 
 from pony_jax.data import picture_pairs
+from pony_jax.data.coco_segmentation import Segmentation
 from pony_jax.data.file_contents import printable
+from pony_jax.data.keypoints import Keypoints
 from pony_jax.data.mask_files import MaskLabel, read_mask
 from pony_jax.data.picture_files import BadPhotographError, open_photograph
 from pony_jax.data.picture_pairs import MissingPhotographsError
@@ -38,10 +40,12 @@ class Photograph(NamedTuple):
     id: str
     split: str  # 'train' or 'test'
     image_path: Path
-    mask_path: Path
+    mask_path: Path | None  # None where there is a `segmentation`
     box_path: Path | None = None  # if there: the files are crops already, and this is their box
     mask_label: MaskLabel | None = None  # if there: the only label in the mask that is the animal
     truth_path: Path | None = None  # if there: the picture was rendered, and this is known of it
+    keypoints: Keypoints | None = None  # if there: marked in the full photograph
+    segmentation: Segmentation | None = None  # if there: the mask
 
 
 class FoundPhotographs(list[Photograph]):
@@ -138,6 +142,8 @@ def read_whole(photograph: Photograph) -> tuple[Image.Image, Image.Image]:
             raise BadPhotographError(
                 f"expected a square crop, since it has a box, found {image.width}x{image.height}"
             )
+        if photograph.segmentation is not None:
+            return image, fit_mask(image, photograph.segmentation.draw(), "its segmentation")
         mask = read_mask(photograph.mask_path, photograph.mask_label)
         return image, fit_mask(image, mask, photograph.mask_path)
 

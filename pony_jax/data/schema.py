@@ -15,6 +15,11 @@ keeps TensorFlow out of writing and reading. `pony_jax.data.pipeline` reads ever
 | `patch_out` | float16 [T,T,d] | tokens that tell looks apart (texture, light) |
 | `flip/...`  | as above        | the three feature arrays of the mirrored crop |
 | `truth/...` | builder's own   | optional, of rendered pictures; training never reads it |
+| `keypoints/NAME` | float32 [3] | optional, see below; training never reads it |
+
+A keypoint that people marked is x and y in pixels of the crop as stored, from its top left corner
+to the right and down, and 1 if it is visible, else 0. All records of a data set have the same
+names.
 
 Frames of sequences have four more keys, all of them in every record of the data set:
 
@@ -31,7 +36,7 @@ crop follows about has the flow of its limbs.
 """
 
 import io
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -59,12 +64,14 @@ def example_features(
     token_dim: int,
     truth: Mapping[str, Any] | None = None,
     has_sequences: bool = False,
+    keypoint_names: Sequence[str] = (),
 ) -> tfds.features.FeaturesDict:
     """The TFDS features of a data set with crops of S = `image_size`, P = `feature_size` pixels,
     T x T = `token_grid`^2 tokens of d = `token_dim`.
 
     `truth` maps names to `tfds.features` of the builder's own choice; `has_sequences` says that the
-    images are frames of sequences. Raises `ValueError` on a size below 1.
+    images are frames of sequences; `keypoint_names` are those of marked keypoints, if there are
+    any. Raises `ValueError` on a size below 1.
     """
     sizes = {
         "image_size": image_size,
@@ -102,6 +109,10 @@ def example_features(
     }
     if truth:
         features["truth"] = dict(truth)
+    if keypoint_names:
+        features["keypoints"] = {
+            name: tfds.features.Tensor(shape=(3,), dtype=np.float32) for name in keypoint_names
+        }
     if has_sequences:
         features["sequence"] = {
             "name": tfds.features.Text(),

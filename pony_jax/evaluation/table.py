@@ -10,7 +10,7 @@ Section = Mapping[str, Summary]
 
 _HEADER = f"{'':34}{'median':>9}{'mean':>9}   95 % of the mean"
 _HEADER_ALONE = f"{'alone: median':>15}{'mean':>9}"
-_PCK = ("pck_0.1", "pck_0.1_unpadded")
+_PCK = ("pck_0.1", "pck_0.05", "pck_0.1_unpadded", "pck_0.05_unpadded")
 
 
 def sections(scores: Mapping[str, Any]) -> dict[str, Section]:
@@ -26,6 +26,7 @@ def sections(scores: Mapping[str, Any]) -> dict[str, Section]:
         "shape": truth.get("shape"),
         "pose": truth.get("pose"),
         "keypoint transfer": keypoint_means(truth["keypoints"]) if truth else None,
+        "marked keypoints": keypoint_means(scores["keypoints"]) if "keypoints" in scores else None,
     }
     return {title: section for title, section in found.items() if section}
 
@@ -36,8 +37,8 @@ def image_section(scores: Mapping[str, Any]) -> Section:
 
 
 def keypoint_means(keypoints: Mapping[str, Any]) -> Section:
-    """PCK over all keypoints, with and without the original's enlarged box."""
-    return {key: keypoints[key]["mean"] for key in _PCK}
+    """PCK over all keypoints at each threshold, with and without the original's enlarged box."""
+    return {key: keypoints[key]["mean"] for key in _PCK if key in keypoints}
 
 
 def each_keypoint(keypoints: Mapping[str, Any]) -> Section:

@@ -10,7 +10,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import jax
 import numpy as np
 from jaxtyping import Float, Int
 
@@ -19,6 +18,7 @@ from pony_jax.data.synthetic.scene import DISTANCE, FOV_DEG
 from pony_jax.data.synthetic_quadruped import ANATOMY_FILE, load_anatomy, load_truth
 from pony_jax.evaluation import (
     keypoint_transfer,
+    marked_keypoints,
     metrics,
     pose_error,
     shape_error,
@@ -26,11 +26,9 @@ from pony_jax.evaluation import (
     viewpoint_error,
 )
 from pony_jax.model import Prediction
-from pony_jax.model.render import seen_verts
 from pony_jax.ops.bones import Skeleton
 from pony_jax.ops.cameras import transform_points
 
-_seen_verts = jax.jit(seen_verts, static_argnames="image_size")
 _LEG_PAIRS = ("fore", "hind")
 _WIDTH, _HEIGHT = 3, 4  # in `schema.BOX_FIELDS`
 
@@ -83,14 +81,13 @@ class TruthComparison:
             prediction.posed_verts[:, : prior.vert_count],
             prior.faces[: prior.face_count],
         )
-        clip = np.asarray(transform_points(prediction.camera.clip_from_world, verts))
-        size_px = keypoint_transfer.VISIBILITY_SIZE_PX
+        verts_ndc, vert_visible = marked_keypoints.project_verts(prediction)
         arrays = {
             "rotation": prediction.rotation,
             "verts": verts,
             "verts_cam": transform_points(prediction.camera.cam_from_world, verts)[..., :3],
-            "verts_ndc": clip[..., :2] / clip[..., 3:],
-            "vert_visible": _seen_verts(clip, prior.faces, image_size=size_px),
+            "verts_ndc": verts_ndc,
+            "vert_visible": vert_visible,
             "bones": prediction.posed_bones,
         }
         for name, values in arrays.items():
@@ -151,26 +148,18 @@ class TruthComparison:
         return dict(zip(names, np.array(rows).T, strict=True))
 
     def _score_keypoints(self, ours: dict, true: dict) -> dict[str, Any]:
-        """PCK as the original's command line has it, and with the stricter `box_pad` of 0."""
-        names = [_text(name) for name in self._anatomy["keypoint_names"]]
+        """PCK of the true keypoints, between all images."""
         crops = np.zeros((len(true["box"]), 4))
         crops[:, 2:] = true["box"][:, [_WIDTH, _HEIGHT]]  # keypoints count from the crop's corner
-        keypoints_px = true["keypoints_px"].astype(np.float64)
-        keypoints_ndc = keypoint_transfer.to_ndc(keypoints_px, crops)
-        carriers = keypoint_transfer.nearest_verts(
-            ours["verts_ndc"], ours["vert_visible"], keypoints_ndc
+        return keypoint_transfer.score_transfer(
+            ours["verts_ndc"],
+            ours["vert_visible"],
+            true["keypoints_px"].astype(np.float64),
+            true["keypoints_visible"] > 0,
+            crops,
+            _true_boxes(true, crops),
+            [_text(name) for name in self._anatomy["keypoint_names"]],
         )
-        pairs = keypoint_transfer.draw_pairs(len(crops))
-        visible = true["keypoints_visible"] > 0
-        counts = visible[pairs[:, 0]] & visible[pairs[:, 1]]
-        boxes = _true_boxes(true, crops)
-        tables = {}
-        for key, pad in (("pck_0.1", keypoint_transfer.BOX_PAD), ("pck_0.1_unpadded", 0.0)):
-            errors = keypoint_transfer.transfer_errors(
-                ours["verts_ndc"], carriers, keypoints_px, crops, boxes, pairs, pad
-            )
-            tables[key] = keypoint_transfer.summarise_pck(errors, counts, pairs, names)
-        return {"num_pairs": len(pairs), **tables}
 
     def _score_poses(
         self, ours: dict, true: dict, learned_from_true: Float[np.ndarray, "3 3"]

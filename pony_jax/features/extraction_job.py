@@ -155,6 +155,7 @@ def extract(
             "skipped": [*map(str, (*unusable, *bad)), *not_finite],
         },
         truth=job.truth_features(),
+        keypoint_names=job.keypoint_names(),
         copied_files=_shared_truth(good),
         projection={k: v for k, v in fitted.items() if not k.startswith(_VARIANCE)},
     )

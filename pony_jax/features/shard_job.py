@@ -23,7 +23,7 @@ import numpy as np
 import tensorflow_datasets as tfds
 from PIL import Image
 
-from pony_jax.data import photographs, rendered_folder, schema
+from pony_jax.data import keypoints, photographs, rendered_folder, schema
 from pony_jax.data.file_contents import printable
 from pony_jax.data.shard_files import Shard, ShardName, find_shard, shard_ranges, write_shard
 from pony_jax.features.backbones import load_backbone
@@ -65,6 +65,12 @@ class ShardJob:
         path = next(iter(self.splits.values()))[0].truth_path
         return path and rendered_folder.truth_features(rendered_folder.read_truth(path))
 
+    def keypoint_names(self) -> tuple[str, ...]:
+        """Of all photographs; empty where nobody marked keypoints."""
+        return keypoints.keypoint_names(
+            photograph.keypoints for chosen in self.splits.values() for photograph in chosen
+        )
+
     def run(
         self, extractor: Extractor, num_workers: int, progress: Callable[[int], None]
     ) -> dict[str, list[Shard]]:
@@ -104,12 +110,15 @@ class ShardJob:
             token_grid=self.sizes.token_grid,
             token_dim=self.sizes.token_dim,
             truth=self.truth_features(),
+            keypoint_names=self.keypoint_names(),
         )
+
+        names = self.keypoint_names()
 
         def examples() -> Iterator[dict[str, Any] | str]:
             for photograph in self._photographs(name):
                 try:
-                    yield _example(photograph, extractor, self.image_size)
+                    yield _example(photograph, extractor, self.image_size, names)
                 except NonFiniteFeaturesError as error:
                     yield f"{printable(photograph.id)}: {error}"
                 progress(1)
@@ -179,6 +188,7 @@ def inputs_sha256(settings: Mapping[str, Any], found: list[photographs.Photograp
     """
     files = [
         [photograph.id, photograph.split, photograph.mask_label]
+        + [photograph.keypoints, photograph.segmentation]
         + [
             [str(path), path.stat().st_size, path.stat().st_mtime_ns]
             for path in photograph
@@ -221,11 +231,15 @@ def load_fitted(folder: Path) -> dict[str, np.ndarray]:
 
 
 def _example(
-    photograph: photographs.Photograph, extractor: Extractor, image_size: int
+    photograph: photographs.Photograph,
+    extractor: Extractor,
+    image_size: int,
+    names: Sequence[str],
 ) -> dict[str, Any]:
     crop = photographs.read_crop(photograph)
     truth_path = photograph.truth_path
     truth = {} if truth_path is None else {"truth": rendered_folder.read_truth(truth_path)}
+    marked = keypoints.in_crop(photograph.keypoints, names, crop.box, image_size) if names else {}
     mirrored = [_mirror(picture) for picture in (crop.image, crop.mask)]
     is_animal = photographs.animal_at_size(crop, image_size)
     return {
@@ -236,6 +250,7 @@ def _example(
         **extractor(crop.image, crop.mask),
         "flip": extractor(*mirrored),
         **truth,
+        **({"keypoints": marked} if names else {}),
     }
 
 

@@ -135,22 +135,53 @@ class Model:
         for source, mask in zip(sources, masks, strict=True):
             yield self.reconstruct(source, mask, refine)
 
+    def find_masks(self, source: Source, name: str | None = None) -> list[Image.Image]:
+        """Masks (L, 255 = animal) of all animals in a photograph, as large as it, largest first.
+
+        They are what the networks take for the animal, so a photograph without one has none.
+
+        Raises:
+          BadPhotographError: if the photograph cannot be read.
+          ModelError: if the model has no head for silhouettes, or cannot find animals.
+        """
+        name = name or _name_of(source)
+        if not self._pony.instance.silhouette_hidden:
+            raise ModelError(
+                f"{name}: expected a model that predicts silhouettes, got {self.name} without; "
+                "train one with model.silhouette_hidden"
+            )
+        picture = open_photograph(source)
+        masks = []
+        for found in self._find_any(picture, name):
+            crop = self._crop(picture, found)
+            probability = Image.fromarray(self._silhouette(crop.image))
+            x0, y0, side = (int(number) for number in crop.box[1:4])
+            smooth = probability.resize((side, side), Image.Resampling.BILINEAR)
+            is_animal = np.where(np.asarray(smooth) > 0.5, 255, 0).astype(np.uint8)
+            mask = Image.new("L", picture.size)
+            mask.paste(Image.fromarray(is_animal), (x0, y0))
+            masks.append(mask)
+        return masks
+
     # How it is done
 
     def _find(self, picture: Image.Image, name: str) -> list[Found]:
-        classifier = self.learned.foreground_classifier()
-        if classifier is None:
-            raise ModelError(
-                f"{name}: expected a mask, since this model has no foreground classifier to find "
-                "the animal with; give a mask, or extract the data set again and train on it"
-            )
-        found = find_animals(picture, self._reader, classifier)
+        found = self._find_any(picture, name)
         if not found:
             raise BadPhotographError(
                 f"{name}: expected a picture of a {self.name}, found none in it; give a mask of "
                 "the animal if there is one"
             )
         return found
+
+    def _find_any(self, picture: Image.Image, name: str) -> list[Found]:
+        classifier = self.learned.foreground_classifier()
+        if classifier is None:
+            raise ModelError(
+                f"{name}: expected a mask, since this model has no foreground classifier to find "
+                "the animal with; give a mask, or extract the data set again and train on it"
+            )
+        return find_animals(picture, self._reader, classifier)
 
     def _crop(self, picture: Image.Image, found: Found) -> Crop:
         """The crop as those that the model was trained on, by its own silhouette of the animal.

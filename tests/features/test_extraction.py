@@ -19,6 +19,8 @@ pytest.importorskip("sklearn", reason="scikit-learn comes with the extra 'extrac
 
 from pony_jax import extract
 from pony_jax.data import (
+    keypoints,
+    layouts,
     mask_files,
     photograph_builder,
     photographs,
@@ -362,7 +364,9 @@ def test_a_lost_worker_ends_in_one_line(tmp_path):
 def test_truth_of_rendered_pictures_is_kept_for_evaluation_alone(tmp_path):
     examples = rendered_examples.make_examples()
     rendered_folder.write_examples(tmp_path / "in", rendered_examples.SHARED, examples)
-    folder = _extract(extract.find_photographs("rendered", tmp_path / "in", None, 10), tmp_path)
+    folder = _extract(
+        layouts.find_photographs("rendered", layouts.Sources(tmp_path / "in")), tmp_path
+    )
     for split_name, expected in (("train", examples[:5]), ("test", examples[5:])):
         truth = synthetic_quadruped.load_truth(folder, split_name)
         assert [name.decode() for name in truth["id"]] == [e["id"] for e in expected]
@@ -509,3 +513,26 @@ def test_command_line_makes_a_data_set_with_the_real_backbone(tmp_path):
     split = pipeline.load_split("toy", "train", data_dir=tmp_path / "tfds", image_size=32)
     assert (len(split), split.token_grid, split.token_dim) == (3, 8, 8)
     assert Image.open(tmp_path / "sheet.png").size == (8 * 128, 3 * 128)
+
+
+def test_marked_keypoints_go_into_the_shards(tmp_path):
+    """In pixels of the stored crop; nobody marked any in the other photographs."""
+    found = _make_photographs(tmp_path, 12)
+    marked = keypoints.Keypoints(("nose", "tail"), ((20.0, 15.0), (0.0, 0.0)), (True, False))
+    found[10] = found[10]._replace(keypoints=marked)
+    folder = _extract(found, tmp_path)
+    stored = keypoints.load_keypoints(folder, "test")
+    assert (stored.ids, stored.names, stored.image_size) == (("p00", "p10"), ("nose", "tail"), 24)
+    assert stored.visible.tolist() == [[False, False], [True, False]]
+    box = _stored_examples(tmp_path, "toy")["p10"]["box"]
+    np.testing.assert_allclose(
+        stored.px[1, 0], (np.array([20, 15]) - box[1:3]) * 24 / box[3], rtol=1e-6
+    )
+    left, _, width, _ = stored.boxes[1]  # the crop is 1.2 times as wide as the mask
+    assert (left, width) == (2, 20)
+    pipeline.load_split("toy", "train", data_dir=tmp_path, image_size=24)  # which does not read any
+
+
+def test_data_sets_without_keypoints_say_so(tmp_path):
+    folder = _extract(_make_photographs(tmp_path, 12), tmp_path)
+    assert keypoints.load_keypoints(folder, "test") is None

@@ -172,3 +172,27 @@ def test_an_unknown_backbone_is_refused(monkeypatch):
     with pytest.raises(ModelError, match="expected a backbone of efficientnet_lite0, dino_vits8"):
         model.reconstruct(picture(_SIZE, _BOX), mask(_SIZE, _BOX))
     assert TOKEN_SHAPE == model.learned.token_shape
+
+
+def test_masks_of_all_animals_lie_where_they_are(model, monkeypatch):
+    """With a head for silhouettes that sees red."""
+    if not model._pony.instance.silhouette_hidden:
+        with pytest.raises(ModelError, match="expected a model that predicts silhouettes"):
+            model.find_masks(picture(_SIZE, _BOX))
+        instance = dataclasses.replace(model._pony.instance, silhouette_hidden=8)
+        monkeypatch.setattr(model, "_pony", model._pony.clone(instance=instance))
+
+    def redness(crop):
+        return (np.asarray(crop.resize((64, 64)))[..., 0] > 128).astype(np.float32)
+
+    monkeypatch.setattr(model, "_silhouette", redness)
+    other_box = (5, 5, 45, 35)
+    masks = model.find_masks(picture(_SIZE, _BOX, other_box))
+    assert len(masks) == 2
+    for found, box in zip(masks, (_BOX, other_box), strict=True):
+        expected = np.asarray(mask(_SIZE, box)) > 127
+        is_animal = np.asarray(found) > 127
+        assert found.size == _SIZE
+        # The silhouette has a pixel for two of the picture's, so edges are a pixel off.
+        assert (is_animal & expected).sum() / (is_animal | expected).sum() > 0.85
+    assert model.find_masks(picture(_SIZE)) == []
