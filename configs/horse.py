@@ -116,9 +116,10 @@ def _photos_all_sides(config: ConfigDict) -> None:
     _photos(config)
     config.loss.leg_gap = 0.0
     # A view from the front and its mirror image in depth, from the rear, look nearly the same. They
-    # differ where the camera looks down a little; and both have to stay in use until features and
-    # shape have been learned well enough to tell which is right.
-    config.model.elevation_deg = (10.0, 10.0)
+    # differ where the camera looks down a little, which it is taken to do at first; and both have
+    # to stay in use until features and shape have been learned well enough to tell which is right.
+    config.model.elevation_deg = (-5.0, 25.0)
+    config.schedule.elevation_from = 0.5
     config.loss.hypothesis_balance = 3.0
     config.schedule.uniform_until = 0.06
     config.schedule.softmax_from = 0.12
