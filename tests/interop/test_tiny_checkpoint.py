@@ -98,23 +98,23 @@ def outputs(model, params, original, stage):
         bound = model.bind({"params": params})
         batch = {"patch_key": key, "patch_out": out}
         found = bound.estimate(prior, batch, iteration, switches)
-        rig, camera, hypotheses = found.rig, found.camera, found.hypotheses
+        rig, camera, viewpoints = found.rig, found.camera, found.viewpoints
         posed = pose(rig, found.angles_rad, skeleton, attach_legs=late)
         verts = jnp.broadcast_to(rig.verts_rest, posed.verts.shape)
         weights = jnp.broadcast_to(rig.weights, (2, *rig.weights.shape[1:]))
         clip = transform_points(camera.clip_from_world, posed.verts)
         chosen = jnp.arange(2), found.chosen
         rotation = jnp.swapaxes(camera.cam_from_world[:, :3, :3], 1, 2)
-        translation = hypotheses.translation_cam
+        translation = viewpoints.translation_cam
         return {
             "feat_key": bound.instance.shape_feature(key),
             "feat_out": found.appearance,
             "rots_probs": found.probabilities,
             "rot_idx": found.chosen,
-            "rot_logit": hypotheses.logits[chosen],
+            "rot_logit": viewpoints.scores[chosen],
             "rot_prob": found.probabilities[chosen],
             "pose": jnp.concatenate([rotation.reshape(2, 9), translation], axis=-1),
-            "pose_raw": jnp.concatenate([hypotheses.orientation[chosen], translation], axis=-1),
+            "pose_raw": jnp.concatenate([viewpoints.rotations[chosen][:, 2], translation], axis=-1),
             "mvp": camera.clip_from_world,
             "w2c": camera.cam_from_world,
             "campos": camera.position_world,
