@@ -3,14 +3,14 @@
 import dataclasses
 
 import numpy as np
-from jaxtyping import Float, Float16, UInt8
+from jaxtyping import Float, UInt8
 from PIL import Image
 
 from pony_jax.features.backbones import Backbone, Tokens
 from pony_jax.features.errors import ExtractionError
 from pony_jax.features.projection import Projection
 
-ModelTokens = tuple[Float16[np.ndarray, "t t d"], Float16[np.ndarray, "t t d"]]
+ModelTokens = tuple[Float[np.ndarray, "t t d"], Float[np.ndarray, "t t d"]]
 """`patch_key` and `patch_out` of `pony_jax.data.schema`."""
 
 
@@ -22,12 +22,14 @@ class TokenReader:
       token_grid: T, tokens along a side.
       patch_key, patch_out: from the backbone's channels to the data set's; None for models that
         read the backbone's tokens as they are.
+      dtype: of the tokens: float16 as data sets store them, for models that learned from those.
     """
 
     backbone: Backbone
     token_grid: int
     patch_key: Projection | None
     patch_out: Projection | None
+    dtype: type[np.floating] = np.float16
 
     def __call__(self, crop: Image.Image) -> ModelTokens:
         """Tokens of a square RGB crop, as the data set stores them."""
@@ -43,7 +45,7 @@ class TokenReader:
             key = self.patch_key(key)
         if self.patch_out is not None:
             out = self.patch_out(out)
-        return key.astype(np.float16), out.astype(np.float16)
+        return key.astype(self.dtype), out.astype(self.dtype)
 
 
 def backbone_tokens(backbone: Backbone, crop: Image.Image) -> Tokens:

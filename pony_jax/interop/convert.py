@@ -14,7 +14,6 @@ from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
-from flax.traverse_util import unflatten_dict
 from ml_collections import ConfigDict
 
 from pony_jax import command_line, path_flags
@@ -24,14 +23,13 @@ from pony_jax.interop.original_checkpoint import Converted, convert_checkpoint
 from pony_jax.interop.original_config import original_config, read_settings
 from pony_jax.interop.torch_file import CheckpointError, MissingCheckpointError, read_torch_file
 from pony_jax.model import NO_CAPACITIES, build_model
-from pony_jax.training.checkpoints import Checkpoints, Progress, open_workdir
+from pony_jax.training.checkpoints import BACKBONE_FILE, Checkpoints, Progress, open_workdir
 from pony_jax.training.config_rules import check_config
 from pony_jax.training.environment import check_devices, check_jax_settings
 from pony_jax.training.errors import RunError, SettingError, user_files
 from pony_jax.training.optimizers import parameter_groups
 from pony_jax.training.step import TrainState
 
-_BACKBONE_FILE = "backbone.npz"
 _TOKEN_SIDE = 32  # of the original's images of 256 pixels, in patches of 8
 # Of the paper's horses; for files that do not say how far they got.
 _STEPS_PER_EPOCH = 140_000 / 120
@@ -71,17 +69,8 @@ def convert(checkpoint: Path, settings: str, out: Path) -> Converted:
     checkpoints.save(state, Progress(token_shape, NO_CAPACITIES, 0.0))
     if converted.backbone:
         with user_files("out: expected a folder that can be written", workdir):
-            np.savez(workdir / _BACKBONE_FILE, **converted.backbone)
+            np.savez(workdir / BACKBONE_FILE, **converted.backbone)
     return dataclasses.replace(converted, notes=[*notes, *converted.notes])
-
-
-def load_backbone_params(workdir: Path) -> dict[str, Any]:
-    """Parameters of `modules.vit.ViT` that a converted checkpoint brought along.
-
-    Raises:
-      FileNotFoundError: if it brought none.
-    """
-    return unflatten_dict(dict(np.load(workdir / _BACKBONE_FILE)), sep="/")
 
 
 def _read_networks(checkpoint: Path, notes: list[str]) -> dict[str, Any]:

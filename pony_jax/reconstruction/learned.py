@@ -11,7 +11,9 @@ from flax.traverse_util import flatten_dict
 from ml_collections import ConfigDict
 
 from pony_jax.errors import UserError
+from pony_jax.features import converted_vit
 from pony_jax.features.backbones import load_backbone
+from pony_jax.features.errors import ExtractionError
 from pony_jax.features.foreground import ForegroundClassifier
 from pony_jax.features.projection import Projection
 from pony_jax.features.token_reader import TokenReader
@@ -38,7 +40,8 @@ class Learned:
       backbone: name of the network whose tokens it reads.
       backbone_sha256: of that network's weights.
       features: arrays of the projections and of the foreground classifier, named as in
-        `projection.npz`; without projections the model reads the backbone's own tokens.
+        `projection.npz`; without projections the model reads the backbone's own tokens. Of a
+        converted checkpoint, the parameters of its backbone, below `backbone/`.
       card: what people should know of it: data, licence of the data, scores, commit.
       head: where the head of the prior shape is, see `head_direction.HEAD_DIRECTIONS`.
     """
@@ -90,6 +93,8 @@ class Learned:
           ModelError: if the backbone or its weights are others than the model was trained with.
           FileNotFoundError: if there are no weights.
         """
+        if self.backbone == converted_vit.NAME:
+            return self._converted_reader()
         try:
             backbone = load_backbone(self.backbone, weights)
             projections = [self._projection(name) for name in ("patch_key", "patch_out")]
@@ -104,6 +109,16 @@ class Learned:
                 "give their file with --weights"
             )
         return TokenReader(backbone, self.token_shape[0], *projections)
+
+    def _converted_reader(self) -> TokenReader:
+        """Of the original's checkpoints, which bring their backbone along."""
+        prefix = "backbone/"
+        params = {k.removeprefix(prefix): v for k, v in self.features.items() if prefix in k}
+        try:
+            backbone = converted_vit.ConvertedViT(params)
+        except ExtractionError as error:
+            raise ModelError(str(error)) from error
+        return TokenReader(backbone, self.token_shape[0], None, None, np.float32)
 
     def foreground_classifier(self) -> ForegroundClassifier | None:
         """What finds the animal in a picture; None for models whose data set has none."""

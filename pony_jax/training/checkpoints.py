@@ -23,6 +23,9 @@ from pony_jax.training.logs import say
 from pony_jax.training.manifest import find_damage, has_manifest, write_manifest
 from pony_jax.training.step import TrainState
 
+BACKBONE_FILE = "backbone.npz"
+"""In the folder of a converted run: parameters of its backbone, a `modules.vit.ViT`, by path."""
+
 _CONFIG_FILE = "config.json"
 _MAY_DIFFER = ("log.", "checkpoint.", "data.data_dir", "compilation_cache_dir")
 """Beginnings of keys that do not change what is learned."""

@@ -42,7 +42,7 @@ def test_converts_to_a_run_that_can_be_restored(checkpoint, tmp_path):
     jax.tree.map(np.testing.assert_array_equal, state.params, converted.params)
     fresh = init_optimizer(state.params, parameter_groups(1e-3, 1e-4))
     assert jax.tree.map(np.shape, state.moments) == jax.tree.map(np.shape, fresh)
-    backbone = command.load_backbone_params(tmp_path / "run")
+    backbone = np.load(tmp_path / "run" / "backbone.npz")
     assert backbone["positions"].shape == (28, 28, 48)
 
 
