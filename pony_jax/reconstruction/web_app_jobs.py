@@ -122,7 +122,7 @@ class Jobs:
             try:
                 job.files = self._make(job)
                 job.stage, job.progress, job.state = "done", 1.0, "done"
-            except (UserError, ValueError, OSError) as error:
+            except (UserError, OSError) as error:
                 job.stage, job.state = " ".join(str(error).split()), "failed"
             except Exception:  # a fault of this project must not end the queue
                 logging.exception("%s", job.name)
@@ -142,7 +142,7 @@ class Jobs:
             try:
                 self._check_pixels(picture)
                 animal = self._reconstruct(picture, job.name)
-            except (UserError, ValueError) as error:  # the folder is nobody's business
+            except UserError as error:  # the folder is nobody's business
                 raise UserError(str(error).replace(str(picture), job.name)) from error
             job.progress = _SHARE_OF_RECONSTRUCTION
             _report(job, "motions", 0.2)
