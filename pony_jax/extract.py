@@ -50,7 +50,6 @@ from pony_jax.features.report import REPORT_FILE, examples_sheet
 from pony_jax.features.reused_projections import StoredProjections, read_projections
 from pony_jax.reconstruction.load import load
 from pony_jax.reconstruction.model_masks import ModelMasks
-from pony_jax.training.errors import RunError
 
 _IMAGES = path_flags.define_path("images", None, "Folder of images, or the root of a layout.")
 _MASKS = path_flags.define_path(
@@ -156,10 +155,7 @@ def main(argv: Sequence[str]) -> None:
     """Makes the data set of the flags and prints what it holds."""
     del argv
     start_s = time.monotonic()
-    try:
-        folder = _extract_as_flags_say()
-    except UserError as error:
-        raise RunError(str(error)) from error
+    folder = _extract_as_flags_say()
     splits = tfds.builder_from_directory(folder).info.splits
     counts = ", ".join(f"{info.num_examples} {name}" for name, info in splits.items())
     num_skipped = len(json.loads((folder / PROVENANCE_FILE).read_text())["skipped"])

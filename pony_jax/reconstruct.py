@@ -178,20 +178,17 @@ def write_files(
 
 def main(argv: Sequence[str]) -> None:
     """Reconstructs what the arguments name. Raises `RunError` if a picture failed."""
-    try:
-        _check_names("--formats", _FORMATS_FLAG.value, _FORMATS)
-        _check_names("--clips", _CLIPS.value, tuple(GAITS))
-        masks = Path(_MASKS.value) if _MASKS.value else None
-        if masks is not None and _ALL.value:
-            raise UserError("expected --masks or --all, got both; a mask is of one animal")
-        jobs = find_jobs(argv[1:], masks)
-        names = read_table(Path(_NAMES.value)) if _NAMES.value else None
-        prepare_process(_CACHE.value, keep_small_programs=True)
-        model = load(_MODEL.value, _WEIGHTS.value)
-        out = Path(_OUT.value)
-        out.mkdir(parents=True, exist_ok=True)
-    except UserError as error:
-        raise RunError(str(error)) from error
+    _check_names("--formats", _FORMATS_FLAG.value, _FORMATS)
+    _check_names("--clips", _CLIPS.value, tuple(GAITS))
+    masks = Path(_MASKS.value) if _MASKS.value else None
+    if masks is not None and _ALL.value:
+        raise UserError("expected --masks or --all, got both; a mask is of one animal")
+    jobs = find_jobs(argv[1:], masks)
+    names = read_table(Path(_NAMES.value)) if _NAMES.value else None
+    prepare_process(_CACHE.value, keep_small_programs=True)
+    model = load(_MODEL.value, _WEIGHTS.value)
+    out = Path(_OUT.value)
+    out.mkdir(parents=True, exist_ok=True)
     num_failed, entries = 0, []
     with tqdm(jobs, desc="reconstruct", unit="photograph", disable=None) as progress:
         for line in passed_over(argv[1:], jobs, masks):

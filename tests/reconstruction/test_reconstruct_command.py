@@ -82,7 +82,7 @@ def test_the_page_of_all_leads_to_each(reconstruct, tmp_path, monkeypatch):
 
 def test_a_fault_of_this_project_is_not_called_the_pictures(reconstruct, tmp_path, monkeypatch):
     class Faulty:
-        def reconstruct(self, source, mask, refine, name):
+        def reconstruct(self, source, mask, refine, name, finetune_texture):
             raise ValueError("operands could not be broadcast together")
 
     picture((30, 20)).save(tmp_path / "a.png")
@@ -102,7 +102,7 @@ def test_no_pictures_and_no_masks_are_refused(reconstruct, tmp_path):
 
 
 class _Model:
-    def reconstruct(self, source, mask, refine, name):
+    def reconstruct(self, source, mask, refine, name, finetune_texture):
         if "bad" in name:
             raise BadPhotographError(f"{name}: expected a picture")
         return dataclasses.replace(make_animal(subdivisions=1), name=name)
@@ -124,7 +124,7 @@ def test_a_bad_picture_is_named_and_the_others_go_on(reconstruct, tmp_path, monk
     written = capsys.readouterr()
     assert f"failed {tmp_path / 'bad.png'}: bad: expected a picture" in written.err
     with flagsaver.as_parsed(model="m", out=str(out), formats="stl"):
-        with pytest.raises(RunError, match=r"--formats: expected some of glb, .*got 'stl'"):
+        with pytest.raises(UserError, match=r"--formats: expected some of glb, .*got 'stl'"):
             reconstruct.main(arguments)
 
 
