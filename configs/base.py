@@ -81,6 +81,7 @@ def get_config() -> ConfigDict:
 
     config.model = ConfigDict()
     config.model.grid_scale = 7.0  # unit of length: the cube that the paper's grid fills
+    config.model.march = "auto"  # or sparse, dense: how the mesh is made of the field, see `Prior`
     config.model.grid_extent = (7.0, 7.0, 7.0)  # sides of the grid's box, x y z, world units
     config.model.sdf_start = "ellipsoid"  # or sphere, constant
     config.model.sdf_constant = 0.0  # of the constant start, positive inside, world units

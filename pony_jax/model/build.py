@@ -68,6 +68,7 @@ def build_model(config: ConfigDict, token_shape: tuple[int, int]) -> Pony:
     )
     return Pony(
         prior=Prior(
+            march=model.march,
             grid_scale=model.grid_scale,
             grid_extent=tuple(model.grid_extent),
             sdf_start=model.sdf_start,

@@ -209,6 +209,7 @@ class Objective:
             num_hypotheses=estimate.probabilities.shape[1],
             weights=self.weights,
         )
+        metrics["steep_blocks"] = shape.steep_count.astype(jnp.float32)
         metrics["best_probability"] = jnp.mean(jnp.max(estimate.probabilities, axis=-1))
         counts = wanted_capacities(shape, scene.visible.surface.pixel_count)
         return loss, {"metrics": metrics, "counts": counts}

@@ -26,7 +26,8 @@ def complete_config(config: ConfigDict) -> ConfigDict:
         complete.loss.hypothesis_balance = 0.0
     if "schedule" in complete and "elevation_from" not in complete.schedule:
         complete.schedule.elevation_from = 0.0
-    for key, value in {"batch_statistics": True, "elevation_deg": (0.0, 0.0)}.items():
+    absent = {"batch_statistics": True, "elevation_deg": (0.0, 0.0), "march": "auto"}
+    for key, value in absent.items():
         if key not in complete.model:
             complete.model[key] = value
     return complete

@@ -44,7 +44,7 @@ class Prior(nn.Module):
     feature_layers: int
     feature_frequencies: int
     feature_mirror: bool
-    march: str = "auto"
+    march: str
 
     def setup(self) -> None:
         self.sdf = SDFField(

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 from ml_collections import ConfigDict
 
+from pony_jax.model.prior import MARCHES
 from pony_jax.model.render import BACKGROUNDS
 from pony_jax.ops.viewpoint import SIDES
 from pony_jax.training.errors import SettingError
@@ -150,6 +151,7 @@ RULES: dict[str, Rule] = {
     "schedule.deformation_from": _SHARE,
     "schedule.fine_grid_from": _SHARE,
     "model.grid_scale": _POSITIVE,
+    "model.march": _one_of(*MARCHES),
     "model.grid_extent": _numbers(_POSITIVE, 3),
     "model.sdf_start": _one_of("ellipsoid", "sphere", "constant"),
     "model.sdf_constant": _number(),

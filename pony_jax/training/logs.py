@@ -60,6 +60,7 @@ class Logs:
 
     def __init__(self, workdir: Path, *, first_step: int, num_steps: int, stopwatch: Stopwatch):
         self._stopwatch = stopwatch
+        self._said: set[str] = set()
         path = workdir / "metrics.jsonl"
         _drop_lines_after(path, first_step)
         self._file = path.open("a", buffering=1)
@@ -87,6 +88,12 @@ class Logs:
             self._bar.write(line, file=sys.stderr)
         else:
             say(line)
+
+    def say_once(self, subject: str, text: str) -> None:
+        """`say`, unless something has been said of this subject."""
+        if subject not in self._said:
+            self._said.add(subject)
+            self.say(text)
 
     def advance(self) -> None:
         """Moves the progress on by a step."""

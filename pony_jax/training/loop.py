@@ -178,6 +178,13 @@ class _Observer:
             values["step_ms"] = 1e3 * (seconds - seconds_before) / (num_updates - steps_before)
         self._logged = (num_updates, seconds)
         self._logs.write("train", num_updates, values)
+        if steep := int(metrics.get("steep_blocks", 0)):
+            self._logs.say_once(
+                "steep_blocks",
+                f"warning: at step {num_updates} the field is so steep in {steep} of the grid's "
+                "blocks that a surface may be missed (steep_blocks in metrics.jsonl); if pieces of "
+                "the shape come and go, set model.march='dense'",
+            )
         shown = ("loss", "mask", "mask_inverse_distance", "rgb", "feature")
         self._logs.show({name: values[name] for name in shown if name in values})
 

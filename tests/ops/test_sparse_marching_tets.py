@@ -137,6 +137,7 @@ def _random_prior(seed):
         feature_layers=2,
         feature_frequencies=2,
         feature_mirror=True,
+        march="auto",
     )
     return prior, prior.init(jax.random.key(seed), jnp.zeros((1, 3)))["params"]
 

@@ -48,3 +48,16 @@ def test_a_paused_stopwatch_stands_still() -> None:
     with stopwatch.paused():
         time.sleep(0.2)
     assert stopwatch.elapsed_s - before < 0.1
+
+
+def test_a_warning_is_said_once(tmp_path: Path, capsys) -> None:
+    logs = Logs(tmp_path, first_step=0, num_steps=9, stopwatch=Stopwatch(0.0))
+    for step in (1, 2):
+        logs.say_once("steep", f"warning at step {step}")
+    logs.say_once("other", "another")
+    logs.close()
+    said = capsys.readouterr()
+    assert [line for line in (said.out + said.err).splitlines() if line] == [
+        "warning at step 1",
+        "another",
+    ]
