@@ -64,7 +64,7 @@ _MASK_LABEL = flags.DEFINE_string(
     "The only grey value or palette index in the masks, such as 13, or colour, such as '#c00080', "
     "that is the animal; see --masks.",
 )
-_MASK_MODEL = flags.DEFINE_string(
+_MASK_MODEL = path_flags.define_path(
     "mask_model",
     None,
     f"With --masks={AUTO}, what finds the animals: a trained model (a name such as horse, a run's "
