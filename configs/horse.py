@@ -4,7 +4,7 @@
 |--------------------|------------------------------------|-------------------|-------------------|
 | (none)             | synthetic horses, made on the spot | two cores, 10 min | .883              |
 | `photos`           | Weizmann horses, 295 photographs   | one core, 36 min  | .847              |
-| `photos_all_sides` | photographs that you have          | one core, 36 min  | -                 |
+| `photos_all_sides` | photographs that you have          | two cores         | not run whole     |
 | `paper`            | the original recipe in full        | one GPU           | not run           |
 | `unified`          | the same as 3DAnimals has it       | one GPU           | not run           |
 | `test`             | a handful of synthetic horses      | seconds           | -                 |

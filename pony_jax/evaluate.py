@@ -114,11 +114,15 @@ class _Evaluation:
             without = dataclasses.replace(run.model.refinement, steps=0)
             self._alone = Predictor(run.model.clone(refinement=without), run.capacities)
         directory = dataset_directory(data.name, Path(os.path.expanduser(data.data_dir)))
-        self._comparison = load_comparison(directory, _SPLIT.value, self._split, skeleton)
-        self._comparison_alone = self._comparison and self._comparison.without_predictions()
+        comparison = load_comparison(directory, _SPLIT.value, self._split, skeleton)
         stored = load_keypoints(directory, _SPLIT.value)
-        self._keypoints = stored and MarkedKeypoints(split, stored)
-        self._keypoints_alone = stored and MarkedKeypoints(split, stored)
+        self._scorers, self._scorers_alone = {}, {}  # by their sections
+        if comparison:
+            self._scorers["truth"] = comparison
+            self._scorers_alone["truth"] = comparison.without_predictions()
+        if stored:
+            for scorers in (self._scorers, self._scorers_alone):
+                scorers["keypoints"] = MarkedKeypoints(split, stored)
         self._consistency = MirrorConsistency(skeleton)
         self._gallery = Gallery(self._split.ids, skeleton.num_body_bones, _HIDE.value)
 
@@ -132,8 +136,8 @@ class _Evaluation:
             mirrored = predictor.predict(run.params, next(mirrored_batches), run.num_updates)
             self._consistency.add(prediction, mirrored, batch["real"])
             self._gallery.add(prediction, batch)
-            for collector in filter(None, (self._comparison, self._keypoints)):
-                collector.add(prediction, batch)
+            for scorer in self._scorers.values():
+                scorer.add(prediction, batch)
 
         scores = {
             "split": _SPLIT.value,
@@ -145,18 +149,15 @@ class _Evaluation:
         }
         consistency = scores["mirror_consistency"] = self._consistency.scores()
         say(table.format_section("mirrored images against plain ones", consistency))
-        if self._comparison:
-            scores["truth"] = self._comparison.scores()
-        if self._keypoints:
-            scores["keypoints"] = self._keypoints.scores()
+        scores |= {section: scorer.scores() for section, scorer in self._scorers.items()}
         alone = {}
         if self._alone:
             alone = scores["networks_alone"] = self._score_alone(self._alone)
         images = table.image_section(alone) if alone else None
         say(table.format_section("images", table.image_section(scores), images))
-        if self._comparison:
+        if "truth" in scores:
             say(format_table(scores["truth"], alone.get("truth")))
-        if self._keypoints:
+        if "keypoints" in scores:
             means = table.keypoint_means(scores["keypoints"])
             beside = table.keypoint_means(alone["keypoints"]) if alone else None
             say(table.format_section("marked keypoints, by transfer", means, beside))
@@ -164,12 +165,11 @@ class _Evaluation:
 
     def _score_alone(self, predictor: Predictor) -> dict[str, Any]:
         """The scores of the images and against the truth without refinement."""
-        run = self._run
-        comparison, keypoints = self._comparison_alone, self._keypoints_alone
+        run, scorers = self._run, self._scorers_alone
 
         def observe(prediction: Prediction, batch: dict[str, np.ndarray]) -> None:
-            for collector in filter(None, (comparison, keypoints)):
-                collector.add(prediction, batch)
+            for scorer in scorers.values():
+                scorer.add(prediction, batch)
 
         scores = evaluate_split(
             predictor,
@@ -179,11 +179,7 @@ class _Evaluation:
             run.config.data.batch_size,
             observe=observe,
         )
-        if comparison:
-            scores["truth"] = comparison.scores()
-        if keypoints:
-            scores["keypoints"] = keypoints.scores()
-        return scores
+        return scores | {section: scorer.scores() for section, scorer in scorers.items()}
 
     def draw_panel(self) -> Image.Image:
         """The first images of the split."""
@@ -200,7 +196,7 @@ class _Evaluation:
 
     def render_page(self, run_name: str, scores: dict[str, Any]) -> str:
         """The page of what `score` has seen."""
-        run, split = self._run, self._split
+        run, split, truth = self._run, self._split, self._scorers.get("truth")
         return render_page(
             f"{run_name}: {run.config.data.name}, {_SPLIT.value}",
             {
@@ -212,7 +208,7 @@ class _Evaluation:
             scores,
             self._gallery,
             self._predictor.render_prior(run.params, run.num_updates, PRIOR_VIEW_PX),
-            self._comparison.rotation_errors_deg() if self._comparison else None,
+            truth.rotation_errors_deg() if truth else None,
         )
 
 

@@ -29,8 +29,7 @@ from absl import flags
 
 from pony_jax import command_line, path_flags
 from pony_jax.data import mask_files, schema
-from pony_jax.data.keypoint_files import with_keypoints
-from pony_jax.data.layouts import LAYOUTS, Sources, find_photographs
+from pony_jax.data.layouts import LAYOUTS, Sources, find_photographs, with_marked_keypoints
 from pony_jax.data.photograph_builder import PROVENANCE_FILE, check_destination, check_writable
 from pony_jax.data.photographs import FoundPhotographs
 from pony_jax.errors import UserError
@@ -188,8 +187,7 @@ def _extract_as_flags_say() -> Path:
         test_every=_TEST_EVERY.value,
     )
     if sources.masks == AUTO:
-        folder = data_dir / f"{_DATASET.value}_masks"
-        found = _find_with_made_masks(layout, sources, folder)
+        found = _find_with_made_masks(layout, sources, data_dir / f"{_DATASET.value}_masks")
     else:
         found = find_photographs(layout, sources)
     folder = extract(
@@ -231,7 +229,7 @@ def _find_with_made_masks(layout: str, sources: Sources, folder: Path) -> FoundP
         sources.images, folder, test_every=sources.test_every, filters=_MASK_FILTERS.value
     )
     print(f"made masks: {summarise(found)}; look at {folder / PAGE_FILE}")
-    return with_keypoints(found, Path(sources.keypoints)) if sources.keypoints else found
+    return with_marked_keypoints(found, sources)
 
 
 def _backbone_name(projections: StoredProjections | None) -> str:

@@ -75,9 +75,11 @@ def _find_in(
         image = images[annotation["image_id"]]
         path = folder / image["file_name"]
         name = f"{folder.name}/{Path(image['file_name']).with_suffix('')}_{annotation['id']}"
+        if not path.is_file():
+            line = f"{printable(name)}: expected {printable(path)}, found none; download it"
+            errors.append(BadPhotographError(line))
+            continue
         try:
-            if not path.is_file():
-                raise SegmentationError(f"expected {printable(path)}, found none; download it")
             segmentation = parse_segmentation(
                 annotation.get("segmentation"), image["width"], image["height"]
             )

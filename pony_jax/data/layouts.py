@@ -101,6 +101,11 @@ def _find_folders(sources: Sources) -> FoundPhotographs:
         test_every=sources.test_every,
         mask_label=sources.mask_label,
     )
+    return with_marked_keypoints(found, sources)
+
+
+def with_marked_keypoints(found: FoundPhotographs, sources: Sources) -> FoundPhotographs:
+    """The photographs with the keypoints of `sources`, if it has any; see `with_keypoints`."""
     return with_keypoints(found, Path(sources.keypoints)) if sources.keypoints else found
 
 

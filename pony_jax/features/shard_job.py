@@ -104,21 +104,20 @@ class ShardJob:
         self, name: ShardName, extractor: Extractor, progress: Callable[[int], None]
     ) -> Shard:
         """Writes one shard."""
+        keypoint_names = self.keypoint_names()
         features = schema.example_features(
             image_size=self.image_size,
             feature_size=self.sizes.feature_size,
             token_grid=self.sizes.token_grid,
             token_dim=self.sizes.token_dim,
             truth=self.truth_features(),
-            keypoint_names=self.keypoint_names(),
+            keypoint_names=keypoint_names,
         )
-
-        names = self.keypoint_names()
 
         def examples() -> Iterator[dict[str, Any] | str]:
             for photograph in self._photographs(name):
                 try:
-                    yield _example(photograph, extractor, self.image_size, names)
+                    yield _example(photograph, extractor, self.image_size, keypoint_names)
                 except NonFiniteFeaturesError as error:
                     yield f"{printable(photograph.id)}: {error}"
                 progress(1)
@@ -234,12 +233,12 @@ def _example(
     photograph: photographs.Photograph,
     extractor: Extractor,
     image_size: int,
-    names: Sequence[str],
+    keypoint_names: Sequence[str],
 ) -> dict[str, Any]:
     crop = photographs.read_crop(photograph)
     truth_path = photograph.truth_path
     truth = {} if truth_path is None else {"truth": rendered_folder.read_truth(truth_path)}
-    marked = keypoints.in_crop(photograph.keypoints, names, crop.box, image_size) if names else {}
+    marked = keypoints.in_crop(photograph.keypoints, keypoint_names, crop.box, image_size)
     mirrored = [_mirror(picture) for picture in (crop.image, crop.mask)]
     is_animal = photographs.animal_at_size(crop, image_size)
     return {
@@ -250,7 +249,7 @@ def _example(
         **extractor(crop.image, crop.mask),
         "flip": extractor(*mirrored),
         **truth,
-        **({"keypoints": marked} if names else {}),
+        **({"keypoints": marked} if keypoint_names else {}),
     }
 
 

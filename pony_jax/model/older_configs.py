@@ -2,6 +2,13 @@
 
 from ml_collections import ConfigDict
 
+_ABSENT = {
+    "loss": {"hypothesis_balance": 0.0},
+    "schedule": {"elevation_from": 0.0},
+    "model": {"batch_statistics": True, "elevation_deg": (0.0, 0.0), "march": "auto"},
+}
+"""What it means that a key is absent, by group."""
+
 
 def complete_config(config: ConfigDict) -> ConfigDict:
     """Returns an unlocked copy with the keys that are missing, by what their absence meant.
@@ -22,12 +29,8 @@ def complete_config(config: ConfigDict) -> ConfigDict:
     for key, (group, other) in meanings.items():
         if key not in complete.model and other in complete.get(group, {}):
             complete.model[key] = complete[group][other]
-    if "loss" in complete and "hypothesis_balance" not in complete.loss:
-        complete.loss.hypothesis_balance = 0.0
-    if "schedule" in complete and "elevation_from" not in complete.schedule:
-        complete.schedule.elevation_from = 0.0
-    absent = {"batch_statistics": True, "elevation_deg": (0.0, 0.0), "march": "auto"}
-    for key, value in absent.items():
-        if key not in complete.model:
-            complete.model[key] = value
+    for group, keys in _ABSENT.items():
+        for key, value in keys.items():
+            if group in complete and key not in complete[group]:
+                complete[group][key] = value
     return complete

@@ -29,8 +29,8 @@ def fine_tune_texture(
     """Returns parameters whose texture network shows one photograph's colours on the seen side.
 
     As the original does for its pictures: Adam, 50 steps on the absolute error of colours, the
-    texture network alone (MagicPony@e4a8b20, `finetune_texture`). Shape, pose, camera, light and
-    the appearance vector stay as they are, and so does the rate's start, but it falls to 0 here.
+    texture network alone (MagicPony@e4a8b20, `finetune_texture`), except that the rate falls to 0.
+    Shape, pose, camera, light and the appearance vector stay as they are.
 
     Args:
       prior, posed_verts, camera, appearance: of `predict.Prediction`, of one image.

@@ -8,7 +8,7 @@ at the other end is turned half a turn about y before anybody sees it.
 import dataclasses
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
 from pony_jax.reconstruction.animal import Animal, TriangleMesh
 from pony_jax.reconstruction.skeleton import Skeleton
@@ -71,34 +71,29 @@ def _turned_mesh(mesh: TriangleMesh) -> TriangleMesh:
     return dataclasses.replace(mesh, verts=mesh.verts @ _HALF_TURN)
 
 
-def _turned_skeleton(skeleton: Skeleton) -> tuple[Skeleton, list[int]]:
+def _turned_skeleton(skeleton: Skeleton) -> tuple[Skeleton, Int[np.ndarray, " k"]]:
     """The skeleton at the other end, and which bone of the old one each of its bones is."""
-    order = [skeleton.index(_opposite(name, skeleton)) for name in skeleton.names]
+    order = np.arange(skeleton.num_bones)
+    for one, other in (
+        (skeleton.front(), skeleton.rear()),
+        (skeleton.leg("front_left"), skeleton.leg("rear_right")),
+        (skeleton.leg("front_right"), skeleton.leg("rear_left")),
+    ):
+        order[list(one)], order[list(other)] = other, one
     old_parents = skeleton.parents[order]
-    new_of_old = np.argsort(order)
     turned = dataclasses.replace(
         skeleton,
-        parents=np.where(old_parents < 0, -1, new_of_old[old_parents]).astype(np.int32),
+        # Pairs change places, so `order` also says where an old bone is now.
+        parents=np.where(old_parents < 0, -1, order[old_parents]).astype(np.int32),
         bones_rest=skeleton.bones_rest[order] @ _HALF_TURN,
         root_rest=skeleton.root_rest @ _HALF_TURN,
     )
     return turned, order
 
 
-def _opposite(name: str, skeleton: Skeleton) -> str:
-    """The bone at the same place of the other end and side."""
-    for leg, other in (("front_left", "rear_right"), ("front_right", "rear_left")):
-        for old, new in ((leg, other), (other, leg)):
-            if name.startswith(f"{old}_"):
-                return name.replace(old, new, 1)
-    front, rear = (
-        [skeleton.names[i] for i in half] for half in (skeleton.front(), skeleton.rear())
-    )
-    pairs = dict(zip(front, rear, strict=True))
-    return (pairs | {new: old for old, new in pairs.items()})[name]
-
-
-def _turned_angles(animal: Animal, turned: Skeleton, order: list[int]) -> Float[np.ndarray, "k 3"]:
+def _turned_angles(
+    animal: Animal, turned: Skeleton, order: Int[np.ndarray, " k"]
+) -> Float[np.ndarray, "k 3"]:
     """Joint angles of the turned bones: some of a bone's own axes point the other way now."""
     old_frames, new_frames = animal.skeleton.bone_frames()[order], turned.bone_frames()
     signs = np.sign(np.einsum("kij,ii,kij->kj", new_frames, _HALF_TURN, old_frames))

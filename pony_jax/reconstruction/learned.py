@@ -113,7 +113,11 @@ class Learned:
     def _converted_reader(self) -> TokenReader:
         """Of the original's checkpoints, which bring their backbone along."""
         prefix = "backbone/"
-        params = {k.removeprefix(prefix): v for k, v in self.features.items() if prefix in k}
+        params = {
+            name.removeprefix(prefix): array
+            for name, array in self.features.items()
+            if name.startswith(prefix)
+        }
         try:
             backbone = converted_vit.ConvertedViT(params)
         except ExtractionError as error:

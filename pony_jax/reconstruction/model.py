@@ -10,7 +10,7 @@ import flax.linen as nn
 import jax
 import numpy as np
 from absl import logging
-from jaxtyping import Bool, Float, Shaped
+from jaxtyping import Float, Shaped
 from PIL import Image
 
 from pony_jax.data.mask_files import read_mask
@@ -154,7 +154,7 @@ class Model:
         masks = []
         for found in self._find_any(picture, name):
             crop = self._crop(picture, found)
-            probability = Image.fromarray(self._silhouette(crop.image))
+            probability = Image.fromarray(self._silhouette(self._inputs(crop.image)))
             x0, y0, side = (int(number) for number in crop.box[1:4])
             smooth = probability.resize((side, side), Image.Resampling.BILINEAR)
             is_animal = np.where(np.asarray(smooth) > 0.5, 255, 0).astype(np.uint8)
@@ -192,7 +192,7 @@ class Model:
         square = first = _whole_pixels(found.square(CROP_SCALE))
         for _ in range(_MAX_CROPS):
             crop = crop_square(picture, Image.new("L", picture.size), *square)
-            silhouette = self._silhouette(crop.image)
+            silhouette = self._silhouette(self._inputs(crop.image))
             nearer = None if silhouette is None else box_of_mask(silhouette > 0.5, Square(*square))
             if nearer is None:
                 break
@@ -210,7 +210,7 @@ class Model:
         prediction = predictor.predict(self.learned.params, inputs, self.learned.num_updates)
         params = self.learned.params
         if finetune_texture:
-            params = self._with_tuned_texture(prediction, inputs["image"], self._is_animal(crop))
+            params = self._with_tuned_texture(prediction, inputs, crop.mask)
         x0, y0, width, height = crop.box[1:5]
         animal = animal_from_prediction(
             prediction,
@@ -235,37 +235,41 @@ class Model:
             "patch_out": patch_out[None].astype(np.float32),
         }
 
-    def _silhouette(self, crop: Image.Image) -> Float[np.ndarray, "h h"] | None:
+    def _silhouette(self, inputs: dict[str, np.ndarray]) -> Float[np.ndarray, "h h"] | None:
         """Probability that a pixel of the crop shows the animal; None if the model has no such
-        head."""
+        head.
+
+        Args:
+          inputs: of the crop, `_inputs`.
+        """
         if not self._pony.instance.silhouette_hidden:
             return None
-        inputs = self._inputs(crop)
         logits = self._silhouette_logits(self.learned.params, inputs["patch_key"], inputs["image"])
         return np.asarray(nn.sigmoid(logits))[0, ..., 0]
 
-    def _is_animal(self, crop: Crop) -> Bool[np.ndarray, "h h"]:
-        """Where the crop shows the animal, by the mask that was given or else by the silhouette."""
-        size = (self._pony.rendering.image_size,) * 2
-        given = np.asarray(crop.mask.resize(size, Image.Resampling.BOX))
-        if given.any():
-            return given > 127
-        silhouette = self._silhouette(crop.image)
-        return np.ones(size, bool) if silhouette is None else silhouette > 0.5
-
     def _with_tuned_texture(
-        self,
-        prediction: Prediction,
-        image: Float[np.ndarray, "1 h h 3"],
-        is_animal: Bool[np.ndarray, "h h"],
+        self, prediction: Prediction, inputs: dict[str, np.ndarray], mask: Image.Image
     ) -> Params:
+        """The parameters with a texture network that is fitted to the crop's colours.
+
+        Args:
+          inputs: of the crop, `_inputs`.
+          mask: that was given with the crop; where it is empty, the silhouette says what is animal.
+        """
+        size = (self._pony.rendering.image_size,) * 2
+        given = np.asarray(mask.resize(size, Image.Resampling.BOX))
+        if given.any():
+            is_animal = given > 127
+        else:
+            silhouette = self._silhouette(inputs)
+            is_animal = np.ones(size, bool) if silhouette is None else silhouette > 0.5
         return self._fine_tune_texture(
             self.learned.params,
             prediction.rig.prior,
             prediction.posed_verts,
             prediction.camera,
             prediction.appearance,
-            image,
+            inputs["image"],
             is_animal[None],
         )
 

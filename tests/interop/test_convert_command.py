@@ -9,8 +9,7 @@ from types import ModuleType
 
 import pytest
 
-from pony_jax import command_line
-from tests.training.command_flags import command_module, forget_values
+from tests.training.command_flags import command_module, forget_values, refusal
 
 _ROOT = Path(__file__).parents[2]
 SETTINGS = _ROOT / "tests" / "golden" / "tiny_checkpoint_config.json"
@@ -36,12 +35,8 @@ def refuses(
     """Asserts that the command, run in this process, ends with one line that says why."""
 
     def check(expected: str, *arguments: Path) -> None:
-        monkeypatch.setattr(sys, "argv", ["convert", *_flags(*arguments)])
         forget_values()
-        with pytest.raises(SystemExit) as caught:
-            command_line.run(convert_module.main)
-        line = caught.value.code
-        assert isinstance(line, str) and "\n" not in line
+        line = refusal(convert_module, monkeypatch, "convert", *_flags(*arguments))
         assert line.startswith("error: ") and expected in line, line
         assert capsys.readouterr().out == ""
 

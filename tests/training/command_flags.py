@@ -6,7 +6,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import ModuleType
 
+import pytest
 from absl import flags
+
+from pony_jax import command_line
 
 _KEPT = "pony_jax.command_line"
 
@@ -27,6 +30,17 @@ def command_module(name: str) -> Iterator[ModuleType]:
         sys.modules.pop(name)
         if imported is not None:
             sys.modules[name] = imported
+
+
+def refusal(module: ModuleType, monkeypatch: pytest.MonkeyPatch, *argv: str) -> str:
+    """Runs a command line in this process until it refuses; the one line that it ends with."""
+    monkeypatch.setattr(sys, "argv", list(argv))
+    with pytest.raises(SystemExit) as caught:
+        command_line.run(module.main)
+    line = caught.value.code
+    assert isinstance(line, str), "expected a line, not an exit status"
+    assert "\n" not in line
+    return line
 
 
 def forget_values() -> None:

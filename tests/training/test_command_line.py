@@ -14,7 +14,7 @@ from pony_jax import command_line
 from pony_jax.errors import UserError
 from pony_jax.training import loop
 from pony_jax.training.errors import RunError, SettingError
-from tests.training.command_flags import command_module, forget_values
+from tests.training.command_flags import command_module, forget_values, refusal
 
 _ROOT = Path(__file__).parents[2]
 
@@ -47,13 +47,9 @@ def train_command(
     monkeypatch.setattr(loop, "prepare_process", lambda folder: None)
 
     def run(*arguments: str) -> str:
-        argv = ["train", f"--workdir={tmp_path / 'run'}", *arguments]
-        monkeypatch.setattr(sys, "argv", argv)
-        with pytest.raises(SystemExit) as caught:
-            command_line.run(train_module.main)
-        assert isinstance(caught.value.code, str), "expected a line, not an exit status"
-        assert "\n" not in caught.value.code
-        return caught.value.code
+        return refusal(
+            train_module, monkeypatch, "train", f"--workdir={tmp_path / 'run'}", *arguments
+        )
 
     forget_values()
     yield run

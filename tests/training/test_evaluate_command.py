@@ -1,6 +1,5 @@
 """What somebody sees who evaluates what cannot be evaluated: one line."""
 
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
@@ -11,7 +10,6 @@ import numpy as np
 import pytest
 
 from configs import horse
-from pony_jax import command_line
 from pony_jax.data.example_cache import ExampleCache
 from pony_jax.data.pipeline import Split
 from pony_jax.model import NO_CAPACITIES, build_model
@@ -19,7 +17,7 @@ from pony_jax.training.checkpoints import Checkpoints, Progress, open_workdir
 from pony_jax.training.optimizers import parameter_groups
 from pony_jax.training.restored import restore_run
 from pony_jax.training.step import init_state
-from tests.training.command_flags import command_module, forget_values
+from tests.training.command_flags import command_module, forget_values, refusal
 
 
 @pytest.fixture(scope="module")
@@ -50,11 +48,7 @@ def evaluate(
     monkeypatch.setattr(evaluate_module, "prepare_process", lambda folder: None)
 
     def run(*arguments: str) -> str:
-        monkeypatch.setattr(sys, "argv", ["evaluate", f"--workdir={workdir}", *arguments])
-        with pytest.raises(SystemExit) as caught:
-            command_line.run(evaluate_module.main)
-        assert isinstance(caught.value.code, str) and "\n" not in caught.value.code
-        return caught.value.code
+        return refusal(evaluate_module, monkeypatch, "evaluate", f"--workdir={workdir}", *arguments)
 
     forget_values()
     yield run
